@@ -1,0 +1,16 @@
+"""The pipeline: one stage per module, in the order in which a trial meets them."""
+
+STAGES = (
+    "simulate",
+    "ingest",
+    "preprocess",
+    "caption",
+    "embed",
+    "train",
+    "retrieve",
+    "render",
+    "evaluate",
+    "explain",
+    "audit",
+    "report",
+)

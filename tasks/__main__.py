@@ -1,0 +1,137 @@
+"""The `percept` command. Each subcommand imports what it needs, so that `percept --help` answers at once."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tasks import STAGES
+
+PARAMS_FILE = Path("params.yaml")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return 0, or 1 after saying in one sentence what must be mended.
+
+    Parameters
+    ----------
+    arguments
+        Words of the command line; those of this process by default.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    from tasks._errors import PerceptError
+
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        return int(options.command(options) or 0)
+    except PerceptError as error:
+        print(f"percept: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("percept: interrupted; run the same command again to go on.", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="percept", description="From EEG to words to pictures, with honest numbers."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run one stage, as dvc.yaml does")
+    run.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    run.add_argument("--params", type=Path, default=PARAMS_FILE)
+    run.set_defaults(command=_run)
+
+    trace = commands.add_parser("trace", help="print every row of one trial, raw file to picture")
+    trace.add_argument("trial_id", metavar="TRIAL_ID")
+    trace.set_defaults(command=_trace)
+
+    doctor = commands.add_parser("doctor", help="say what is missing on this machine")
+    doctor.add_argument("--params", type=Path, default=PARAMS_FILE)
+    doctor.set_defaults(command=_doctor)
+
+    preset = commands.add_parser("preset", help="write a preset into params.yaml")
+    preset.add_argument("name", metavar="NAME")
+    preset.set_defaults(command=_preset)
+
+    pretrain = commands.add_parser("pretrain", help="train the small shipped models anew")
+    pretrain.add_argument("--out", type=Path, default=Path("data/models"))
+    pretrain.add_argument("--work", type=Path, default=Path("data/cache/pretrain"))
+    pretrain.add_argument("--minutes", type=float, default=120.0, help="budget for the UNet")
+    pretrain.set_defaults(command=_pretrain)
+
+    wiring = commands.add_parser("wiring", help="write dvc.yaml anew from the stage signatures")
+    wiring.set_defaults(command=_wiring)
+
+    pictures = commands.add_parser("pictures", help="write the picture grid that the README shows")
+    pictures.add_argument("--out", type=Path, default=Path("docs/pictures.png"))
+    pictures.set_defaults(command=_pictures)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Run a stage: tracked where a Prefect API is configured, directly where none is."""
+    if os.environ.get("PREFECT_API_URL"):
+        import importlib  # by name: tasks never import flows
+
+        importlib.import_module("flows.stage").run_tracked(options.stage, options.params)
+        return
+    from tasks._wiring import call, load_stage
+    from tasks.artifacts.catalogue import Artifacts
+
+    call(load_stage(options.stage), Artifacts(), options.params)
+
+
+def _trace(options: argparse.Namespace) -> None:
+    from tasks._trace import trace
+
+    for line in trace(options.trial_id):
+        print(line)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from tasks._doctor import examine
+
+    findings = examine(options.params)
+    for finding in findings:
+        print(f"{finding.mark}  {finding.what}: {finding.text}")
+    return int(any(finding.blocks for finding in findings))
+
+
+def _preset(options: argparse.Namespace) -> None:
+    from tasks._presets import apply_preset
+
+    apply_preset(options.name, PARAMS_FILE)
+    print(
+        f"{PARAMS_FILE} now holds the preset {options.name}. Next: percept doctor, then dvc repro."
+    )
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from tasks.simulation.pretraining import pretrain
+
+    pretrain(options.out, options.work, minutes=options.minutes)
+
+
+def _wiring(_: argparse.Namespace) -> None:
+    from tasks._dvc import write_pipeline
+
+    write_pipeline(Path("dvc.yaml"))
+
+
+def _pictures(options: argparse.Namespace) -> None:
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.reporting.figures import write_picture_grid
+
+    write_picture_grid(Artifacts(), options.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

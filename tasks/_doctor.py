@@ -1,0 +1,135 @@
+"""Say what the current params need and this machine lacks."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks._wiring import read_params
+from tasks.artifacts.catalogue import Artifacts
+
+FREE_DISK_GB = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes
+    ----------
+    what
+        The thing.
+    text
+        What was found and, where it is missing, what to do.
+    mark
+        ``ok``, ``--`` (missing, not needed) or ``!!`` (missing, needed).
+    """
+
+    what: str
+    text: str
+    mark: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the pipeline cannot run like this."""
+        return self.mark == "!!"
+
+
+def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
+    """Look at everything the params need: data files, weights, key, device, disk.
+
+    Parameters
+    ----------
+    params_file
+        The params in force.
+    root
+        Root of the repository.
+
+    Returns
+    -------
+    list of Finding
+        In the order of the pipeline.
+    """
+    params = read_params(params_file)
+    artifacts = Artifacts(root)
+    return [
+        *_params_findings(params_file),
+        *_study(params, artifacts),
+        *_captioner(params),
+        *_weights(params, artifacts),
+        _device(),
+        _disk(root),
+    ]
+
+
+def _params_findings(params_file: Path) -> Iterator[Finding]:
+    """Validate every section, so that a typing error shows before hours of work."""
+    from tasks import STAGES
+    from tasks._errors import PerceptError
+    from tasks._wiring import load_stage, params_for
+
+    problems = []
+    for name in STAGES:
+        try:
+            params_for(load_stage(name), params_file)
+        except PerceptError as error:
+            problems.append(str(error))
+    if problems:
+        yield Finding("params", " ".join(problems), "!!")
+    else:
+        yield Finding("params", f"{params_file} is complete and valid", "ok")
+
+
+def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
+    source = params.get("ingest", {}).get("source", "")
+    folder = artifacts.raw / str(source)
+    if folder.exists():
+        yield Finding("recordings", f"{folder} is there", "ok")
+    elif folder == artifacts.simulated:
+        yield Finding("recordings", f"{folder} will be simulated by `percept run simulate`", "ok")
+    else:
+        yield Finding("recordings", f"{folder} is missing; put the study's files there", "!!")
+
+
+def _captioner(params: dict[str, Any]) -> Iterator[Finding]:
+    backend = params.get("caption", {}).get("backend")
+    has_key = bool(os.environ.get("OPENAI_API_KEY"))
+    if backend == "openai":
+        text = "OPENAI_API_KEY is set" if has_key else "set OPENAI_API_KEY in the environment"
+        yield Finding("caption key", text, "ok" if has_key else "!!")
+    else:
+        yield Finding("caption key", f"not needed by backend {backend}", "ok")
+
+
+def _weights(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
+    wanted = (("embed", artifacts.clip_model), ("render", artifacts.diffusion_model))
+    for stage, folder in wanted:
+        model = str(params.get(stage, {}).get("model", ""))
+        local = folder if model == "shipped" else Path(model.removeprefix("local-dir:"))
+        if any(local.rglob("*.safetensors")):
+            yield Finding(f"{stage} weights", f"{local} is there", "ok")
+        elif model == "shipped" or model.startswith("local-dir:"):
+            text = f"{local} holds no weights; check out data/models or run `percept pretrain`"
+            yield Finding(f"{stage} weights", text, "!!")
+        else:
+            yield Finding(f"{stage} weights", f"{model} is loaded from the hub's cache", "--")
+    judge = any(artifacts.judge_model.rglob("*.safetensors"))
+    text = "is there" if judge else "holds no weights; check out data/models"
+    yield Finding("judge weights", f"{artifacts.judge_model} {text}", "ok" if judge else "!!")
+
+
+def _device() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        return Finding("GPU", torch.cuda.get_device_name(0), "ok")
+    return Finding("GPU", "none; the simulated study does not need one", "--")
+
+
+def _disk(root: Path) -> Finding:
+    free_gb = shutil.disk_usage(root.resolve()).free / 1e9
+    enough = free_gb >= FREE_DISK_GB
+    text = f"{free_gb:.0f} GB free" + ("" if enough else f"; free at least {FREE_DISK_GB:.0f} GB")
+    return Finding("disk", text, "ok" if enough else "!!")

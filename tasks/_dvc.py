@@ -1,0 +1,101 @@
+"""Derive dvc.yaml from the stage signatures: DVC follows neither imports nor names, so this does."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks import STAGES
+from tasks._wiring import load_stage, reads, writes
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.files import write_text
+
+SOURCE_FOLDER = "data/raw/${ingest.source}"  # the one study of data/raw that the params name
+METRICS = ("evaluate_metrics", "explain_metrics", "audit_metrics")
+HEADER = "# Derived from the stage signatures by `make wiring`; a test holds the two together.\n"
+
+
+def pipeline(root: Path = Path()) -> dict[str, Any]:
+    """Return what dvc.yaml must hold: stages in order, metrics and plots.
+
+    Parameters
+    ----------
+    root
+        Root of the repository, where the code lies.
+    """
+    return {
+        "stages": {name: _stage(name, root) for name in STAGES},
+        "metrics": [Artifacts.all()[name].path for name in METRICS],
+        "plots": _plots(),
+    }
+
+
+def write_pipeline(path: Path) -> None:
+    """Write dvc.yaml."""
+    write_text(path, HEADER + yaml.safe_dump(pipeline(), sort_keys=False, width=120))
+
+
+def import_closure(path: Path, root: Path = Path()) -> set[str]:
+    """Return every first-party file that ``path`` imports, directly or not, and itself."""
+    seen: set[Path] = set()
+    todo = [path]
+    while todo:
+        current = todo.pop()
+        if current not in seen:
+            seen.add(current)
+            todo += _imported_files(current, root)
+    return {file.relative_to(root).as_posix() for file in seen}
+
+
+def _stage(name: str, root: Path) -> dict[str, Any]:
+    stage = load_stage(name)
+    catalogue = Artifacts.all()
+    data = [SOURCE_FOLDER if n == "raw" else catalogue[n].path for n in reads(stage)]
+    code = sorted(import_closure(root / "tasks" / f"{name}.py", root))
+    entry: dict[str, Any] = {
+        "cmd": f"percept run {name}",
+        "deps": code + data,
+        "params": [name],
+    }
+    outs = [catalogue[n].path for n in writes(stage) if n not in METRICS]
+    kept = [{catalogue[n].path: {"cache": False}} for n in writes(stage) if n in METRICS]
+    return entry | {"outs": outs + kept}
+
+
+def _plots() -> list[dict[str, Any]]:
+    log = Artifacts.training_log.path
+    return [
+        {
+            "Training": {
+                "template": "linear",
+                "x": "epoch",
+                "y": {log: ["train_loss", "validation_loss"]},
+            }
+        },
+        {Artifacts.evaluate_plots.path: {}},
+        {Artifacts.explain_plots.path: {}},
+        {Artifacts.audit_plots.path: {}},
+    ]
+
+
+def _imported_files(path: Path, root: Path) -> list[Path]:
+    files = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            modules = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        files += [file for module in modules for file in _source(module, root)]
+    return files
+
+
+def _source(module: str, root: Path) -> list[Path]:
+    """Return the file of a first-party module, and the packages above it."""
+    if module.split(".")[0] != "tasks":
+        return []
+    base = root.joinpath(*module.split("."))
+    return [f for f in (base.with_suffix(".py"), base / "__init__.py") if f.exists()]

@@ -1,0 +1,64 @@
+"""Follow one trial through every table, in pipeline order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks._errors import PerceptError
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.tables import read_table
+
+KEYS = ("trial_id", "recording_id", "stimulus_id")
+
+
+def trace(trial_id: str, root: Path = Path()) -> Iterator[str]:
+    """Yield one line per row that belongs to a trial, raw file to picture.
+
+    Parameters
+    ----------
+    trial_id
+        For instance ``sub-01_ses-01_trial-0042``.
+    root
+        Root of the repository.
+
+    Raises
+    ------
+    PerceptError
+        If ``trials`` does not hold the trial.
+    """
+    artifacts = Artifacts(root)
+    trials = read_table(artifacts.trials, Artifacts.trials.schema)
+    found = trials.filter(pc.field("trial_id") == trial_id).to_pylist()
+    if not found:
+        example = trials["trial_id"][0].as_py() if trials.num_rows else "none"
+        raise PerceptError(
+            f"A trial must be in {artifacts.trials}; {trial_id!r} is not. An id looks like {example}."
+        )
+    trial = found[0]
+    for name, artifact in Artifacts.all().items():
+        path: Path = getattr(artifacts, name)
+        if artifact.schema is not None and path.exists():
+            for row in _rows_of(read_table(path, artifact.schema), trial):
+                yield f"{name:14s} " + "  ".join(f"{k}={_short(v)}" for k, v in row.items())
+
+
+def _rows_of(table: pa.Table, trial: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows that join with ``trial`` on the most specific key they have."""
+    key = next((k for k in KEYS if k in table.column_names), None)
+    if key is None:
+        return []
+    mask = pc.field(key) == trial[key]
+    if key == "recording_id" and "presentation_order" in table.column_names:
+        mask &= pc.field("presentation_order") == trial["presentation_order"]
+    return table.filter(mask).to_pylist()
+
+
+def _short(value: object) -> object:
+    """Return vectors by their first entries, numbers rounded, all else as it is."""
+    if isinstance(value, list):
+        head = ", ".join(f"{v:.2f}" for v in value[:3])
+        return f"[{head}, ... {len(value)}]"
+    return f"{value:.4g}" if isinstance(value, float) else value

@@ -1,0 +1,136 @@
+"""A stage's signature is its contract: positional paths are read, keyword-only paths are written."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from tasks import STAGES
+from tasks._errors import PerceptError
+from tasks._map import Map, process_map, serial_map
+from tasks._params import Params
+from tasks.artifacts.catalogue import Artifacts
+
+__all__ = [
+    "Map",
+    "Stage",
+    "call",
+    "load_stage",
+    "params_for",
+    "process_map",
+    "reads",
+    "serial_map",
+    "writes",
+]
+
+Stage = Callable[..., None]
+
+
+def load_stage(name: str) -> Stage:
+    """Import ``tasks.<name>`` and return the function of that name, without importing the others.
+
+    Raises
+    ------
+    PerceptError
+        If there is no such stage.
+    """
+    if name not in STAGES:
+        raise PerceptError(f"A stage must be one of {', '.join(STAGES)}; {name!r} is none.")
+    stage: Stage = getattr(importlib.import_module(f"tasks.{name}"), name)
+    return stage
+
+
+def reads(stage: Stage) -> list[str]:
+    """Return the names of the artefacts that ``stage`` reads."""
+    return [p.name for p in _paths(stage) if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def writes(stage: Stage) -> list[str]:
+    """Return the names of the artefacts that ``stage`` writes."""
+    return [p.name for p in _paths(stage) if p.kind is p.KEYWORD_ONLY]
+
+
+def params_for(stage: Stage, params_file: Path) -> Params:
+    """Validate the section of ``params_file`` that bears the stage's name.
+
+    Raises
+    ------
+    PerceptError
+        If the file or the section is missing, or a param is missing, unknown or of the wrong type.
+    """
+    name = stage.__name__
+    model: type[Params] = inspect.signature(stage).parameters["params"].annotation
+    section = read_params(params_file).get(name)
+    if not isinstance(section, dict):
+        raise PerceptError(
+            f"{params_file} must have a section {name!r}; it has none. "
+            "Run `percept preset simulated` to restore it."
+        )
+    try:
+        return model.model_validate(section)
+    except ValidationError as error:
+        raise PerceptError(_explain(error, name, model, params_file)) from error
+
+
+def read_params(params_file: Path) -> dict[str, Any]:
+    """Read a params file as plain data.
+
+    Raises
+    ------
+    PerceptError
+        If it does not exist or is not YAML with one section per stage.
+    """
+    if not params_file.exists():
+        raise PerceptError(
+            f"{params_file} must exist; it does not. Run `percept preset simulated` to write it."
+        )
+    try:
+        content = yaml.safe_load(params_file.read_text())
+    except yaml.YAMLError as error:
+        raise PerceptError(f"{params_file} must be YAML; it is not ({error}). Mend it.") from error
+    if not isinstance(content, dict):
+        raise PerceptError(
+            f"{params_file} must hold one section per stage; it holds {type(content).__name__}. "
+            "Run `percept preset simulated` to restore it."
+        )
+    return content
+
+
+def call(stage: Stage, artifacts: Artifacts, params_file: Path, map: Map = process_map) -> None:
+    """Run ``stage`` with every path taken from the catalogue by name."""
+    arguments: dict[str, Any] = {n: getattr(artifacts, n) for n in reads(stage) + writes(stage)}
+    if "map" in inspect.signature(stage).parameters:
+        arguments["map"] = map
+    stage(**arguments, params=params_for(stage, params_file))
+
+
+def _paths(stage: Stage) -> list[inspect.Parameter]:
+    return [p for p in inspect.signature(stage).parameters.values() if p.annotation is Path]
+
+
+def _explain(error: ValidationError, name: str, model: type[Params], params_file: Path) -> str:
+    """Turn a validation error into one sentence per param: what must hold, what was found, what to do."""
+    known = ", ".join(model.model_fields)
+    lines = []
+    for problem in error.errors():
+        where = ".".join([name, *map_str(problem["loc"])])
+        if problem["type"] == "missing":
+            lines.append(f"{where} must be set; it is missing. Add it to {params_file}.")
+        elif problem["type"] == "extra_forbidden":
+            lines.append(
+                f"{where} is no param of {name}. Known are: {known}. Mend or remove it in {params_file}."
+            )
+        else:
+            lines.append(
+                f"{where}: {problem['msg']}; found {problem['input']!r}. Mend it in {params_file}."
+            )
+    return "\n".join(lines)
+
+
+def map_str(parts: tuple[int | str, ...]) -> list[str]:
+    """Return the parts of a param's address as text."""
+    return [str(part) for part in parts]

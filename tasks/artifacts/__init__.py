@@ -1,0 +1,1 @@
+"""Artefacts: what lies between the stages, where it lies, and what must hold of it."""

@@ -1,0 +1,11 @@
+"""One CLIP vector per stimulus."""
+
+import pyarrow as pa
+
+from tasks.artifacts.contracts._field import contract, field
+
+IMAGE_VECTORS = contract(
+    field("stimulus_id", pa.string(), "key into `stimuli`"),
+    field("vector", pa.list_(pa.float32()), "unit norm"),
+    key="stimulus_id",
+)

@@ -1,0 +1,12 @@
+"""One predicted CLIP vector per held-out trial and projection head."""
+
+import pyarrow as pa
+
+from tasks.artifacts.contracts._field import contract, field
+
+PREDICTIONS = contract(
+    field("trial_id", pa.string(), "key into `trials`"),
+    field("kind", pa.string(), "caption kind whose head predicted it"),
+    field("vector", pa.list_(pa.float32()), "unit norm"),
+    key="trial_id,kind",
+)

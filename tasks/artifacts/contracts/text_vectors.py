@@ -1,0 +1,11 @@
+"""One CLIP vector per caption."""
+
+import pyarrow as pa
+
+from tasks.artifacts.contracts._field import contract, field
+
+TEXT_VECTORS = contract(
+    field("caption_id", pa.string(), "key into `captions`"),
+    field("vector", pa.list_(pa.float32()), "unit norm"),
+    key="caption_id",
+)

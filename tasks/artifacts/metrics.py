@@ -1,0 +1,72 @@
+"""Scores on disk: JSON for `dvc metrics`, each number beside what it must be compared with."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from tasks._errors import PerceptError
+from tasks.artifacts.files import write_json
+
+
+class Score(BaseModel):
+    """One score. ``None`` says that the number does not exist, never that it was forgotten.
+
+    Attributes
+    ----------
+    value
+        The score itself.
+    n
+        How many trials, stimuli or pictures it rests on.
+    chance
+        What guessing scores.
+    ceiling
+        What the best possible decoder, or the true captions, score on the same trials.
+    low, high
+        Bounds of the 95 % confidence interval.
+    control, control_low, control_high
+        The same score for shuffled EEG, with its interval.
+    p_value
+        Of the permutation test against chance.
+    lower_is_better
+        True of distances such as KID and FID.
+    unit
+        For instance ``share``, ``rank``, ``distance``, ``correlation``.
+    verdict
+        What the score shows, in one plain sentence.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    value: float
+    n: int
+    chance: float | None = None
+    ceiling: float | None = None
+    low: float | None = None
+    high: float | None = None
+    control: float | None = None
+    control_low: float | None = None
+    control_high: float | None = None
+    p_value: float | None = None
+    lower_is_better: bool = False
+    unit: str = "share"
+    verdict: str = ""
+
+
+def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
+    """Write named scores as JSON, sorted by name."""
+    write_json(path, {name: score.model_dump() for name, score in scores.items()})
+
+
+def read_scores(path: Path) -> dict[str, Score]:
+    """Read named scores.
+
+    Raises
+    ------
+    PerceptError
+        If the file does not exist.
+    """
+    if not path.exists():
+        raise PerceptError(f"{path} must exist; it does not. Run `dvc repro {path}` to make it.")
+    return {name: Score.model_validate(row) for name, row in json.loads(path.read_text()).items()}

@@ -1,0 +1,186 @@
+"""dvc.yaml, params.yaml, presets, the catalogue and the stage signatures must tell one story."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks import STAGES
+from tasks._dvc import import_closure, pipeline
+from tasks._errors import PerceptError
+from tasks._wiring import load_stage, params_for, reads, writes
+from tasks.artifacts.catalogue import Artifacts
+
+ROOT = Path(__file__).resolve().parents[1]
+PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
+HEAVY = {
+    "torch",
+    "mne",
+    "diffusers",
+    "open_clip",
+    "transformers",
+    "sklearn",
+    "matplotlib",
+    "prefect",
+}
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules that a file imports anywhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+def test_dvc_yaml_is_what_the_signatures_say(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    assert yaml.safe_load((ROOT / "dvc.yaml").read_text()) == pipeline(), "run `make wiring`"
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *PRESETS], ids=lambda p: p.name)
+def test_params_are_complete_and_valid(path):
+    assert tuple(yaml.safe_load(path.read_text())) == STAGES
+    for name in STAGES:
+        params_for(load_stage(name), path)
+
+
+def test_params_yaml_is_the_default_preset():
+    assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/simulated.yaml").read_text()
+
+
+def test_params_have_no_defaults():
+    for name in STAGES:
+        todo = [load_stage(name).__annotations__["params"]]
+        while todo:
+            model = todo.pop()
+            for key, field in model.model_fields.items():
+                assert field.is_required(), f"{name}: {key} has a default"
+                if hasattr(field.annotation, "model_fields"):
+                    todo.append(field.annotation)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_signature_names_artefacts_only(name):
+    stage = load_stage(name)
+    names = reads(stage) + writes(stage)
+    assert set(names) <= set(Artifacts.all())
+    others = set(stage.__annotations__) - set(names) - {"params", "map", "return"}
+    assert not others
+    assert writes(stage)
+
+
+def test_every_artefact_has_one_writer_and_a_reader():
+    written = [a for s in STAGES for a in writes(load_stage(s))]
+    read = {a for s in STAGES for a in reads(load_stage(s))}
+    given = {name for name, artifact in Artifacts.all().items() if artifact.given}
+    assert len(written) == len(set(written))
+    assert set(Artifacts.all()) == set(written) | given
+    assert set(Artifacts.all()) - read == {"simulated", "report_page"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_read_only_what_earlier_ones_wrote(name):
+    earlier = {a for s in STAGES[: STAGES.index(name)] for a in writes(load_stage(s))}
+    given = {n for n, artifact in Artifacts.all().items() if artifact.given}
+    assert set(reads(load_stage(name))) <= earlier | given
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_dvc_stage_depends_on_the_code_it_imports(name):
+    """Run the stage's import for real and compare what was loaded with what DVC watches."""
+    code = (
+        f"import sys, tasks.{name}; "
+        "print('\\n'.join(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'tasks'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {Path(line).relative_to(ROOT).as_posix() for line in done.stdout.split()}
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]["deps"]
+    assert loaded <= set(deps)
+    assert f"tasks/{name}.py" in deps
+    assert import_closure(Path("tasks") / f"{name}.py") <= set(deps)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").rglob("*.py")), ids=str)
+def test_import_direction(path):
+    names = {module.split(".")[0] for module in imported(path)}
+    assert not names & {"prefect", "dvc", "flows"}
+    if path.parent != ROOT / "tasks":
+        stages = {f"tasks.{name}" for name in STAGES}
+        assert not imported(path) & stages, "a domain module knows no stage"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tasks").rglob("__init__.py")), ids=str)
+def test_packages_import_nothing(path):
+    assert not imported(path)
+
+
+def test_help_answers_at_once_because_nothing_heavy_loads():
+    code = (
+        "import sys\nfrom tasks.__main__ import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        f"sys.exit(','.join(set(sys.modules) & {HEAVY!r}) or 0)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "trace" in done.stdout
+    assert time.perf_counter() > start
+
+
+def test_flow_order_is_the_order_of_the_stages():
+    from flows.reproduce import parents
+
+    for name, before in parents().items():
+        assert all(STAGES.index(p) < STAGES.index(name) for p in before)
+    assert parents()["ingest"] == ["simulate"]
+    assert "embed" in parents()["train"]
+
+
+def write_params(tmp_path: Path, change) -> Path:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    change(content)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_misspelt_param_is_named_with_the_known_ones(tmp_path):
+    path = write_params(tmp_path, lambda c: c["train"].update(learning_rat=1.0))
+    with pytest.raises(
+        PerceptError, match=r"^train.learning_rat is no param of train. Known are: .*learning_rate"
+    ):
+        params_for(load_stage("train"), path)
+
+
+def test_missing_param_is_named(tmp_path):
+    path = write_params(tmp_path, lambda c: c["train"].pop("learning_rate"))
+    with pytest.raises(
+        PerceptError, match=r"^train.learning_rate must be set; it is missing. Add it to "
+    ):
+        params_for(load_stage("train"), path)
+
+
+def test_param_of_the_wrong_type_is_named(tmp_path):
+    path = write_params(tmp_path, lambda c: c["train"].update(learning_rate="fast"))
+    with pytest.raises(PerceptError, match=r"^train.learning_rate: .*; found 'fast'. Mend it in "):
+        params_for(load_stage("train"), path)
+
+
+def test_missing_section_is_named(tmp_path):
+    path = write_params(tmp_path, lambda c: c.pop("train"))
+    with pytest.raises(PerceptError, match="must have a section 'train'; it has none"):
+        params_for(load_stage("train"), path)
