@@ -2,17 +2,21 @@
 
 import pytest
 
+from tasks._errors import PerceptError
 from tasks.artifacts.files import atomic_path, fingerprint, link_or_copy, sha256_of, write_json
 from tasks.artifacts.metrics import Score, read_scores, write_scores
-from tasks._errors import PerceptError
+
+
+def interrupt_after_half(path):
+    path.write_text("half")
+    raise KeyboardInterrupt
 
 
 def test_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
     with pytest.raises(KeyboardInterrupt), atomic_path(path) as partial:
-        partial.write_text("half")
-        raise KeyboardInterrupt
+        interrupt_after_half(partial)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -46,5 +50,5 @@ def test_scores_refuse_nan():
 
 
 def test_missing_scores(tmp_path):
-    with pytest.raises(PerceptError, match="must exist; it does not. Run `dvc repro"):
+    with pytest.raises(PerceptError, match=r"must exist; it does not. Run `dvc repro"):
         read_scores(tmp_path / "m.json")

@@ -1,0 +1,1 @@
+"""From raw recordings to epochs: sources, signal, quality, splits."""

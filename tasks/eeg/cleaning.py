@@ -1,0 +1,237 @@
+"""One recording from raw file to clean epochs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import mne
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from tasks._params import Params
+from tasks.eeg.epochs import EpochsInfo
+from tasks.eeg.quality import (
+    BadChannelParams,
+    QualityError,
+    RejectParams,
+    drift_uv,
+    find_broken_channels,
+    find_deviating_channels,
+    flat_trials,
+    interpolation_matrix,
+    line_noise_ratio,
+    reject_reasons,
+)
+from tasks.eeg.signal import FilterParams, Grid, WindowParams, cut_epochs, make_grid, read_signal
+
+TRIALS_LOOKED_AT = 400  # at least, evenly spaced, to find bad channels
+
+
+class CleaningParams(Params):
+    """Every step between a raw recording and its epochs."""
+
+    mains_hz: float
+    filters: FilterParams
+    window: WindowParams
+    baseline_s: tuple[float, float] | None  # mean to subtract; null leaves it
+    reference: Literal["average", "recorded"]
+    on_nan: Literal["raise", "interpolate"]
+    bad_channels: BadChannelParams
+    reject: RejectParams
+
+
+@dataclass(frozen=True)
+class CleanRecording:
+    """What is left of a recording, and what was found wrong with it.
+
+    Attributes
+    ----------
+    eeg
+        Epochs of the kept events, in their order.
+    info
+        What the numbers mean.
+    reject_reasons
+        One per event; empty where its epoch is kept.
+    bad_channels
+        Interpolated channels, with the reason.
+    line_noise_ratio, drift_uv
+        Of the raw signal.
+    peak_to_peak_uv
+        Median over kept epochs of the largest channel's range; 0 where none is kept.
+    """
+
+    eeg: Float32[np.ndarray, "n_kept n_channels n_times"]
+    info: EpochsInfo
+    reject_reasons: tuple[str, ...]
+    bad_channels: dict[str, str]
+    line_noise_ratio: float
+    drift_uv: float
+    peak_to_peak_uv: float
+
+
+def clean_recording(
+    raw: mne.io.BaseRaw, onsets_s: Sequence[float], params: CleaningParams, name: str
+) -> CleanRecording:
+    """Filter, resample, cut, repair, re-reference and reject.
+
+    The channels are filtered and cut one by one; what mixes channels (interpolation, reference) is
+    linear and instantaneous, so it is done on the epochs alone.
+
+    Parameters
+    ----------
+    raw
+        Any recording that MNE opens; its EEG channels are used.
+    onsets_s
+        From its first sample.
+    params
+        The steps.
+    name
+        Of the recording, for messages.
+
+    Returns
+    -------
+    CleanRecording
+        Epochs and findings.
+
+    Raises
+    ------
+    QualityError
+        If a channel is not finite and ``params.on_nan`` is ``raise``, or too many channels are bad.
+    """
+    # 1. Read the EEG channels in microvolt.
+    raw = pick_eeg(raw, name)
+    channels, sfreq_hz = tuple(raw.ch_names), float(raw.info["sfreq"])
+    signal = read_signal(raw)
+
+    # 2. Find channels without signal, and look at the others before anything is removed.
+    bad = find_broken_channels(signal, channels, params.bad_channels.flat_uv)
+    _refuse_nan(bad, params.on_nan, name)
+    signal[[channels.index(channel) for channel in bad]] = 0
+    good = np.flatnonzero([channel not in bad for channel in channels])
+    _check_bad_channels(bad, len(channels), params.bad_channels.max_fraction, name)
+    hum = line_noise_ratio(signal, good, sfreq_hz, params.mains_hz)
+    drift = drift_uv(signal, good, sfreq_hz)
+
+    # 3. Filter, resample and cut.
+    grid = make_grid(sfreq_hz, params.window)
+    onsets = np.asarray(onsets_s, np.float64)
+    epochs, inside = cut_epochs(signal, sfreq_hz, onsets, grid, params.filters)
+    flat = _flat(signal, good, onsets, sfreq_hz, grid, params.reject.flat_uv)
+    del signal
+
+    # 4. Interpolate bad channels, re-reference, subtract the baseline.
+    some = np.flatnonzero(inside)[:: max(1, inside.sum() // TRIALS_LOOKED_AT)]
+    bad |= find_deviating_channels(
+        epochs[np.ix_(some, good)], [channels[c] for c in good], params.bad_channels
+    )
+    _check_bad_channels(bad, len(channels), params.bad_channels.max_fraction, name)
+    mixing = spatial_matrix(raw.info, list(bad), params.reference)
+    epochs = np.matmul(mixing.astype(np.float32), epochs)
+    subtract_baseline(epochs, grid, params.baseline_s)
+
+    # 5. Reject trials.
+    reasons = reject_reasons(epochs, inside, flat, channels, params.reject.peak_to_peak_uv)
+    eeg = epochs[[not reason for reason in reasons]]
+    return CleanRecording(
+        eeg=eeg,
+        info=_info(channels, grid, params),
+        reject_reasons=tuple(reasons),
+        bad_channels=bad,
+        line_noise_ratio=hum,
+        drift_uv=drift,
+        peak_to_peak_uv=float(np.median(np.ptp(eeg, axis=2).max(axis=1))) if len(eeg) else 0.0,
+    )
+
+
+def pick_eeg(raw: mne.io.BaseRaw, name: str) -> mne.io.BaseRaw:
+    """Return the EEG channels alone, also those marked as bad.
+
+    Raises
+    ------
+    QualityError
+        If there are none.
+    """
+    picks = mne.pick_types(raw.info, eeg=True, exclude=())
+    if not len(picks):
+        raise QualityError(
+            f"{name} must have EEG channels; its channels are of the types "
+            f"{sorted(set(raw.get_channel_types()))}. Set the types in the source."
+        )
+    return raw.copy().pick(picks)
+
+
+def spatial_matrix(
+    info: mne.Info, bad: Sequence[str], reference: Literal["average", "recorded"]
+) -> Float64[np.ndarray, "n_channels n_channels"]:
+    """Return the matrix that interpolates bad channels, then re-references."""
+    mixing = interpolation_matrix(info, bad)
+    return mixing - mixing.mean(axis=0) if reference == "average" else mixing
+
+
+def subtract_baseline(
+    epochs: Float32[np.ndarray, "n_trials n_channels n_times"],
+    grid: Grid,
+    baseline_s: tuple[float, float] | None,
+) -> None:
+    """Subtract, in place, each channel's mean over the baseline, both ends included."""
+    if baseline_s is None:
+        return
+    times_s = (grid.start + np.arange(grid.n_times)) / grid.sfreq_hz
+    margin_s = 0.5 / grid.sfreq_hz
+    within = (times_s > baseline_s[0] - margin_s) & (times_s < baseline_s[1] + margin_s)
+    if not within.any():
+        raise QualityError(
+            f"preprocess.baseline_s must overlap the window of {times_s[0]:g} to {times_s[-1]:g} s; "
+            f"it is {baseline_s}. Change it, or set it to null."
+        )
+    epochs -= epochs[:, :, within].mean(axis=2, keepdims=True)
+
+
+def _refuse_nan(bad: dict[str, str], on_nan: str, name: str) -> None:
+    broken = [channel for channel, reason in bad.items() if reason == "not finite"]
+    if broken and on_nan == "raise":
+        raise QualityError(
+            f"{name} must be finite; {len(broken)} channels hold NaN or infinity: "
+            f"{', '.join(broken[:10])}. Mend the recording, or set preprocess.on_nan to interpolate."
+        )
+
+
+def _check_bad_channels(
+    bad: dict[str, str], n_channels: int, max_fraction: float, name: str
+) -> None:
+    if len(bad) > max_fraction * n_channels:
+        found = ", ".join(f"{channel} ({reason})" for channel, reason in list(bad.items())[:10])
+        raise QualityError(
+            f"{name} must have at most {max_fraction:.0%} bad channels; {len(bad)} of {n_channels} "
+            f"are: {found}. Leave the recording out, or change preprocess.bad_channels."
+        )
+
+
+def _flat(
+    signal: Float32[np.ndarray, "n_channels n_samples"],
+    good: Int64[np.ndarray, "n_good"],
+    onsets_s: Float64[np.ndarray, "n_events"],
+    sfreq_hz: float,
+    grid: Grid,
+    flat_uv: float | None,
+) -> Bool[np.ndarray, "n_events"]:
+    if flat_uv is None:
+        return np.zeros(len(onsets_s), bool)
+    starts = np.rint((onsets_s + grid.start / grid.sfreq_hz) * sfreq_hz).astype(int)
+    n_samples = round(grid.n_times / grid.sfreq_hz * sfreq_hz)
+    return flat_trials(signal, good, starts.tolist(), n_samples, flat_uv)
+
+
+def _info(channels: tuple[str, ...], grid: Grid, params: CleaningParams) -> EpochsInfo:
+    filters = params.filters
+    parts = [f"notch {hz:g} Hz" for hz in filters.notch_hz]
+    parts += [f"high-pass {filters.high_pass_hz:g} Hz"] if filters.high_pass_hz is not None else []
+    parts += [f"low-pass {filters.low_pass_hz:g} Hz"] if filters.low_pass_hz is not None else []
+    return EpochsInfo(
+        channels=channels,
+        sfreq_hz=grid.sfreq_hz,
+        tmin_s=grid.start / grid.sfreq_hz,
+        unit="uV",
+        reference=params.reference,
+        filters=f"zero-phase FIR: {', '.join(parts)}" if parts else "none",
+    )

@@ -1,0 +1,117 @@
+"""Finished recordings, kept under a hash of everything that they depend on."""
+
+import json
+import math
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from tasks._errors import PerceptError
+from tasks.artifacts.files import fingerprint, sha256_of, write_json
+
+CODE = ("cleaning.py", "epochs.py", "quality.py", "signal.py")  # what the bytes depend on
+LIBRARIES = ("mne", "numpy", "pyarrow", "scipy")
+
+
+class ShardError(PerceptError):
+    """A cache entry cannot be trusted."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What became of one recording.
+
+    Attributes
+    ----------
+    epochs
+        File of the kept epochs.
+    reject_reasons
+        By trial_id; empty where the trial is kept.
+    quality
+        A row of `quality`.
+    """
+
+    epochs: Path
+    reject_reasons: dict[str, str]
+    quality: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ShardCache:
+    """A folder with one subfolder per finished recording and set of params."""
+
+    folder: Path
+
+    def entry(self, name: str, inputs: Any) -> "Entry":
+        """Return the place of a recording's results.
+
+        Parameters
+        ----------
+        name
+            Of the recording.
+        inputs
+            All that its results depend on, beside the code, as JSON-able values.
+        """
+        code = [sha256_of(Path(__file__).with_name(module)) for module in CODE]
+        key = fingerprint(inputs, code, [version(library) for library in LIBRARIES])
+        return Entry(self.folder / f"{name}-{key}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The results of one recording; they count once ``findings.json`` is there, which is written last."""
+
+    folder: Path
+
+    @property
+    def epochs(self) -> Path:
+        """Where the epochs are to be written."""
+        return self.folder / "epochs.parquet"
+
+    @property
+    def _findings(self) -> Path:
+        return self.folder / "findings.json"
+
+    def exists(self) -> bool:
+        """Return whether the recording was finished before."""
+        return self._findings.exists()
+
+    def finish(self, reject_reasons: dict[str, str], quality: dict[str, Any]) -> Findings:
+        """Note what was found, and that the epochs are whole."""
+        content = {
+            "epochs_sha256": sha256_of(self.epochs),
+            "reject_reasons": reject_reasons,
+            "quality": {key: _nan_to_none(value) for key, value in quality.items()},
+        }
+        write_json(self._findings, content)
+        return self.read()
+
+    def read(self) -> Findings:
+        """Return what was found.
+
+        Raises
+        ------
+        ShardError
+            If the entry is not as it was written.
+        """
+        try:
+            content = json.loads(self._findings.read_text())
+            reasons, quality = content["reject_reasons"], content["quality"]
+            whole = sha256_of(self.epochs) == content["epochs_sha256"]
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise ShardError(self._complaint(f"it cannot be read ({error})")) from error
+        if not whole:
+            raise ShardError(self._complaint("the bytes of its epochs have changed"))
+        quality = {key: math.nan if value is None else value for key, value in quality.items()}
+        return Findings(self.epochs, reasons, quality)
+
+    def _complaint(self, finding: str) -> str:
+        return (
+            f"The cache entry {self.folder} must be as it was written; {finding}. "
+            "Delete that folder and run the stage again: the other recordings are kept."
+        )
+
+
+def _nan_to_none(value: object) -> object:
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,1 @@
+"""One module per kind of study on disk, all behind `protocol.Source`."""

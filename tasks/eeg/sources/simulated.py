@@ -1,0 +1,125 @@
+"""The simulated study: FIF recordings beside tables of events, stimuli and truth."""
+
+import csv
+from pathlib import Path
+
+import mne
+import pyarrow as pa
+
+from tasks.artifacts.contracts.oracle import ORACLE
+from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
+from tasks.artifacts.tables import read_table
+from tasks.eeg.sources.protocol import Event, Recording, SourceError, Stimulus
+
+LAST_TAG = bytes.fromhex("0000006c 00000000 00000000 ffffffff")  # "nothing follows" of a FIF file
+REMEDY = "Run `dvc repro --force simulate` to make the study anew."
+
+
+class SimulatedSource:
+    """Reads the layout that `simulate` writes.
+
+    ``recordings/sub-01_ses-01_eeg.fif`` with ``sub-01_ses-01_events.tsv`` beside it, ``stimuli.tsv``,
+    ``stimuli/<stimulus_id>.png`` and ``truth/*.parquet``.
+
+    Parameters
+    ----------
+    folder
+        Where the study lies.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def recordings(self) -> list[Recording]:
+        """Return every recording, in order of subject and session."""
+        paths = sorted(self.folder.glob("recordings/*_eeg.fif"))
+        if not paths:
+            raise SourceError(
+                f"{self.folder / 'recordings'} must hold files named like sub-01_ses-01_eeg.fif; "
+                f"none was found. {REMEDY}"
+            )
+        return [_recording(path) for path in paths]
+
+    def events(self, recording: Recording) -> list[Event]:
+        """Return the presentations of one recording, in order."""
+        path = recording.path.with_name(f"{recording.recording_id}_events.tsv")
+        columns = ("presentation_order", "onset_s", "duration_s", "stimulus_id", "block")
+        rows = _read_rows(path, columns)
+        try:
+            events = [Event(int(o), float(s), float(d), name, int(b)) for o, s, d, name, b in rows]
+        except ValueError as error:
+            raise SourceError(
+                f"{path} must hold numbers where they are due; {error}. {REMEDY}"
+            ) from error
+        return sorted(events, key=lambda event: event.presentation_order)
+
+    def stimuli(self) -> list[Stimulus]:
+        """Return every stimulus, in the order of ``stimuli.tsv``."""
+        rows = _read_rows(self.folder / "stimuli.tsv", ("stimulus_id", "concept"))
+        images = self.folder / "stimuli"
+        return [Stimulus(name, concept, images / f"{name}.png") for name, concept in rows]
+
+    def read_raw(self, path: Path) -> mne.io.BaseRaw:
+        """Open a recording without loading it."""
+        _check_whole(path)
+        return mne.io.read_raw_fif(path, verbose="ERROR")
+
+    def official_split(self) -> None:
+        """Return None: the split is ours to make."""
+        return
+
+    def oracle(self) -> pa.Table | None:
+        """Return what the Bayes-optimal decoder answers on each trial."""
+        return _read_truth(self.folder / "truth" / "oracle.parquet", ORACLE)
+
+    def topographies(self) -> pa.Table | None:
+        """Return the planted scalp strength of each factor."""
+        return _read_truth(self.folder / "truth" / "topographies.parquet", TOPOGRAPHIES)
+
+
+def _recording(path: Path) -> Recording:
+    recording_id = path.name.removesuffix("_eeg.fif")
+    subject, _, session = recording_id.partition("_")
+    if not (subject.startswith("sub-") and session.startswith("ses-")):
+        raise SourceError(
+            f"A recording must be named like sub-01_ses-01_eeg.fif; found {path.name}. Rename it."
+        )
+    return Recording(recording_id, subject, session, path)
+
+
+def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Return the named columns of a tab-separated file, as text."""
+    if not path.exists():
+        raise SourceError(f"{path} must exist; it does not. {REMEDY}")
+    with path.open(encoding="utf-8", newline="") as handle:
+        reader = csv.DictReader(handle, delimiter="\t")
+        found = list(reader.fieldnames or ())
+        missing = [column for column in columns if column not in found]
+        if missing:
+            raise SourceError(
+                f"{path} must have the columns {list(columns)}; {missing} are missing from {found}. "
+                f"{REMEDY}"
+            )
+        rows = list(reader)
+    short = [n for n, row in enumerate(rows, start=2) if any(row[c] is None for c in columns)]
+    if short:
+        raise SourceError(
+            f"{path} must have {len(found)} columns in every line; line {short[0]} has fewer. {REMEDY}"
+        )
+    return [tuple(row[column] for column in columns) for row in rows]
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a FIF file that does not end as every whole one does: MNE would read what is left of it."""
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - len(LAST_TAG)))
+        tail = handle.read()
+    if tail != LAST_TAG:
+        raise SourceError(
+            f"{path} must be a whole FIF file; it ends after {path.stat().st_size} bytes "
+            f"without the closing tag, so it was truncated. {REMEDY}"
+        )
+
+
+def _read_truth(path: Path, schema: pa.Schema) -> pa.Table | None:
+    return read_table(path, schema) if path.exists() else None

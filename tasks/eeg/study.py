@@ -1,0 +1,210 @@
+"""What must hold of a study before anything is computed from it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mne
+from PIL import Image, UnidentifiedImageError
+
+from tasks.artifacts.files import sha256_of
+from tasks.eeg.sources.protocol import Event, Recording, Source, SourceError, Stimulus
+
+LISTED = 10  # names in a message
+EventsOf = Mapping[Recording, Sequence[Event]]
+
+
+@dataclass(frozen=True)
+class RecordingFacts:
+    """What the header of a recording says, and the hash of its bytes."""
+
+    recording: Recording
+    sfreq_hz: float
+    channels: tuple[str, ...]
+    duration_s: float
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """Size and hash of an image file."""
+
+    stimulus: Stimulus
+    width_px: int
+    height_px: int
+    sha256: str
+
+
+def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
+    """Open a recording, read its last sample and hash its files.
+
+    Parameters
+    ----------
+    source
+        Where it comes from.
+    recording
+        One of its recordings.
+
+    Returns
+    -------
+    RecordingFacts
+        What `recordings` shall say.
+
+    Raises
+    ------
+    SourceError
+        If the file is truncated or holds no EEG.
+    """
+    try:
+        raw = source.read_raw(recording.path)
+        raw.get_data(start=raw.n_times - 1)
+    except (ValueError, OSError, EOFError, RuntimeError) as error:
+        raise SourceError(
+            f"{recording.path} must be a whole recording; MNE cannot read it ({error}). "
+            "Copy it from its origin again."
+        ) from error
+    picks = mne.pick_types(raw.info, eeg=True, exclude=())
+    if not len(picks):
+        raise SourceError(
+            f"{recording.path} must have EEG channels; its channels are of the types "
+            f"{sorted(set(raw.get_channel_types()))}. Set the types in the source."
+        )
+    sfreq_hz = float(raw.info["sfreq"])
+    return RecordingFacts(
+        recording=recording,
+        sfreq_hz=sfreq_hz,
+        channels=tuple(raw.ch_names[pick] for pick in picks),
+        duration_s=raw.n_times / sfreq_hz,
+        sha256=_sha256_of_all({recording.path, *(Path(name) for name in raw.filenames if name)}),
+    )
+
+
+def examine_images(stimuli: Sequence[Stimulus]) -> list[ImageFacts]:
+    """Measure and hash image files.
+
+    Raises
+    ------
+    SourceError
+        If a file is no whole image.
+    """
+    return [_examine_image(stimulus) for stimulus in stimuli]
+
+
+def check_recordings(facts: Sequence[RecordingFacts]) -> None:
+    """Check that all recordings have the same rate and channels, and ids of their own.
+
+    Raises
+    ------
+    SourceError
+        If they do not.
+    """
+    _refuse_duplicates("recording ids", (fact.recording.recording_id for fact in facts))
+    first = facts[0]
+    for fact in facts[1:]:
+        names = f"{first.recording.recording_id} and {fact.recording.recording_id}"
+        if fact.sfreq_hz != first.sfreq_hz:
+            raise SourceError(
+                f"All recordings must have one sampling rate; {names} have {first.sfreq_hz:g} and "
+                f"{fact.sfreq_hz:g} Hz. Resample the raw files or leave one out."
+            )
+        if fact.channels != first.channels:
+            differing = [
+                f"{a} and {b}"
+                for a, b in zip(first.channels, fact.channels, strict=False)
+                if a != b
+            ]
+            raise SourceError(
+                f"All recordings must have the same channels in one order; {names} have "
+                f"{len(first.channels)} and {len(fact.channels)}, and differ in {len(differing)} places"
+                f"{': ' + ', '.join(differing[:LISTED]) if differing else ''}. "
+                "Rename, reorder or drop channels in the source."
+            )
+
+
+def check_events(
+    events: EventsOf, stimuli: Sequence[Stimulus], facts: Sequence[RecordingFacts]
+) -> None:
+    """Check that each trial is there once, inside its recording, and shows a known stimulus.
+
+    Raises
+    ------
+    SourceError
+        If a recording has no events, or an event breaks one of these rules.
+    """
+    _refuse_duplicates("stimulus ids", (stimulus.stimulus_id for stimulus in stimuli))
+    known = {stimulus.stimulus_id for stimulus in stimuli}
+    duration_s = {fact.recording: fact.duration_s for fact in facts}
+    for recording, rows in events.items():
+        name = recording.recording_id
+        if not rows:
+            raise SourceError(f"{name} must have events; it has none. Add them or leave it out.")
+        _refuse_duplicates(f"presentation orders in {name}", (e.presentation_order for e in rows))
+        _refuse_duplicates(f"onsets in {name}", (e.onset_s for e in rows))
+        late = [event for event in rows if not 0 <= event.onset_s < duration_s[recording]]
+        if late:
+            raise SourceError(
+                f"Every event of {name} must lie inside its {duration_s[recording]:.1f} s; {len(late)} "
+                f"lie outside, the first at {late[0].onset_s:.3f} s. The recording is truncated, or "
+                "the events belong to another one: copy both from their origin again."
+            )
+    shown = {event.stimulus_id for rows in events.values() for event in rows}
+    _refuse_missing("Every stimulus in the events must be listed among the stimuli", shown - known)
+
+
+def missing_images(stimuli: Iterable[Stimulus]) -> set[str]:
+    """Return the ids of the stimuli whose image file does not exist."""
+    return {s.stimulus_id for s in stimuli if not s.image_path.is_file()}
+
+
+def check_images(events: EventsOf, missing: set[str]) -> None:
+    """Check that every picture that was shown is on disk.
+
+    Raises
+    ------
+    SourceError
+        If some are not: the first ten and how many.
+    """
+    shown = {event.stimulus_id for rows in events.values() for event in rows}
+    _refuse_missing("Every stimulus in the events must have its image on disk", shown & missing)
+
+
+def _examine_image(stimulus: Stimulus) -> ImageFacts:
+    path = stimulus.image_path
+    try:
+        with Image.open(path) as image:
+            width_px, height_px = image.size
+            image.verify()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise SourceError(
+            f"{path} must be a whole image; it cannot be read ({error}). "
+            "Copy it from its origin again."
+        ) from error
+    return ImageFacts(stimulus, width_px, height_px, sha256_of(path))
+
+
+def _sha256_of_all(paths: set[Path]) -> str:
+    """Return the hash of one file, or of the hashes of several in order of their names."""
+    hashes = [sha256_of(path) for path in sorted({path.resolve() for path in paths})]
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def _refuse_duplicates(what: str, values: Iterable[object]) -> None:
+    twice = [value for value, count in Counter(values).items() if count > 1]
+    if twice:
+        raise SourceError(
+            f"All {what} must be unique; {len(twice)} occur more than once: "
+            f"{', '.join(map(str, twice[:LISTED]))}. Mend the tables of the study."
+        )
+
+
+def _refuse_missing(rule: str, names: set[str]) -> None:
+    if names:
+        raise SourceError(
+            f"{rule}; {len(names)} are missing: {', '.join(sorted(names)[:LISTED])}"
+            f"{', ...' if len(names) > LISTED else ''}. "
+            "Add them, or set ingest.on_missing_image to drop."
+        )

@@ -1,0 +1,146 @@
+"""The rows of the tables that `ingest` and `preprocess` write."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.artifacts.contracts.events import EVENTS
+from tasks.artifacts.contracts.quality import QUALITY
+from tasks.artifacts.contracts.recordings import RECORDINGS
+from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.eeg.epochs import trial_id_of
+from tasks.eeg.shards import Findings
+from tasks.eeg.sources.protocol import Event, Recording
+from tasks.eeg.study import EventsOf, ImageFacts, RecordingFacts
+
+
+def recording_table(dataset: str, facts: Sequence[RecordingFacts]) -> pa.Table:
+    """Return one row per recording, under contract RECORDINGS.
+
+    Parameters
+    ----------
+    dataset
+        Name of the source.
+    facts
+        What was found.
+    """
+    rows = [
+        {
+            "recording_id": fact.recording.recording_id,
+            "dataset": dataset,
+            "subject": fact.recording.subject,
+            "session": fact.recording.session,
+            "path": fact.recording.path.as_posix(),
+            "sfreq_hz": fact.sfreq_hz,
+            "n_channels": len(fact.channels),
+            "duration_s": fact.duration_s,
+            "sha256": fact.sha256,
+        }
+        for fact in facts
+    ]
+    return pa.Table.from_pylist(rows, RECORDINGS)
+
+
+def event_table(events: EventsOf) -> pa.Table:
+    """Return one row per presentation, under contract EVENTS.
+
+    Parameters
+    ----------
+    events
+        Of each recording, in the order in which a subject met them: repetitions are counted here.
+    """
+    seen: Counter[tuple[str, str]] = Counter()
+    rows = [
+        _event_row(recording, event, seen) for recording in events for event in events[recording]
+    ]
+    return pa.Table.from_pylist(rows, EVENTS)
+
+
+def stimulus_table(images: Sequence[ImageFacts]) -> pa.Table:
+    """Return one row per picture, under contract STIMULI.
+
+    Parameters
+    ----------
+    images
+        What was found.
+    """
+    rows = [
+        {
+            "stimulus_id": image.stimulus.stimulus_id,
+            "concept": image.stimulus.concept,
+            "image_path": image.stimulus.image_path.as_posix(),
+            "width_px": image.width_px,
+            "height_px": image.height_px,
+            "sha256": image.sha256,
+        }
+        for image in images
+    ]
+    return pa.Table.from_pylist(rows, STIMULI)
+
+
+def trial_table(
+    recordings: list[dict[str, Any]],
+    events: pa.Table,
+    stimuli: pa.Table,
+    findings: dict[str, Findings],
+) -> pa.Table:
+    """Return one row per presentation, under contract TRIALS but without the split.
+
+    Parameters
+    ----------
+    recordings
+        Rows of RECORDINGS.
+    events, stimuli
+        Under their contracts.
+    findings
+        By recording.
+    """
+    recording_of = {row["recording_id"]: row for row in recordings}
+    concept_of = {row["stimulus_id"]: row["concept"] for row in stimuli.to_pylist()}
+    rows = []
+    for event in events.to_pylist():
+        name = event["recording_id"]
+        trial_id = trial_id_of(name, event["presentation_order"])
+        reason = findings[name].reject_reasons[trial_id]
+        added = {
+            "trial_id": trial_id,
+            "subject": recording_of[name]["subject"],
+            "session": recording_of[name]["session"],
+            "concept": concept_of[event["stimulus_id"]],
+            "kept": not reason,
+            "reject_reason": reason,
+        }
+        rows.append(added | event)
+    schema = TRIALS.remove(TRIALS.get_field_index("split"))
+    return pa.Table.from_pylist(rows, schema)
+
+
+def quality_table(findings: dict[str, Findings]) -> pa.Table:
+    """Return one row per recording, under contract QUALITY.
+
+    Parameters
+    ----------
+    findings
+        By recording.
+    """
+    return pa.Table.from_pylist([found.quality for found in findings.values()], QUALITY)
+
+
+def _event_row(
+    recording: Recording, event: Event, seen: Counter[tuple[str, str]]
+) -> dict[str, Any]:
+    """Return a row; ``seen`` counts how often each subject has seen each stimulus so far."""
+    key = (recording.subject, event.stimulus_id)
+    seen[key] += 1
+    return {
+        "recording_id": recording.recording_id,
+        "presentation_order": event.presentation_order,
+        "onset_s": event.onset_s,
+        "duration_s": event.duration_s,
+        "stimulus_id": event.stimulus_id,
+        "block": event.block,
+        "repetition": seen[key] - 1,
+    }

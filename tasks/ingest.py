@@ -1,0 +1,107 @@
+"""Find out what a study holds, check it, and write it down as tables."""
+
+import logging
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tasks._params import Params
+from tasks._wiring import Map
+from tasks.artifacts.contracts.events import EVENTS
+from tasks.artifacts.contracts.oracle import ORACLE
+from tasks.artifacts.contracts.recordings import RECORDINGS
+from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
+from tasks.artifacts.tables import empty_table, write_table
+from tasks.eeg.sources.protocol import Stimulus
+from tasks.eeg.sources.registry import open_source
+from tasks.eeg.study import (
+    EventsOf,
+    check_events,
+    check_images,
+    check_recordings,
+    examine_images,
+    examine_recording,
+    missing_images,
+)
+from tasks.eeg.tables import event_table, recording_table, stimulus_table
+
+logger = logging.getLogger(__name__)
+
+IMAGES_PER_SHARD = 2000
+
+
+class IngestParams(Params):
+    """Which study is used, and how strict to be with it."""
+
+    source: str  # the study is data/raw/<source>
+    on_missing_image: Literal["raise", "drop"]
+
+
+def ingest(
+    raw: Path,
+    *,
+    recordings: Path,
+    events: Path,
+    stimuli: Path,
+    oracle: Path,
+    topographies: Path,
+    params: IngestParams,
+    map: Map,
+) -> None:
+    """Write the tables of a study, or say what is wrong with it.
+
+    Parameters
+    ----------
+    raw
+        Folder of all studies.
+    recordings, events, stimuli
+        Tables that every study has.
+    oracle, topographies
+        The truth of a simulated study; without rows for a recorded one.
+    params
+        The source.
+    map
+        Runs the shards: recordings, and blocks of images.
+    """
+    source = open_source(params.source, raw / params.source)
+    found = source.recordings()
+    facts = map(partial(examine_recording, source), found)
+    check_recordings(facts)
+
+    shown: EventsOf = {recording: source.events(recording) for recording in found}
+    listed = source.stimuli()
+    check_events(shown, listed, facts)
+    missing = missing_images(listed)
+    if params.on_missing_image == "raise":
+        check_images(shown, missing)
+    present = [stimulus for stimulus in listed if stimulus.stimulus_id not in missing]
+    shown = _without(shown, missing)
+    images = map(examine_images, _blocks(present))
+
+    write_table(recording_table(params.source, facts), recordings, RECORDINGS)
+    write_table(event_table(shown), events, EVENTS)
+    write_table(stimulus_table([i for block in images for i in block]), stimuli, STIMULI)
+    write_table(source.oracle() or empty_table(ORACLE), oracle, ORACLE)
+    write_table(source.topographies() or empty_table(TOPOGRAPHIES), topographies, TOPOGRAPHIES)
+
+
+def _without(events: EventsOf, missing: set[str]) -> EventsOf:
+    """Drop presentations of stimuli without an image, and say so."""
+    kept = {
+        recording: [event for event in rows if event.stimulus_id not in missing]
+        for recording, rows in events.items()
+    }
+    dropped = sum(map(len, events.values())) - sum(map(len, kept.values()))
+    if dropped:
+        logger.warning(
+            "%d trials are left out: the images of their %d stimuli are missing.",
+            dropped,
+            len(missing),
+        )
+    return kept
+
+
+def _blocks(stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
+    return [stimuli[i : i + IMAGES_PER_SHARD] for i in range(0, len(stimuli), IMAGES_PER_SHARD)]

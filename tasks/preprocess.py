@@ -1,0 +1,150 @@
+"""Turn recordings into clean epochs, and decide which trials are held out."""
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks._wiring import Map
+from tasks.artifacts.contracts.events import EVENTS
+from tasks.artifacts.contracts.quality import QUALITY
+from tasks.artifacts.contracts.recordings import RECORDINGS
+from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.files import link_or_copy
+from tasks.artifacts.tables import read_table, write_table
+from tasks.eeg.cleaning import CleaningParams, clean_recording
+from tasks.eeg.design import describe_design
+from tasks.eeg.epochs import trial_id_of, write_epochs
+from tasks.eeg.shards import Findings, ShardCache
+from tasks.eeg.sources.registry import open_source
+from tasks.eeg.splits import SplitParams, assign_splits
+from tasks.eeg.tables import quality_table, trial_table
+
+logger = logging.getLogger(__name__)
+
+
+class PreprocessParams(CleaningParams):
+    """How recordings are cleaned, and how trials are split."""
+
+    split: SplitParams
+
+
+def preprocess(
+    recordings: Path,
+    events: Path,
+    stimuli: Path,
+    raw: Path,
+    *,
+    trials: Path,
+    epochs: Path,
+    quality: Path,
+    params: PreprocessParams,
+    map: Map,
+) -> None:
+    """Write the epochs of each recording, what became of each trial, and what was found.
+
+    A finished recording is kept in ``data/cache/preprocess`` under a hash of its bytes, its events,
+    the params and the code, so that an interrupted run, or one with a subject more, goes on from there.
+
+    Parameters
+    ----------
+    recordings, events, stimuli
+        From `ingest`.
+    raw
+        Folder of all studies.
+    trials, quality
+        Tables.
+    epochs
+        Folder of one Parquet file per recording.
+    params
+        Cleaning and split.
+    map
+        Runs the shards: one per recording.
+    """
+    rows = read_table(recordings, RECORDINGS).to_pylist()
+    shown = read_table(events, EVENTS)
+    pictures = read_table(stimuli, STIMULI)
+    design = describe_design(shown, pictures)
+    logger.log(logging.WARNING if design.confounded else logging.INFO, "%s", design.sentence)
+
+    cache = ShardCache(raw.parent / "cache" / "preprocess")
+    work = partial(process_recording, events, raw, cache, params)
+    names = [row["recording_id"] for row in rows]
+    findings = dict(zip(names, map(work, rows), strict=True))
+
+    _publish(findings, epochs)
+    table = trial_table(rows, shown, pictures, findings)
+    splits = pa.array(assign_splits(table, pictures, params.split), pa.string())
+    write_table(table.append_column("split", splits), trials, TRIALS)
+    write_table(quality_table(findings), quality, QUALITY)
+
+
+def process_recording(
+    events: Path, raw: Path, cache: ShardCache, params: CleaningParams, recording: dict[str, Any]
+) -> Findings:
+    """Clean one recording, or find that this was done before.
+
+    Parameters
+    ----------
+    events
+        From `ingest`.
+    raw
+        Folder of all studies.
+    cache
+        Where finished recordings are kept.
+    params
+        How to clean.
+    recording
+        A row of `recordings`.
+
+    Returns
+    -------
+    Findings
+        Where the epochs lie, what became of each trial, and what was found.
+    """
+    name = recording["recording_id"]
+    shown = read_table(events, EVENTS).filter(pc.field("recording_id") == name)
+    trial_ids = [trial_id_of(name, order) for order in shown["presentation_order"].to_pylist()]
+    onsets_s = shown["onset_s"].to_pylist()
+    steps = params.model_dump(mode="json", exclude={"split"})
+    entry = cache.entry(name, [recording["sha256"], trial_ids, onsets_s, steps])
+    if entry.exists():
+        logger.info("%s: epochs taken from the cache", name)
+        return entry.read()
+    source = open_source(recording["dataset"], raw / recording["dataset"])
+    clean = clean_recording(source.read_raw(Path(recording["path"])), onsets_s, params, name)
+    kept = [t for t, reason in zip(trial_ids, clean.reject_reasons, strict=True) if not reason]
+    write_epochs(entry.epochs, kept, clean.eeg, clean.info)
+    logger.info(
+        "%s: %d of %d trials kept; bad channels: %s",
+        name,
+        len(kept),
+        len(trial_ids),
+        ", ".join(f"{c} ({reason})" for c, reason in clean.bad_channels.items()) or "none",
+    )
+    return entry.finish(
+        reject_reasons=dict(zip(trial_ids, clean.reject_reasons, strict=True)),
+        quality={
+            "recording_id": name,
+            "n_events": len(trial_ids),
+            "n_kept": len(kept),
+            "bad_channels": ",".join(c for c in clean.info.channels if c in clean.bad_channels),
+            "line_noise_ratio": clean.line_noise_ratio,
+            "drift_uv": clean.drift_uv,
+            "peak_to_peak_uv": clean.peak_to_peak_uv,
+        },
+    )
+
+
+def _publish(findings: dict[str, Findings], folder: Path) -> None:
+    """Put the epochs of these recordings, and no others, into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stem not in findings:
+            path.unlink()
+    for name, found in findings.items():
+        link_or_copy(found.epochs, folder / f"{name}.parquet")

@@ -1,0 +1,105 @@
+"""Epochs come back from disk as they were written, in the order asked, or not at all."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.artifacts.tables import ContractError
+from tasks.eeg.epochs import EpochsInfo, read_epochs, trial_id_of, write_epochs
+
+INFO = EpochsInfo(("Fz", "Cz", "Pz"), 100.0, -0.1, "uV", "average", "none")
+
+
+def write(folder: Path, recording_id: str, n_trials: int, info: EpochsInfo = INFO) -> dict:
+    rng = np.random.default_rng(len(recording_id) + n_trials)
+    eeg = rng.normal(size=(n_trials, len(info.channels), 8)).astype(np.float32)
+    ids = [trial_id_of(recording_id, i) for i in range(n_trials)]
+    write_epochs(folder / f"{recording_id}.parquet", ids, eeg, info)
+    return dict(zip(ids, eeg, strict=True))
+
+
+def test_rows_come_in_the_order_asked_across_files_and_row_groups(tmp_path: Path) -> None:
+    written = write(tmp_path, "sub-01_ses-01", 600) | write(tmp_path, "sub-02_ses-01", 5)
+    ids = list(np.random.default_rng(0).permutation(list(written))[:300])
+    ids += [ids[0]]  # asked for twice
+    eeg, info = read_epochs(tmp_path, ids)
+    assert info == INFO
+    assert eeg.dtype == np.float32
+    assert eeg.flags.writeable
+    assert np.array_equal(eeg, [written[name] for name in ids])
+
+
+def test_the_same_epochs_give_the_same_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "a", "sub-01_ses-01", 20)
+    write(tmp_path / "b", "sub-01_ses-01", 20)
+    names = [tmp_path / folder / "sub-01_ses-01.parquet" for folder in "ab"]
+    assert names[0].read_bytes() == names[1].read_bytes()
+
+
+def test_the_tensor_is_split_into_byte_streams(tmp_path: Path) -> None:
+    write(tmp_path, "sub-01_ses-01", 600)
+    metadata = pq.ParquetFile(tmp_path / "sub-01_ses-01.parquet").metadata
+    column = metadata.row_group(0).column(1)
+    assert [metadata.row_group(g).num_rows for g in range(3)] == [256, 256, 88]
+    assert column.path_in_schema == "eeg.list.element"
+    assert "BYTE_STREAM_SPLIT" in column.encodings
+    assert column.compression == "ZSTD"
+
+
+def test_a_recording_without_kept_trials_is_written(tmp_path: Path) -> None:
+    write(tmp_path, "sub-01_ses-01", 0)
+    assert pq.read_metadata(tmp_path / "sub-01_ses-01.parquet").num_rows == 0
+
+
+def test_a_missing_trial_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "sub-01_ses-01", 3)
+    ids = [trial_id_of("sub-01_ses-01", i) for i in (2, 3, 7)]
+    with pytest.raises(ContractError) as error:
+        read_epochs(tmp_path, ids)
+    assert str(error.value) == (
+        f"{tmp_path / 'sub-01_ses-01.parquet'} must hold every trial that is asked for; 2 are "
+        "missing: sub-01_ses-01_trial-0003, sub-01_ses-01_trial-0007. Ask for trials that are kept, "
+        "or run `dvc repro preprocess`."
+    )
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ContractError, match=r"sub-09_ses-01\.parquet must exist; it does not\. Run"
+    ):
+        read_epochs(tmp_path, ["sub-09_ses-01_trial-0000"])
+
+
+def test_asking_for_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="Epochs of at least one trial must be asked for"):
+        read_epochs(tmp_path, [])
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
+    ids = list(write(tmp_path, "sub-01_ses-01", 300))
+    path = tmp_path / "sub-01_ses-01.parquet"
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(ContractError, match=r"must be a whole Parquet file; its \d+ bytes cannot"):
+        read_epochs(tmp_path, ids)
+
+
+def test_damage_inside_a_file_is_refused(tmp_path: Path) -> None:
+    ids = list(write(tmp_path, "sub-01_ses-01", 300))
+    path = tmp_path / "sub-01_ses-01.parquet"
+    data = bytearray(path.read_bytes())
+    start = pq.read_metadata(path).row_group(0).column(1).data_page_offset
+    data[start : start + 64] = bytes(64)
+    path.write_bytes(data)
+    with pytest.raises(ContractError, match="must be a whole Parquet file; row group 0 cannot be"):
+        read_epochs(tmp_path, ids)
+
+
+def test_files_that_differ_in_channels_are_refused(tmp_path: Path) -> None:
+    first = write(tmp_path, "sub-01_ses-01", 2)
+    other = write(tmp_path, "sub-02_ses-01", 2, replace(INFO, channels=("Fz", "Pz", "Cz")))
+    with pytest.raises(ContractError, match=r"sub-01_ses-01\.parquet differ in channels\."):
+        read_epochs(tmp_path, [*first, *other])

@@ -1,0 +1,181 @@
+"""`preprocess` turns a study into epochs and trials, and goes on where it was interrupted."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import tasks.preprocess
+from tasks._wiring import Map, serial_map
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.tables import read_table
+from tasks.eeg.epochs import read_epochs
+from tasks.eeg.shards import ShardError
+from tasks.ingest import IngestParams, ingest
+from tasks.preprocess import preprocess
+from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
+
+OUTS = ("trials", "epochs", "quality")
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> MiniStudy:
+    return write_study(tmp_path / "data" / "raw")
+
+
+def run(study: MiniStudy, map: Map = serial_map, **changes: object) -> Artifacts:
+    artifacts = Artifacts(study.raw.parents[1])
+    names = ("recordings", "events", "stimuli", "oracle", "topographies")
+    ingest(
+        study.raw,
+        **{name: getattr(artifacts, name) for name in names},
+        params=IngestParams(source="simulated", on_missing_image="raise"),
+        map=serial_map,
+    )
+    preprocess(
+        *(getattr(artifacts, name) for name in ("recordings", "events", "stimuli", "raw")),
+        **{name: getattr(artifacts, name) for name in OUTS},
+        params=make_params(**changes),
+        map=map,
+    )
+    return artifacts
+
+
+def rows(artifacts: Artifacts, name: str) -> list[dict[str, Any]]:
+    return read_table(getattr(artifacts, name), Artifacts.all()[name].schema).to_pylist()
+
+
+def contents(artifacts: Artifacts) -> dict[str, bytes]:
+    files = [*artifacts.epochs.glob("*"), artifacts.trials, artifacts.quality]
+    return {path.name: path.read_bytes() for path in files}
+
+
+class Counting:
+    """A map that counts the recordings that were read, and may stop before one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, stop_before: int | None = None) -> None:
+        self.names: list[str] = []
+        self.stop_before = stop_before
+        original = tasks.preprocess.clean_recording
+
+        def counted(raw: Any, onsets_s: Any, params: Any, name: str) -> Any:
+            if len(self.names) == self.stop_before:
+                raise KeyboardInterrupt
+            self.names.append(name)
+            return original(raw, onsets_s, params, name)
+
+        monkeypatch.setattr(tasks.preprocess, "clean_recording", counted)
+
+
+def test_every_presentation_has_a_row_and_every_kept_one_an_epoch(study: MiniStudy) -> None:
+    limit = rows(run(study), "quality")[0]["peak_to_peak_uv"]  # the median
+    artifacts = run(study, reject={"peak_to_peak_uv": limit})
+    trials = rows(artifacts, "trials")
+    kept = [row["trial_id"] for row in trials if row["kept"]]
+    assert len(trials) == 2 * study.n_trials
+    assert 0 < len(kept) < len(trials)
+    assert all(bool(row["reject_reason"]) != row["kept"] for row in trials)
+    assert all(row["concept"] == study.concepts[row["stimulus_id"]] for row in trials)
+    eeg, info = read_epochs(artifacts.epochs, kept)
+    assert eeg.shape == (len(kept), 16, 80)
+    assert info.sfreq_hz == 100
+    on_disk = [pq.read_metadata(path).num_rows for path in sorted(artifacts.epochs.iterdir())]
+    quality = rows(artifacts, "quality")
+    assert sum(on_disk) == len(kept)
+    assert [row["n_kept"] for row in quality] == on_disk
+    assert {row["n_events"] for row in quality} == {study.n_trials}
+
+
+def test_a_stimulus_is_in_one_split_for_all_subjects(study: MiniStudy) -> None:
+    splits: dict[str, set[str]] = {}
+    for row in rows(run(study), "trials"):
+        splits.setdefault(row["stimulus_id"], set()).add(row["split"])
+    assert all(len(parts) == 1 for parts in splits.values())
+    assert set().union(*splits.values()) == {"train", "validation", "test", "zero_shot"}
+
+
+def test_an_interrupted_run_goes_on_with_the_same_result(
+    study: MiniStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = contents(run(write_study(study.raw.parents[1] / "other" / "data" / "raw")))
+    with monkeypatch.context() as patch:
+        Counting(patch, stop_before=1)
+        with pytest.raises(KeyboardInterrupt):
+            run(study)
+    counting = Counting(monkeypatch)
+    resumed = contents(run(study))
+    assert counting.names == ["sub-02_ses-01"]
+    assert resumed == whole
+
+
+def test_a_further_subject_or_split_computes_nothing_twice(
+    study: MiniStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {row["trial_id"]: row for row in rows(run(study), "trials")}
+    write_recording(study, "sub-03_ses-01", 7, 250.0)
+    counting = Counting(monkeypatch)
+    after = {row["trial_id"]: row for row in rows(run(study), "trials")}
+    assert counting.names == ["sub-03_ses-01"]
+    assert {name: after[name] for name in before} == before
+    run(study, split={"seed": 1})
+    assert counting.names == ["sub-03_ses-01"]
+    run(study, baseline_s=None)
+    assert len(counting.names) == 4
+
+
+def test_a_recording_that_is_gone_leaves_no_epochs(study: MiniStudy) -> None:
+    run(study)
+    study.recording_file("sub-02_ses-01").unlink()
+    artifacts = run(study)
+    assert [path.name for path in artifacts.epochs.iterdir()] == ["sub-01_ses-01.parquet"]
+    assert {row["subject"] for row in rows(artifacts, "trials")} == {"sub-01"}
+
+
+def test_moved_events_are_cut_anew(study: MiniStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(study)
+    path = study.events_file("sub-01_ses-01")
+    path.write_text(path.read_text().replace("\n4.0\t", "\n4.1\t"))
+    counting = Counting(monkeypatch)
+    run(study)
+    assert counting.names == ["sub-01_ses-01"]
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("epochs.parquet", "the bytes of its epochs have changed"),
+        ("findings.json", r"it cannot be read \("),
+    ],
+)
+def test_a_damaged_cache_entry_is_refused_and_the_rest_is_kept(
+    study: MiniStudy, name: str, finding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(study)
+    entry = next((study.raw.parent / "cache" / "preprocess").glob("sub-02*"))
+    damaged = entry / name
+    data = damaged.read_bytes()
+    damaged.unlink()  # the outputs may be the same file
+    damaged.write_bytes(data[:100])
+    message = (
+        f"{finding}.*Delete that folder and run the stage again: the other recordings are kept"
+    )
+    with pytest.raises(ShardError, match=message):
+        run(study)
+    for path in entry.iterdir():
+        path.unlink()
+    counting = Counting(monkeypatch)
+    run(study)
+    assert counting.names == ["sub-02_ses-01"]
+
+
+def test_a_block_design_is_warned_of(study: MiniStudy, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("sub-01_ses-01", "sub-02_ses-01"):
+        header, *lines = study.events_file(name).read_text().splitlines()
+        shown = [line.split("\t") for line in lines]
+        for row, stimulus in zip(shown, sorted(row[2] for row in shown), strict=True):
+            row[2] = stimulus
+        text = "\n".join([header, *("\t".join(row) for row in shown)])
+        study.events_file(name).write_text(text + "\n")
+    run(study)
+    assert "block design: class and time are confounded" in caplog.text
