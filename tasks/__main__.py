@@ -70,9 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     wiring = commands.add_parser("wiring", help="write dvc.yaml anew from the stage signatures")
     wiring.set_defaults(command=_wiring)
 
-    pictures = commands.add_parser("pictures", help="write the picture grid that the README shows")
-    pictures.add_argument("--out", type=Path, default=Path("docs/pictures.png"))
-    pictures.set_defaults(command=_pictures)
+    showcase = commands.add_parser(
+        "showcase", help="write the README's pictures and table from the last run"
+    )
+    showcase.set_defaults(command=_showcase)
     return parser
 
 
@@ -126,11 +127,13 @@ def _wiring(_: argparse.Namespace) -> None:
     write_pipeline(Path("dvc.yaml"))
 
 
-def _pictures(options: argparse.Namespace) -> None:
+def _showcase(_: argparse.Namespace) -> None:
+    from tasks._showcase import GRID, update_readme
     from tasks.artifacts.catalogue import Artifacts
     from tasks.reporting.figures import write_picture_grid
 
-    write_picture_grid(Artifacts(), options.out)
+    write_picture_grid(Artifacts(), GRID)
+    update_readme(Path("README.md"), Artifacts())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ def params_for(stage: Stage, params_file: Path) -> Params:
         If the file or the section is missing, or a param is missing, unknown or of the wrong type.
     """
     name = stage.__name__
-    model: type[Params] = inspect.signature(stage).parameters["params"].annotation
+    model: type[Params] = _parameters(stage)["params"].annotation
     section = read_params(params_file).get(name)
     if not isinstance(section, dict):
         raise PerceptError(
@@ -103,13 +103,18 @@ def read_params(params_file: Path) -> dict[str, Any]:
 def call(stage: Stage, artifacts: Artifacts, params_file: Path, map: Map = process_map) -> None:
     """Run ``stage`` with every path taken from the catalogue by name."""
     arguments: dict[str, Any] = {n: getattr(artifacts, n) for n in reads(stage) + writes(stage)}
-    if "map" in inspect.signature(stage).parameters:
+    if "map" in _parameters(stage):
         arguments["map"] = map
     stage(**arguments, params=params_for(stage, params_file))
 
 
 def _paths(stage: Stage) -> list[inspect.Parameter]:
-    return [p for p in inspect.signature(stage).parameters.values() if p.annotation is Path]
+    return [p for p in _parameters(stage).values() if p.annotation is Path]
+
+
+def _parameters(stage: Stage) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters with their annotations evaluated, also where they are written as text."""
+    return inspect.signature(stage, eval_str=True).parameters
 
 
 def _explain(error: ValidationError, name: str, model: type[Params], params_file: Path) -> str:
@@ -117,7 +122,7 @@ def _explain(error: ValidationError, name: str, model: type[Params], params_file
     known = ", ".join(model.model_fields)
     lines = []
     for problem in error.errors():
-        where = ".".join([name, *map_str(problem["loc"])])
+        where = ".".join([name, *(str(part) for part in problem["loc"])])
         if problem["type"] == "missing":
             lines.append(f"{where} must be set; it is missing. Add it to {params_file}.")
         elif problem["type"] == "extra_forbidden":
@@ -129,8 +134,3 @@ def _explain(error: ValidationError, name: str, model: type[Params], params_file
                 f"{where}: {problem['msg']}; found {problem['input']!r}. Mend it in {params_file}."
             )
     return "\n".join(lines)
-
-
-def map_str(parts: tuple[int | str, ...]) -> list[str]:
-    """Return the parts of a param's address as text."""
-    return [str(part) for part in parts]

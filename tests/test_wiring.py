@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
@@ -58,7 +59,7 @@ def test_params_yaml_is_the_default_preset():
 
 def test_params_have_no_defaults():
     for name in STAGES:
-        todo = [load_stage(name).__annotations__["params"]]
+        todo = [get_type_hints(load_stage(name))["params"]]
         while todo:
             model = todo.pop()
             for key, field in model.model_fields.items():
@@ -72,7 +73,7 @@ def test_signature_names_artefacts_only(name):
     stage = load_stage(name)
     names = reads(stage) + writes(stage)
     assert set(names) <= set(Artifacts.all())
-    others = set(stage.__annotations__) - set(names) - {"params", "map", "return"}
+    others = set(get_type_hints(stage)) - set(names) - {"params", "map", "return"}
     assert not others
     assert writes(stage)
 

@@ -28,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
-        with partial.open("rb+") as handle:
+        with partial.open("rb") as handle:
             os.fsync(handle.fileno())
         partial.replace(path)
     finally:

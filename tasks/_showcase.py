@@ -1,0 +1,72 @@
+"""What the README shows, taken from the last run: the picture grid and the table of scores."""
+
+import fnmatch
+from collections.abc import Iterator
+from pathlib import Path
+
+from tasks._errors import PerceptError
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.files import write_text
+from tasks.artifacts.metrics import Score, read_scores
+
+GRID = Path("docs/pictures.png")
+START = "<!-- scores: written by `percept showcase` from reports/metrics -->"
+END = "<!-- /scores -->"
+ROWS: tuple[tuple[str, str], ...] = (
+    ("concept_recall_at_1_of_*", "Concept named from one trial of an unseen picture"),
+    ("concept_recall_at_5_of_*", "... among the five best"),
+    ("zero_shot_concept_recall_at_1_of_*", "Concept never trained, among the held-out concepts"),
+    ("stimulus_recall_at_1_of_*", "The very picture among all held-out pictures"),
+    ("judged_concept_accuracy_decoded", "Object seen by the judge in the rendered picture"),
+    ("judged_theme_accuracy_decoded", "Theme seen by the judge in the rendered picture"),
+    ("two_way_clip_decoded", "Render nearer to its own picture than to another's"),
+    ("kid_clip_decoded", "KID of the renders in CLIP space (lower is better)"),
+    ("saliency_topography_object", "Saliency of object heads against the planted topography"),
+    ("saliency_topography_spatial", "... of spatial heads"),
+    ("saliency_topography_thematic", "... of thematic heads"),
+)
+"""Patterns of score names, of which the first match counts, and what they are in words."""
+
+
+def update_readme(readme: Path, artifacts: Artifacts) -> None:
+    """Write the table of scores between its markers in the README.
+
+    Parameters
+    ----------
+    readme
+        Markdown with the two markers.
+    artifacts
+        Where the metrics lie.
+
+    Raises
+    ------
+    PerceptError
+        If a marker or a metrics file is missing.
+    """
+    text = readme.read_text()
+    if START not in text or END not in text:
+        raise PerceptError(f"{readme} must hold the lines {START!r} and {END!r}. Restore them.")
+    before, rest = text.split(START, 1)
+    after = rest.split(END, 1)[1]
+    write_text(readme, f"{before}{START}\n{score_table(artifacts)}\n{END}{after}")
+
+
+def score_table(artifacts: Artifacts) -> str:
+    """Return the scores of the last run as a Markdown table."""
+    scores = read_scores(artifacts.evaluate_metrics) | read_scores(artifacts.explain_metrics)
+    head = "| score | value (95 % interval) | chance | ceiling | shuffled EEG | n |\n|---|---|---|---|---|---|"
+    return "\n".join([head, *_lines(scores)])
+
+
+def _lines(scores: dict[str, Score]) -> Iterator[str]:
+    for pattern, words in ROWS:
+        name = next((n for n in sorted(scores) if fnmatch.fnmatchcase(n, pattern)), None)
+        if name is not None:
+            score = scores[name]
+            value = f"**{_number(score.value)}** ({_number(score.low)} to {_number(score.high)})"
+            others = (_number(v) for v in (score.chance, score.ceiling, score.control))
+            yield f"| {words}<br>`{name}` | {value} | {' | '.join(others)} | {score.n} |"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
