@@ -1,0 +1,63 @@
+"""Stimuli on disk: the picture that was ingested, or an error that says why not."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from tasks._errors import PerceptError
+
+UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What Pillow raises about files that are no pictures, or only half of one."""
+
+
+class StalePictureError(PerceptError):
+    """A stimulus is another picture than the one that `ingest` saw."""
+
+
+class UnreadablePictureError(PerceptError):
+    """A stimulus is no picture that can be decoded."""
+
+
+def read_picture(path: Path, sha256: str) -> tuple[bytes, Image.Image]:
+    """Read a stimulus, making sure that it is the one that was ingested.
+
+    Parameters
+    ----------
+    path : Path
+        The picture.
+    sha256 : str
+        Hexadecimal SHA-256 of its bytes.
+
+    Returns
+    -------
+    content : bytes
+        The file as it is.
+    picture : PIL.Image.Image
+        What it shows, decoded.
+
+    Raises
+    ------
+    StalePictureError
+        If the file is missing or its bytes are others.
+    UnreadablePictureError
+        If they cannot be decoded.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise StalePictureError(
+            f"{path} must be the picture that was ingested; its SHA-256 is another. "
+            "Restore it, or run `dvc repro ingest`."
+        )
+    try:
+        picture = Image.open(io.BytesIO(content))
+        picture.load()
+    except UNDECODABLE as error:
+        raise UnreadablePictureError(
+            f"{path} must be a picture; its {len(content)} bytes cannot be decoded ({error}). "
+            "Replace it and run `dvc repro ingest`."
+        ) from error
+    return content, picture

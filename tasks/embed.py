@@ -1,0 +1,81 @@
+"""Embed every caption and every stimulus with a frozen CLIP."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from pydantic import PositiveInt
+
+from tasks._map import Map
+from tasks._params import Params
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
+from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.tables import read_table, write_table
+from tasks.clip.embedding import embed_images, embed_missing, embed_texts
+from tasks.clip.model import load_clip
+from tasks.clip.vectors import VECTOR_CACHE, text_key, vectors_to_table
+
+
+class EmbedParams(Params):
+    """Which CLIP embeds, how much at once, and how much is worth a worker."""
+
+    model: str
+    batch_size: PositiveInt
+    shard_size: PositiveInt
+
+
+def embed(
+    stimuli: Path,
+    raw: Path,  # noqa: ARG001  (the pictures lie in it)
+    captions: Path,
+    clip_model: Path,
+    *,
+    text_vectors: Path,
+    image_vectors: Path,
+    params: EmbedParams,
+    map: Map,
+) -> None:
+    """Embed every caption and every stimulus; identical texts and pictures once.
+
+    Parameters
+    ----------
+    stimuli : Path
+        Table of the pictures.
+    raw : Path
+        Folder that the pictures lie in.
+    captions : Path
+        Table of the captions.
+    clip_model : Path
+        Folder of the shipped model.
+    text_vectors : Path
+        Table to write: one vector per caption.
+    image_vectors : Path
+        Table to write: one vector per stimulus.
+    params : EmbedParams
+        ``model`` is ``shipped``, the name of an open_clip model, or ``local-dir:`` and a folder.
+    map : Map
+        Runs the shards.
+    """
+    source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
+    folder = VECTOR_CACHE / load_clip(source).fingerprint
+
+    rows = read_table(captions, CAPTIONS)
+    texts = [(text_key(text), text) for text in rows["text"].to_pylist()]
+    work = partial(
+        embed_texts, source=source, folder=folder / "texts", batch_size=params.batch_size
+    )
+    vectors, _ = embed_missing(texts, work, folder / "texts", params.shard_size, map)
+    ids = {"caption_id": rows["caption_id"]}
+    write_table(vectors_to_table(ids, vectors), text_vectors, TEXT_VECTORS)
+
+    rows = read_table(stimuli, STIMULI)
+    images = list(zip(rows["sha256"].to_pylist(), rows["image_path"].to_pylist(), strict=True))
+    work = partial(
+        embed_images, source=source, folder=folder / "images", batch_size=params.batch_size
+    )
+    vectors, _ = embed_missing(images, work, folder / "images", params.shard_size, map)
+    ids = {"stimulus_id": rows["stimulus_id"]}
+    write_table(vectors_to_table(ids, vectors), image_vectors, IMAGE_VECTORS)

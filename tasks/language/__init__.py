@@ -1,0 +1,1 @@
+"""Captions: their kinds and who writes them."""

@@ -1,0 +1,1 @@
+"""Captioners: one module per backend that can describe a stimulus."""

@@ -1,0 +1,145 @@
+"""Decode held-out EEG: predict a vector per caption kind, then find the nearest captions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float32
+from pydantic import PositiveInt
+
+from tasks._errors import PerceptError
+from tasks._params import Params
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.tables import read_table, write_table
+from tasks.clip.galleries import Gallery, build_galleries
+from tasks.clip.vectors import Vectors, vectors_to_table
+from tasks.eeg.epochs import read_epochs
+from tasks.encoder.checkpoints import Encoder, load_encoder
+
+logger = logging.getLogger(__name__)
+
+QUERY_SPLITS = ("validation", "test", "zero_shot")
+
+
+class RetrieveParams(Params):
+    """How many captions are retrieved, and how many trials are predicted at once."""
+
+    k: PositiveInt
+    batch_size: PositiveInt
+
+
+class RetrieveError(PerceptError):
+    """The trials cannot be decoded by this encoder."""
+
+
+def retrieve(
+    trials: Path,
+    epochs: Path,
+    captions: Path,
+    text_vectors: Path,
+    encoder: Path,
+    *,
+    predictions: Path,
+    retrievals: Path,
+    params: RetrieveParams,
+) -> None:
+    """Predict the vectors of held-out trials and retrieve the nearest captions of each kind.
+
+    Parameters
+    ----------
+    trials, epochs, captions, text_vectors, encoder : Path
+        What was shown, the EEG, the captions, their vectors and the trained encoder.
+    predictions : Path
+        Table to write: one vector per trial and kind.
+    retrievals : Path
+        Table to write: the `k` nearest captions of the same kind per trial, gallery and kind.
+    params : RetrieveParams
+        Size of the answer.
+
+    Raises
+    ------
+    RetrieveError
+        If no trial is held out, or the EEG has other channels than the encoder.
+    GalleryError
+        If a caption has no vector, or a gallery is too small.
+    """
+    model = load_encoder(encoder)
+    trial_rows = read_table(trials, TRIALS)
+    caption_rows, vectors = read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS)
+    galleries = build_galleries(trial_rows, caption_rows, vectors, model.kinds)
+    queries = _held_out(trial_rows)
+    predicted = _predict(model, epochs, queries, params.batch_size)
+    head_of = {kind: predicted[:, head] for head, kind in enumerate(model.kinds)}
+    found = [_answers(queries["trial_id"], g, head_of[g.kind], params.k) for g in galleries]
+    logger.info("%d trials, %d kinds, k = %d.", len(queries), len(model.kinds), params.k)
+    write_table(_predictions(queries["trial_id"], model.kinds, predicted), predictions, PREDICTIONS)
+    write_table(pa.concat_tables(found), retrievals, RETRIEVALS)
+
+
+def _held_out(trials: pa.Table) -> pa.Table:
+    """Return the kept trials outside training, sorted by trial_id."""
+    chosen = pc.and_(trials["kept"], pc.is_in(trials["split"], pa.array(QUERY_SPLITS)))
+    queries = trials.filter(chosen).sort_by("trial_id")
+    if not len(queries):
+        raise RetrieveError(
+            f"Some kept trials must be held out ({', '.join(QUERY_SPLITS)}); of {len(trials)} "
+            "trials none is. Mend the params of preprocess."
+        )
+    return queries
+
+
+def _predict(
+    model: Encoder, epochs: Path, queries: pa.Table, batch_size: int
+) -> Float32[np.ndarray, "n_trials n_kinds dim"]:
+    """Predict the vectors of every query, reading the EEG batch by batch."""
+    batches = []
+    for start in range(0, len(queries), batch_size):
+        batch = queries.slice(start, batch_size)
+        eeg, info = read_epochs(epochs, batch["trial_id"].to_pylist())
+        if info.channels != tuple(model.channels):
+            raise RetrieveError(
+                f"The EEG must have the {len(model.channels)} channels that the encoder was trained "
+                f"on, in their order; {epochs} has {len(info.channels)} others. "
+                "Run `dvc repro train`."
+            )
+        batches.append(model.predict(eeg, batch["subject"].to_pylist()))
+    return np.concatenate(batches).astype(np.float32, copy=False)
+
+
+def _predictions(
+    trial_ids: pa.ChunkedArray,
+    kinds: Sequence[str],
+    predicted: Float32[np.ndarray, "n_trials n_kinds dim"],
+) -> pa.Table:
+    """Return one row per trial and kind."""
+    n_trials, n_kinds, dim = predicted.shape
+    keys = {
+        "trial_id": trial_ids.take(pa.array(np.repeat(np.arange(n_trials), n_kinds))),
+        "kind": pa.array(kinds).take(pa.array(np.tile(np.arange(n_kinds), n_trials))),
+    }
+    return vectors_to_table(keys, predicted.reshape(-1, dim))
+
+
+def _answers(trial_ids: pa.ChunkedArray, gallery: Gallery, queries: Vectors, k: int) -> pa.Table:
+    """Return one row per trial and rank."""
+    caption_ids, cosines = gallery.nearest(queries, k)
+    n_trials = len(trial_ids)
+    return pa.table(
+        {
+            "trial_id": trial_ids.take(pa.array(np.repeat(np.arange(n_trials), k))),
+            "gallery": pa.repeat(gallery.name, n_trials * k),
+            "kind": pa.repeat(gallery.kind, n_trials * k),
+            "rank": np.tile(np.arange(1, k + 1, dtype=np.int32), n_trials),
+            "caption_id": caption_ids,
+            "cosine": cosines.ravel(),
+        }
+    )

@@ -1,0 +1,85 @@
+"""Exact search against a naive argsort."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from tasks.clip.search import SearchError, top_k
+
+
+def unit(rng, n, dim=16):
+    vectors = rng.standard_normal((n, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def naive(queries, gallery, k):
+    scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(scores, order, 1)
+
+
+@pytest.mark.parametrize("k", [1, 5, 40])
+@pytest.mark.parametrize("max_block_bytes", [1, 4 * 1024 * 7, 2**26])
+def test_the_answer_is_the_naive_one_whatever_the_blocks(k, max_block_bytes):
+    rng = np.random.default_rng(0)
+    queries, gallery = unit(rng, 1100), unit(rng, 40)
+    indices, cosines = top_k(queries, gallery, k, max_block_bytes)
+    expected, scores = naive(queries, gallery, k)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(cosines, scores, atol=1e-6)
+    assert cosines.dtype == np.float32
+
+
+@pytest.mark.parametrize("max_block_bytes", [1, 4 * 1024 * 7, 2**26])
+def test_equal_vectors_are_equally_near_and_in_gallery_order(max_block_bytes):
+    rng = np.random.default_rng(1)
+    words = unit(rng, 6)
+    spelt = rng.integers(6, size=300)
+    queries = unit(rng, 50)
+    indices, cosines = top_k(queries, words[spelt], 60, max_block_bytes)
+    scores = (queries @ words.T)[:, spelt]
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :60]
+    np.testing.assert_array_equal(indices, expected)
+    assert all(len(set(row)) <= 6 for row in cosines)
+
+
+def test_different_vectors_that_are_equally_near_are_in_gallery_order():
+    gallery = np.eye(8, dtype=np.float32)[[3, 1, 0, 2, 1, 3, 5, 6]]
+    queries = np.eye(8, dtype=np.float32)[[7, 1]]
+    indices, cosines = top_k(queries, gallery, 4)
+    np.testing.assert_array_equal(indices, [[0, 1, 2, 3], [1, 4, 0, 2]])
+    np.testing.assert_array_equal(cosines, [[0, 0, 0, 0], [1, 1, 0, 0]])
+
+
+def test_ties_at_the_edge_of_a_block_fall_to_the_first():
+    gallery = -np.eye(64, dtype=np.float32)
+    queries = np.eye(64, dtype=np.float32)[:1]
+    indices, _ = top_k(queries, gallery, 5, max_block_bytes=4 * 1024 * 8)
+    np.testing.assert_array_equal(indices, [[1, 2, 3, 4, 5]])
+
+
+def test_memory_does_not_grow_with_the_product():
+    rng = np.random.default_rng(2)
+    queries, gallery = unit(rng, 1030, 4), unit(rng, 20_000, 4)
+    tracemalloc.start()
+    top_k(queries, gallery, 3, max_block_bytes=2**20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < queries.shape[0] * gallery.shape[0] * 4 / 10
+
+
+def test_no_queries_no_answers():
+    indices, cosines = top_k(np.zeros((0, 4), np.float32), np.eye(4, dtype=np.float32), 2)
+    assert indices.shape == cosines.shape == (0, 2)
+
+
+def test_a_gallery_smaller_than_k_is_refused():
+    with pytest.raises(SearchError) as error:
+        top_k(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), 5)
+    assert str(error.value) == ("A gallery must hold at least k = 5 vectors; it holds 4. Lower k.")
+
+
+def test_other_dimensions_are_refused():
+    with pytest.raises(SearchError, match="found 4 and 5"):
+        top_k(np.eye(4, dtype=np.float32), np.eye(5, dtype=np.float32), 1)
