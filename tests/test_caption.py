@@ -54,7 +54,6 @@ def scenes(tmp_path, monkeypatch):
 def run(**changes):
     openai = {
         "model": "test-model",
-        "base_url": None,
         "max_concurrency": 2,
         "max_retries": 0,
         "max_answers": 1,

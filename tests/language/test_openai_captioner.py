@@ -39,9 +39,9 @@ def build(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     def build(server, **changes):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         chosen = {
             "model": "test-model",
-            "base_url": server.url,
             "max_concurrency": 3,
             "max_retries": 2,
             "max_answers": 1,

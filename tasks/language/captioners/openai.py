@@ -41,7 +41,6 @@ class OpenAIParams(Params):
     """How pictures are described by a language model."""
 
     model: str
-    base_url: str | None
     max_concurrency: PositiveInt
     max_retries: NonNegativeInt
     max_answers: PositiveInt
@@ -184,9 +183,7 @@ def _client(params: OpenAIParams) -> openai.AsyncOpenAI:
             f"{KEY_VARIABLE} must hold the key of the captioning server; it is not set. Export it "
             "(any word for a server without keys), or set caption.backend: scene."
         )
-    return openai.AsyncOpenAI(
-        base_url=params.base_url, max_retries=params.max_retries, timeout=params.timeout_s
-    )
+    return openai.AsyncOpenAI(max_retries=params.max_retries, timeout=params.timeout_s)
 
 
 class _NoCompletionError(Exception):
@@ -288,9 +285,9 @@ def _advice(error: Exception, model: str, *, nothing_yet: bool) -> tuple[str, st
     if isinstance(error, openai.PermissionDeniedError):
         return f"The key must be allowed to use {model}", "Choose another caption.openai.model"
     if isinstance(error, openai.NotFoundError):
-        return f"The server must serve the model {model}", "Mend caption.openai.model or base_url"
+        return f"The server must serve the model {model}", "Mend caption.openai.model or OPENAI_BASE_URL"
     if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
         return "The account must have quota left", "Top it up"
     if isinstance(error, openai.APIConnectionError) and nothing_yet:
-        return "The captioning server must be reachable", "Start it or mend caption.openai.base_url"
+        return "The captioning server must be reachable", "Start it or mend OPENAI_BASE_URL"
     return None
