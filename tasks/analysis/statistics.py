@@ -1,0 +1,222 @@
+"""Intervals, permutation controls and p-values for trials that share stimuli.
+
+Trials of one stimulus are not independent: they show the same picture. Bootstrap and permutations
+therefore draw whole stimuli (their groups), never single trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from tasks._errors import PerceptError
+
+Values = Float[np.ndarray, "*n_rows n_trials"]
+Weights = Float[np.ndarray, "n_resamples n_trials"]
+Statistic = Callable[[Values, Weights | None], Float[np.ndarray, " n"]]
+"""Reduces trials to one number, for each row of values or, with weights, each row of weights."""
+
+
+def mean(values: Values, weights: Weights | None = None) -> Float[np.ndarray, " n"]:
+    """Return the mean of each row, or of one row of values under each row of weights."""
+    if weights is None:
+        return np.asarray(values.mean(axis=-1))
+    return np.asarray(weights @ values / weights.sum(axis=1))
+
+
+def median(values: Values, weights: Weights | None = None) -> Float[np.ndarray, " n"]:
+    """Return the lower median: the smallest value with half of the trials at or below it."""
+    if weights is None:
+        middle = (values.shape[-1] - 1) // 2
+        return np.asarray(np.partition(values, middle, axis=-1)[..., middle])
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[:, order], axis=1)
+    return np.asarray(values[order[np.argmax(below >= below[:, -1:] / 2, axis=1)]])
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with the interval in which it lies.
+
+    Attributes
+    ----------
+    value, low, high : float
+        The number and the bounds of its interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """Bootstrap samples and permutations of the stimuli of some trials, drawn once for all scores.
+
+    Attributes
+    ----------
+    own : Int[np.ndarray, "n_trials"]
+        Column of each trial's own stimulus in a score matrix.
+    weights : Float[np.ndarray, "n_resamples n_trials"]
+        How often each trial is in a bootstrap sample of stimuli.
+    permutations : Int[np.ndarray, "n_permutations n_stimuli"]
+        Permutations of the stimuli.
+    confidence : float
+        Share of the distribution inside an interval.
+    """
+
+    own: Int[np.ndarray, " n_trials"]
+    weights: Float[np.ndarray, "n_resamples n_trials"]
+    permutations: Int[np.ndarray, "n_permutations n_stimuli"]
+    confidence: float
+
+    @classmethod
+    def draw(
+        cls,
+        own: Int[np.ndarray, " n_trials"],
+        n_stimuli: int,
+        *,
+        n_resamples: int,
+        n_permutations: int,
+        confidence: float,
+        seed: int,
+    ) -> Resampling:
+        """Draw bootstrap samples of stimuli and permutations of the stimuli that have trials.
+
+        Parameters
+        ----------
+        own : Int[np.ndarray, "n_trials"]
+            Column of each trial's own stimulus.
+        n_stimuli : int
+            Number of columns of the score matrices; stimuli without a trial stay where they are.
+        n_resamples, n_permutations : int
+            How many of each.
+        confidence : float
+            Share of the distribution inside an interval.
+        seed : int
+            Same seed, same draws.
+
+        Raises
+        ------
+        PerceptError
+            If there is no trial.
+        """
+        if not len(own):
+            raise PerceptError("A score needs at least one trial; found none. Check the split.")
+        rng = np.random.default_rng(seed)
+        shown, group = np.unique(own, return_inverse=True)
+        counts = rng.multinomial(len(shown), np.full(len(shown), 1 / len(shown)), n_resamples)
+        permutations = np.tile(np.arange(n_stimuli), (n_permutations, 1))
+        permutations[:, shown] = rng.permuted(np.tile(shown, (n_permutations, 1)), axis=1)
+        return cls(own, counts[:, group].astype(np.float64), permutations, confidence)
+
+    def estimate(
+        self, values: Float[np.ndarray, " n_trials"], statistic: Statistic = mean
+    ) -> Estimate:
+        """Reduce the values of the trials, with a percentile bootstrap interval over stimuli."""
+        values = np.asarray(values, np.float64)
+        return Estimate(
+            float(statistic(values, None)), *self._bounds(statistic(values, self.weights))
+        )
+
+    def permuted(
+        self, matrix: Float[np.ndarray, "n_trials n_stimuli"], statistic: Statistic = mean
+    ) -> Float[np.ndarray, " n_permutations"]:
+        """Score each trial's prediction against the stimulus that a permutation puts in its place.
+
+        Parameters
+        ----------
+        matrix : Float[np.ndarray, "n_trials n_stimuli"]
+            What the prediction of a trial would score if the stimulus had been that of the column.
+        statistic : Statistic
+            Reduces the trials to one number.
+
+        Returns
+        -------
+        Float[np.ndarray, "n_permutations"]
+            The score under each permutation: what predictions that know nothing of the EEG reach.
+        """
+        if statistic is mean:  # trials of one stimulus move together: add them up beforehand
+            totals = np.zeros((matrix.shape[1], matrix.shape[1]))
+            np.add.at(totals, self.own, matrix)
+            sums = totals[np.arange(len(totals)), self.permutations].sum(axis=1)
+            return np.asarray(sums / len(self.own))
+        return statistic(matrix[np.arange(len(self.own)), self.permutations[:, self.own]], None)
+
+    def control(self, permuted: Float[np.ndarray, " n_permutations"]) -> Estimate:
+        """Return the mean of permuted scores and the interval which holds most of them."""
+        return Estimate(float(permuted.mean()), *self._bounds(permuted))
+
+    def _bounds(self, samples: Float[np.ndarray, " n_samples"]) -> tuple[float, float]:
+        tail = (1 - self.confidence) / 2
+        low, high = np.quantile(samples, [tail, 1 - tail])
+        return float(low), float(high)
+
+
+def own_values(
+    matrix: Float[np.ndarray, "n_trials n_stimuli"], own: Int[np.ndarray, " n_trials"]
+) -> Float[np.ndarray, " n_trials"]:
+    """Return what each trial scores against its own stimulus."""
+    return np.asarray(matrix[np.arange(len(own)), own])
+
+
+def permutation_p_value(
+    value: float, permuted: Float[np.ndarray, " n_permutations"], *, higher_is_better: bool
+) -> float:
+    """Return the share of permutations, the observed order among them, that do as well.
+
+    Parameters
+    ----------
+    value : float
+        The observed score.
+    permuted : Float[np.ndarray, "n_permutations"]
+        The score under permutations.
+    higher_is_better : bool
+        Whether doing well means a high score.
+    """
+    as_good = permuted >= value if higher_is_better else permuted <= value
+    return float((1 + as_good.sum()) / (1 + len(permuted)))
+
+
+def derangement(groups: Sequence[str], seed: int) -> Int[np.ndarray, " n"]:
+    """Draw a permutation that gives every item a source of another group.
+
+    Parameters
+    ----------
+    groups : Sequence[str]
+        Group of each item, such as its stimulus.
+    seed : int
+        Same seed, same derangement.
+
+    Returns
+    -------
+    Int[np.ndarray, "n"]
+        Index of the source of each item, each used once.
+
+    Raises
+    ------
+    PerceptError
+        If more than half of the items are of one group: no derangement exists.
+    """
+    names, group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
+    n, largest = len(groups), int(sizes.max(initial=0))
+    if n == 0 or 2 * largest > n:
+        raise PerceptError(
+            f"Shuffling needs groups of at most half of all items; found one of {largest} in {n}. "
+            "Take items of more groups."
+        )
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(n), rng.permutation(len(names))[group]))
+    source = np.empty(n, dtype=np.int64)
+    source[order] = np.roll(order, largest)
+    return source
+
+
+def seed_of(base: int, *names: str | int) -> int:
+    """Derive a seed of 63 bits from a base seed and names, independent of order and machine."""
+    text = ":".join(map(str, (base, *names)))
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,0 +1,140 @@
+"""Score the decoded words and the rendered pictures, each beside chance, ceiling and shuffled EEG."""
+
+from pathlib import Path
+
+import pandas as pd
+from pydantic import PositiveInt
+
+from tasks.analysis.decoding import (
+    ScoreParams,
+    concept_confusion,
+    decoding_scores,
+    recall_curves,
+)
+from tasks.analysis.galleries import Vectors
+from tasks.analysis.held_out import SPLITS, HeldOut, vectors_of
+from tasks.analysis.picture_scores import picture_scores
+from tasks.analysis.pictures import (
+    Pictures,
+    encode,
+    judge_all,
+    judgement_table,
+    require_same_space,
+    true_factors,
+)
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
+from tasks.artifacts.contracts.judgements import JUDGEMENTS
+from tasks.artifacts.contracts.oracle import ORACLE
+from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.renders import RENDERS
+from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.files import write_text
+from tasks.artifacts.metrics import write_scores
+from tasks.artifacts.tables import read_table, write_table
+from tasks.clip.model import load_clip
+from tasks.simulation.judge import Judge
+
+
+class EvaluateParams(ScoreParams):
+    """Which CLIP looks at the pictures, and how scores are made."""
+
+    model: str
+    n_halves: PositiveInt
+    largest_k: PositiveInt
+
+
+def evaluate(
+    stimuli: Path,
+    trials: Path,
+    captions: Path,
+    text_vectors: Path,
+    image_vectors: Path,
+    predictions: Path,
+    retrievals: Path,
+    renders: Path,
+    render_images: Path,  # noqa: ARG001  (`renders` names the pictures in it)
+    oracle: Path,
+    clip_model: Path,
+    judge_model: Path,
+    raw: Path,  # noqa: ARG001  (`stimuli` names the pictures in it)
+    *,
+    judgements: Path,
+    evaluate_metrics: Path,
+    evaluate_plots: Path,
+    params: EvaluateParams,
+) -> None:
+    """Score words and pictures.
+
+    Parameters
+    ----------
+    stimuli, trials, captions, text_vectors, image_vectors, predictions, retrievals, renders : Path
+        Tables of the stages before.
+    render_images : Path
+        Folder of the rendered pictures.
+    oracle : Path
+        What the best possible decoder answers; no rows where the truth is unknown.
+    clip_model, judge_model : Path
+        Folders of the shipped models.
+    raw : Path
+        Folder of the shown pictures.
+    judgements : Path
+        Table to write: what the judge sees in each render.
+    evaluate_metrics : Path
+        Scores to write.
+    evaluate_plots : Path
+        Folder to write recall curves and confusions of concepts to, as CSV.
+    params : EvaluateParams
+        Which CLIP looks at the pictures, and how scores are made.
+    """
+    held_out = HeldOut.join(
+        read_table(trials, TRIALS),
+        read_table(captions, CAPTIONS),
+        read_table(text_vectors, TEXT_VECTORS),
+        read_table(predictions, PREDICTIONS),
+    )
+    retrieved = read_table(retrievals, RETRIEVALS).to_pandas()
+    scores = decoding_scores(held_out, retrieved, read_table(oracle, ORACLE).to_pandas(), params)
+
+    real, vectors = read_stimuli(stimuli, trials, image_vectors)
+    source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
+    encoder = load_clip(source).encode_images
+    require_same_space(vectors[0], encode([real["image_path"][0]], encoder)[0])
+    judge = Judge.load(judge_model)
+    drawn = read_table(renders, RENDERS).to_pandas().merge(held_out.trials, on="trial_id")
+    paths = drawn["image_path"].tolist()
+    rendered = Pictures(drawn, encode(paths, encoder), judge_all(paths, judge))
+    unseen, training = real["split"].isin(SPLITS), real["split"] == "train"
+    rows = real[unseen].reset_index(drop=True)
+    shown = Pictures(rows, vectors[unseen], judge_all(rows["image_path"].tolist(), judge))
+    truth = true_factors(rows, judge.vocabulary)
+    scores |= picture_scores(rendered, shown, vectors[training], truth, params, params.n_halves)
+
+    write_table(judgement_table(rendered, truth), judgements, JUDGEMENTS)
+    for name, plot in plots(held_out, params.largest_k).items():
+        write_text(evaluate_plots / f"{name}.csv", plot.to_csv(index=False, float_format="%.6g"))
+    write_scores(evaluate_metrics, scores)
+
+
+def read_stimuli(stimuli: Path, trials: Path, image_vectors: Path) -> tuple[pd.DataFrame, Vectors]:
+    """Return the stimuli that have trials, with their split, and their vectors in the same order."""
+    splits = read_table(trials, TRIALS, ["stimulus_id", "split"]).to_pandas().drop_duplicates()
+    rows = read_table(stimuli, STIMULI).to_pandas().merge(splits, on="stimulus_id")
+    rows = rows.sort_values("stimulus_id", ignore_index=True)
+    vectors = vectors_of(
+        read_table(image_vectors, IMAGE_VECTORS),
+        "stimulus_id",
+        rows["stimulus_id"].tolist(),
+        "Run `dvc repro embed`.",
+    )
+    return rows, vectors
+
+
+def plots(held_out: HeldOut, largest_k: int) -> dict[str, pd.DataFrame]:
+    """Return the data of each plot: recall by k, and the concepts taken for one another."""
+    test = held_out.of(held_out.trials["split"] == "test")
+    confusion = {"confusion": concept_confusion(test)} if len(test.trials) else {}
+    return {"recall": recall_curves(held_out, largest_k), **confusion}

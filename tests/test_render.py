@@ -1,0 +1,366 @@
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
+from PIL import Image
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from tasks._errors import PerceptError
+from tasks._map import serial_map
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.renders import RENDERS
+from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.tables import read_table, write_table
+from tasks.diffusion import drawing
+from tasks.render import RenderParams, render
+from tests.synthetic_study import KINDS, make_study
+
+N_STIMULI = 8 * 3 + 2 * 3
+SIZE_PX = 16
+
+
+class StandIn:
+    """Draws noise that depends on prompt and seed alone, and counts what it draws."""
+
+    def __init__(self, fail_at=None):
+        self.drawn = Counter()
+        self.fail_at = fail_at
+        self.n_batches = 0
+
+    def render(self, prompts, seeds, *, n_steps, guidance_scale):
+        self.n_batches += 1
+        if self.fail_at == self.n_batches:
+            raise RuntimeError("out of memory")
+        self.drawn.update(zip(prompts, seeds, strict=True))
+        return [self.draw(f"{p}|{s}") for p, s in zip(prompts, seeds, strict=True)]
+
+    @staticmethod
+    def draw(text):
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        pixels = np.random.default_rng(seed).integers(0, 255, (SIZE_PX, SIZE_PX, 3), np.uint8)
+        return Image.fromarray(pixels)
+
+
+def params(**changes):
+    values = {
+        "model": "shipped",
+        "conditions": ("decoded", "true_captions", "shuffled_eeg"),
+        "kinds": KINDS,
+        "max_trials": 20,
+        "n_samples": 1,
+        "n_steps": 2,
+        "guidance_scale": 2.0,
+        "batch_size": 7,
+        "seed": 0,
+    }
+    return RenderParams.model_validate(values | changes)
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = make_study(noise=0.2)
+    for name, contract in (("trials", TRIALS), ("captions", CAPTIONS), ("retrievals", RETRIEVALS)):
+        write_table(getattr(study, name), tmp_path / f"{name}.parquet", contract)
+    make_pipeline(tmp_path / "diffusion")
+    return tmp_path
+
+
+def make_pipeline(folder):
+    index = {"_class_name": "Pipeline", "unet": ["diffusers", "U"], "vae": ["diffusers", "V"]}
+    configs = {"unet": {"sample_size": SIZE_PX}, "vae": {"block_out_channels": [8]}}
+    for part, config in configs.items():
+        (folder / part).mkdir(parents=True)
+        (folder / part / "config.json").write_text(json.dumps(config))
+        (folder / part / "model.safetensors").write_bytes(part.encode())
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    def use(renderer):
+        monkeypatch.setattr(drawing, "load_renderer", lambda folder: renderer)
+        return renderer
+
+    return use
+
+
+def run(folder, mapper=serial_map, **changes):
+    render(
+        folder / "trials.parquet",
+        folder / "captions.parquet",
+        folder / "retrievals.parquet",
+        folder / "diffusion",
+        renders=folder / "renders.parquet",
+        render_images=folder / "images",
+        params=params(**changes),
+        map=mapper,
+    )
+    return read_table(folder / "renders.parquet", RENDERS).to_pandas()
+
+
+def hashes(folder):
+    files = sorted(p for p in folder.rglob("*") if p.is_file())
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
+
+
+def test_each_trial_is_drawn_in_each_condition(workplace, stand_in):
+    renderer = stand_in(StandIn())
+    rows = run(workplace, n_samples=2)
+    assert len(rows) == 20 * 3 * 2 == renderer.drawn.total()
+    assert rows.groupby("condition")["trial_id"].nunique().tolist() == [20, 20, 20]
+    for row in rows.itertuples():
+        assert row.image_path.endswith(f"images/{row.condition}/{row.trial_id}_{row.sample}.png")
+        drawn = np.asarray(Image.open(row.image_path))
+        assert (drawn == np.asarray(StandIn.draw(f"{row.prompt}|{row.seed}"))).all()
+    assert rows["seed"].nunique() == len(rows)
+
+
+def test_prompts_come_from_the_captions_of_their_condition(workplace, stand_in):
+    stand_in(StandIn())
+    rows = run(workplace)
+    trials = read_table(workplace / "trials.parquet", TRIALS).to_pandas().set_index("trial_id")
+    captions = read_table(workplace / "captions.parquet", CAPTIONS).to_pandas()
+    retrievals = read_table(workplace / "retrievals.parquet", RETRIEVALS).to_pandas()
+    text = captions.set_index("caption_id")["text"]
+    own = captions.set_index(["stimulus_id", "kind"])["text"]
+    first = retrievals[retrievals["rank"] == 1].set_index(["trial_id", "kind"])["caption_id"]
+    prompt = rows.set_index(["condition", "trial_id"])["prompt"]
+    for trial_id in rows["trial_id"].unique():
+        stimulus_id = trials.loc[trial_id, "stimulus_id"]
+        expected = ", ".join(text[first[trial_id, kind]] for kind in KINDS)
+        assert prompt["decoded", trial_id] == expected
+        expected = ", ".join(own[stimulus_id, kind] for kind in KINDS)
+        assert prompt["true_captions", trial_id] == expected
+    assert sorted(prompt["shuffled_eeg"]) == sorted(prompt["decoded"])
+
+
+def test_concepts_take_turns_and_each_stimulus_is_drawn_once(workplace, stand_in):
+    stand_in(StandIn())
+    trials = read_table(workplace / "trials.parquet", TRIALS).to_pandas().set_index("trial_id")
+    chosen = trials.loc[run(workplace, max_trials=14)["trial_id"].unique()]
+    assert chosen["stimulus_id"].is_unique
+    assert set(chosen["split"]) == {"test", "zero_shot"}
+    assert set(chosen["concept"].value_counts()) == {1, 2}
+    assert chosen["concept"].nunique() == 10
+    everything = run(workplace, max_trials=1000)["trial_id"].unique()
+    assert len(everything) == N_STIMULI
+
+
+def test_batch_size_and_order_of_rows_change_nothing(workplace, stand_in):
+    stand_in(StandIn())
+    expected = run(workplace), hashes(workplace / "images")
+    rng = np.random.default_rng(0)
+    for name, contract in (("trials", TRIALS), ("captions", CAPTIONS), ("retrievals", RETRIEVALS)):
+        path = workplace / f"{name}.parquet"
+        table = read_table(path, contract)
+        write_table(table.take(rng.permutation(len(table))), path, contract)
+    for batch_size in (1, 60):
+        shutil.rmtree(workplace / "data/cache")
+        shutil.rmtree(workplace / "images")
+        rows = run(workplace, batch_size=batch_size)
+        assert rows.equals(expected[0])
+        assert hashes(workplace / "images") == expected[1]
+
+
+def test_an_interrupted_run_draws_only_what_is_missing(workplace, stand_in):
+    first = stand_in(StandIn(fail_at=4))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run(workplace)
+    assert first.drawn.total() == 3 * 7
+    assert not (workplace / "renders.parquet").exists()
+    second = stand_in(StandIn())
+    rows = run(workplace)
+    assert second.drawn.total() == len(rows) - 3 * 7
+    assert not first.drawn & second.drawn
+    third = stand_in(StandIn())
+    assert run(workplace).equals(rows)
+    assert third.drawn.total() == 0
+
+
+def test_a_damaged_picture_is_drawn_again(workplace, stand_in, caplog):
+    stand_in(StandIn())
+    run(workplace)
+    expected = hashes(workplace / "images")
+    damaged = sorted((workplace / "data/cache/render").iterdir())[5]
+    content = damaged.read_bytes()
+    damaged.unlink()
+    damaged.write_bytes(content[: len(content) // 2])
+    again = stand_in(StandIn())
+    run(workplace)
+    assert again.drawn.total() == 1
+    assert f"{damaged.name} is damaged and will be drawn anew" in caplog.text
+    assert hashes(workplace / "images") == expected
+
+
+def test_other_settings_or_weights_draw_other_pictures(workplace, stand_in):
+    renderer = stand_in(StandIn())
+    run(workplace)
+    n = renderer.drawn.total()
+    run(workplace, guidance_scale=3.0)
+    assert renderer.drawn.total() == 2 * n
+    (workplace / "diffusion/README.md").write_text("A card changes no picture.")
+    run(workplace)
+    assert renderer.drawn.total() == 2 * n
+    (workplace / "diffusion/unet/model.safetensors").write_bytes(b"other weights")
+    run(workplace)
+    assert renderer.drawn.total() == 3 * n
+
+
+@pytest.fixture
+def real_generator(workplace):
+    """Put a tiny pipeline of diffusers, with random weights, in the place of the stand-in."""
+    torch.manual_seed(0)
+    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
+    tokens = [
+        *letters,
+        *(f"{letter}</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    tokenizer = CLIPTokenizer(
+        vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77
+    )
+    text = CLIPTextConfig(
+        vocab_size=len(tokens),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        bos_token_id=len(tokens) - 2,
+        eos_token_id=len(tokens) - 1,
+    )
+    pipeline = StableDiffusionPipeline(
+        unet=UNet2DConditionModel(
+            sample_size=SIZE_PX // 2,
+            block_out_channels=(8, 8),
+            norm_num_groups=2,
+            layers_per_block=1,
+            attention_head_dim=2,
+            cross_attention_dim=16,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        ),
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8),
+            norm_num_groups=2,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        ),
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    shutil.rmtree(workplace / "diffusion")
+    pipeline.save_pretrained(workplace / "diffusion")
+    drawing.load_renderer.cache_clear()
+    yield drawing.load_renderer(workplace / "diffusion").pipeline
+    drawing.load_renderer.cache_clear()
+
+
+def weights(pipeline):
+    parts = (pipeline.unet, pipeline.vae, pipeline.text_encoder)
+    tensors = [value.numpy().tobytes() for part in parts for value in part.state_dict().values()]
+    return hashlib.sha256(b"".join(tensors)).hexdigest()
+
+
+def test_the_generator_is_frozen_and_batches_do_not_change_pictures(workplace, real_generator):
+    before = weights(real_generator), hashes(workplace / "diffusion")
+    settings = {"max_trials": 3, "conditions": ("decoded",)}
+    rows = run(workplace, **settings, batch_size=3)
+    together = [np.asarray(Image.open(p), np.int64) for p in rows["image_path"]]
+    assert together[0].shape == (SIZE_PX, SIZE_PX, 3)
+    assert (together[0] != together[1]).any()
+    shutil.rmtree(workplace / "data/cache")
+    alone = run(workplace, **settings, batch_size=1)
+    for picture, row_path in zip(together, alone["image_path"], strict=True):
+        assert np.abs(picture - np.asarray(Image.open(row_path), np.int64)).max() <= 1
+    assert (weights(real_generator), hashes(workplace / "diffusion")) == before
+
+
+def test_decoded_captions_never_come_from_held_out_pictures(workplace, stand_in):
+    stand_in(StandIn())
+    path = workplace / "retrievals.parquet"
+    rows = read_table(path, RETRIEVALS).to_pandas()
+    caption_id = read_table(workplace / "captions.parquet", CAPTIONS)["caption_id"][0].as_py()
+    identified = rows.assign(gallery="test", caption_id=caption_id)
+    both = pa.Table.from_pandas(pd.concat([identified, rows]), preserve_index=False)
+    expected = run(workplace)
+    write_table(both, path, RETRIEVALS)
+    assert run(workplace).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("", r"A diffusion pipeline needs .*diffusion/model_index.json; it does not exist."),
+        ("vae", r"every part of its model_index.json; .*diffusion/vae does not exist."),
+        ("unet/model.safetensors", r"needs weights; .*diffusion/unet holds no .safetensors or"),
+    ],
+)
+def test_a_missing_part_of_the_generator_is_named(workplace, missing, message):
+    path = workplace / "diffusion" / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(PerceptError, match=message):
+        run(workplace)
+
+
+def test_an_unknown_generator_is_named(workplace):
+    message = "'nobody/nothing' is none of these. Run `hf download nobody/nothing` or correct it."
+    with pytest.raises(PerceptError, match=re.escape(message)):
+        run(workplace, model="nobody/nothing")
+
+
+def test_a_missing_caption_is_named(workplace):
+    path = workplace / "captions.parquet"
+    rows = read_table(path, CAPTIONS)
+    held_out = rows["caption_id"].to_pylist().index("stimulus-003_ThemeTag")
+    kept = [index for index in range(len(rows)) if index != held_out]
+    write_table(rows.take(kept), path, CAPTIONS)
+    message = (
+        "A prompt needs a caption of each kind; stimulus stimulus-003 has none of ThemeTag. "
+        "Run `dvc repro caption`."
+    )
+    with pytest.raises(PerceptError, match=re.escape(message)):
+        run(workplace, max_trials=1000)
+
+
+def test_an_empty_caption_is_no_prompt(workplace):
+    path = workplace / "captions.parquet"
+    rows = read_table(path, CAPTIONS)
+    texts = [
+        " " if k == "ThemeTag" else t
+        for k, t in zip(*(rows[c].to_pylist() for c in ("kind", "text")), strict=True)
+    ]
+    write_table(rows.set_column(4, "text", pa.array(texts)), path, CAPTIONS)
+    with pytest.raises(PerceptError, match=r"trial .* has none of ThemeTag. Run `dvc repro retr"):
+        run(workplace)
+
+
+def test_too_little_disk_is_found_beforehand(workplace, stand_in, monkeypatch):
+    renderer = stand_in(StandIn())
+    usage = shutil.disk_usage(workplace)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    message = "60 pictures of 16 px need up to 0.1 MB; 0.0 MB are free. Free some or lower"
+    with pytest.raises(PerceptError, match=message):
+        run(workplace)
+    assert renderer.drawn.total() == 0
