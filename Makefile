@@ -32,7 +32,7 @@ check: $(STAMP) ## format, lint, types, docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m numpydoc.hooks.validate_docstrings $$(git ls-files 'tasks/*.py' 'flows/*.py')
+	$(BIN)/numpydoc lint $$(git ls-files 'tasks/*.py' 'flows/*.py')
 
 ui: $(STAMP) ## start the Prefect server and the deployments, print the URL
 	$(BIN)/python -m flows.serve

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options) or 0)
     except PerceptError as error:
         print(f"percept: {error}", file=sys.stderr)
+    except OSError as error:  # the disk is full, a folder may not be written: the system says it best
+        print(f"percept: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("percept: interrupted; run the same command again to go on.", file=sys.stderr)
     return 1

@@ -56,10 +56,12 @@ def preprocess(
         From `ingest`.
     raw
         Folder of all studies.
-    trials, quality
-        Tables.
+    trials
+        Table of all presentations, kept or not, with their split.
     epochs
         Folder of one Parquet file per recording.
+    quality
+        Table of what was found in each recording.
     params
         Cleaning and split.
     map

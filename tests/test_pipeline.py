@@ -166,6 +166,7 @@ def fresh_checkpoints(cache: Path, known: set[Path]) -> list[Path]:
 def test_tracked_run_shows_the_stage_and_its_shards(clone, monkeypatch):
     """With a Prefect API configured, `percept run` is a flow whose shards are task runs."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
     from prefect.testing.utilities import prefect_test_harness
 
     from flows.stage import run_tracked
@@ -174,8 +175,8 @@ def test_tracked_run_shows_the_stage_and_its_shards(clone, monkeypatch):
     with prefect_test_harness(server_startup_timeout=180):
         run_tracked("preprocess")
         with get_client(sync_client=True) as client:
-            flow_runs = client.read_flow_runs()
-            task_runs = client.read_task_runs()
+            flow_runs = client.read_flow_runs(limit=50, sort=FlowRunSort.ID_DESC)
+            task_runs = client.read_task_runs(limit=50, sort=TaskRunSort.ID_DESC)
     assert [(r.name, r.state_name) for r in flow_runs] == [("preprocess", "Completed")]
     assert task_runs
     assert {r.state_name for r in task_runs} == {"Completed"}

@@ -34,7 +34,7 @@ class GalleryError(PerceptError):
 class Gallery:
     """Captions of one kind to search.
 
-    Parameters
+    Attributes
     ----------
     name : str
         One of `GALLERY_SPLITS`.

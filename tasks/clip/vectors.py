@@ -105,7 +105,7 @@ def text_key(text: str) -> str:
 class VectorCache:
     """Every vector that one model has made.
 
-    Parameters
+    Attributes
     ----------
     folder : Path
         Where the shards lie, one folder per model; made with the first shard.

@@ -29,7 +29,7 @@ class CaptionCacheError(PerceptError):
 class Question:
     """What was asked about a picture.
 
-    Parameters
+    Attributes
     ----------
     kind : str
         Caption kind.
@@ -45,7 +45,7 @@ class Question:
 class Reply:
     """What came back.
 
-    Parameters
+    Attributes
     ----------
     text : str
         The caption, or why there is none.
@@ -79,7 +79,7 @@ class _Answer(BaseModel):
 class CaptionCache:
     """Every answer to questions about pictures.
 
-    Parameters
+    Attributes
     ----------
     folder : Path
         Where the answers lie; made with the first one.

@@ -25,7 +25,7 @@ class Tier(StrEnum):
 class CaptionKind:
     """One way to describe a picture.
 
-    Parameters
+    Attributes
     ----------
     name : str
         Unique name.

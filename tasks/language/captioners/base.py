@@ -12,7 +12,7 @@ from typing import Protocol
 class Stimulus:
     """A picture to describe.
 
-    Parameters
+    Attributes
     ----------
     stimulus_id : str
         Key of `stimuli`.
@@ -31,7 +31,7 @@ class Stimulus:
 class Caption:
     """What one caption kind says of one stimulus.
 
-    Parameters
+    Attributes
     ----------
     stimulus_id : str
         Key of `stimuli`.

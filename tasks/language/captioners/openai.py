@@ -57,7 +57,7 @@ class CaptionServerError(PerceptError):
 class OpenAICaptioner:
     """Describes pictures through a chat-completions server, from the cache where it can.
 
-    Parameters
+    Attributes
     ----------
     params : OpenAIParams
         Server, model and limits.
@@ -285,7 +285,10 @@ def _advice(error: Exception, model: str, *, nothing_yet: bool) -> tuple[str, st
     if isinstance(error, openai.PermissionDeniedError):
         return f"The key must be allowed to use {model}", "Choose another caption.openai.model"
     if isinstance(error, openai.NotFoundError):
-        return f"The server must serve the model {model}", "Mend caption.openai.model or OPENAI_BASE_URL"
+        return (
+            f"The server must serve the model {model}",
+            "Mend caption.openai.model or OPENAI_BASE_URL",
+        )
     if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
         return "The account must have quota left", "Top it up"
     if isinstance(error, openai.APIConnectionError) and nothing_yet:
