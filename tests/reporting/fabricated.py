@@ -1,7 +1,7 @@
 """A small study made up on the spot: every table and file that the report reads, with no pipeline behind it."""
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,7 @@ SPLITS = ("train", "train", "validation", "test", "test", "zero_shot")
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Fabricated:
-    """A made-up study: ``artifacts`` says where it lies."""
-
-    artifacts: Artifacts
-    scenes: dict[str, Scene]
-
-
-def fabricate(root: Path, n_stimuli: int = 36, seed: int = 0) -> Fabricated:
+def fabricate(root: Path, n_stimuli: int = 24, seed: int = 0) -> Artifacts:
     """Write a study under ``root``, which must be the current directory when it is read."""
     rng = np.random.default_rng(seed)
     artifacts = Artifacts(root)
@@ -62,7 +54,13 @@ def fabricate(root: Path, n_stimuli: int = 36, seed: int = 0) -> Fabricated:
     _log(artifacts.training_log, rng)
     _metrics(artifacts, len(held_out))
     _plots(artifacts, rng)
-    return Fabricated(artifacts, scenes)
+    return artifacts
+
+
+def copy_study(source: Artifacts, root: Path) -> Artifacts:
+    """Copy a made-up study to another root."""
+    shutil.copytree(source.root, root, dirs_exist_ok=True)
+    return Artifacts(root)
 
 
 def put(artifacts: Artifacts, name: str, rows: list[Row]) -> None:
@@ -259,6 +257,9 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
                 0.623, n, chance=0.025, ceiling=0.851, p_value=0.0005, **shuffled
             ),
             "concept_recall_at_5_of_40": _share(0.842, n, chance=0.125, ceiling=0.96),
+            "concept_recall_at_1_of_40_ObjectSnap": _share(0.58, n, chance=0.025, ceiling=0.851),
+            "judged_colour_accuracy_decoded": _share(0.44, n, chance=0.125),
+            "two_way_clip_decoded": _share(0.81, n, chance=0.5, ceiling=0.97),
             "stimulus_recall_at_1_of_120": _share(0.21, n, chance=0.0083),
             "stimulus_median_rank_of_120": Score(
                 value=7.5, n=n, low=5, high=9, chance=60.5, lower_is_better=True, unit="rank"
@@ -281,36 +282,61 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
     write_scores(
         artifacts.explain_metrics,
         {
-            "saliency_correlation_object": Score(
-                value=0.71, n=128, chance=0, low=0.6, high=0.8, p_value=0.0002, unit="correlation"
+            "saliency_topography_correlation_object": Score(
+                value=0.71,
+                n=128,
+                chance=0,
+                low=0.6,
+                high=0.8,
+                p_value=0.0002,
+                unit="correlation",
+                verdict="The map of the object heads agrees with where the sources are.",
             ),
-            "saliency_correlation_spatial": Score(
+            "saliency_topography_correlation_spatial": Score(
                 value=-0.12, n=128, chance=0, low=-0.3, high=0.1, p_value=0.2, unit="correlation"
             ),
-            "head_separation_silhouette": Score(value=0.33, n=10, unit="correlation"),
+            "saliency_topography_correlation_object_gradient": Score(
+                value=0.4, n=128, chance=0, unit="correlation"
+            ),
+            "silhouette_of_tiers": Score(value=0.33, n=10, unit="correlation"),
         },
     )
     write_scores(
         artifacts.audit_metrics,
         {
-            "noise_eeg_concept_recall_at_1_of_40": _share(
-                0.026, n, chance=0.025, verdict="Noise instead of EEG falls to chance: the score needs the EEG."
+            "encoder": _share(0.62, n, chance=0.025, verdict="The encoder names the concept."),
+            "noise_eeg": _share(0.05, n, chance=0.025, verdict="Noise that looks like EEG falls."),
+            "explained_by_drift": Score(
+                value=0, n=n, chance=0, lower_is_better=True, verdict="Not explained by drift."
             ),
-            "shuffled_eeg_concept_recall_at_1_of_40": _share(
-                0.024, n, chance=0.025, verdict="EEG of another trial falls to chance: no score without its own trial."
-            ),
+            "a_control_of_tomorrow": _share(0.05, n, verdict="Nobody knows yet."),
         },
     )
 
 
 def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
     for folder, names in (
-        (artifacts.evaluate_plots, ("concept_confusion",)),
-        (artifacts.explain_plots, ("scalp_object", "scalp_spatial", "scalp_thematic", "tsne")),
+        (artifacts.evaluate_plots, ()),
+        (artifacts.explain_plots, ("scalp_maps_by_tier", "tsne_of_heads", "a_new_figure")),
         (artifacts.audit_plots, ()),
     ):
         folder.mkdir(parents=True)
         for name in names:
-            figure = Figure((4, 3), layout="constrained")
+            figure = Figure((8, 3) if "maps" in name else (4, 3), layout="constrained")
             figure.subplots().imshow(rng.normal(size=(12, 16)))
             figure.savefig(folder / f"{name}.png", dpi=60, metadata={"Software": None})
+    curves = [
+        f"{name},{n},{k},{1 - (1 - start) ** k:.4f},{k / n:.4f}"
+        for name, n, start in (("concept", 40, 0.6), ("stimulus", 120, 0.2))
+        for k in range(1, 11)
+    ]
+    _csv(artifacts.evaluate_plots / "recall.csv", "score,n_items,k,value,chance", curves)
+    answers = ["dog,dog", "dog,cat", "dog,cat", "cat,cat", "horse,dog"]
+    _csv(artifacts.evaluate_plots / "confusion.csv", "actual,predicted", answers)
+    header = "tier,region,n_channels,share,lowest_subject,highest_subject,planted_share"
+    regions = [f"object,{name},20,0.25,0.2,0.3,0.22" for name in ("occipital", "temporal")]
+    _csv(artifacts.explain_plots / "saliency_by_region.csv", header, regions)
+
+
+def _csv(path: Path, header: str, lines: list[str]) -> None:
+    write_text(path, "\n".join([header, *lines]) + "\n")

@@ -1,0 +1,231 @@
+"""What each trial card of the report shows: pictures, captions and the judge's verdict."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from tasks.language.prompts import KIND_NAMES, TIER_OF, Tier
+from tasks.reporting.formats import sentence
+from tasks.reporting.study import Study
+
+CONDITIONS: tuple[str, ...] = ("decoded", "true_captions", "shuffled_eeg")
+"""Conditions of rendering that every study has, in the order in which they are shown."""
+
+GALLERY = "train"
+"""Captions of training pictures: what the renders are made from."""
+
+TITLES: Mapping[str, str] = {
+    "decoded": "Decoded",
+    "true_captions": "True captions",
+    "shuffled_eeg": "Shuffled EEG",
+}
+
+Outcome = Literal["hit", "miss", "unjudged"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the judge sees in a picture, how sure it is, and whether that was shown."""
+
+    judged: str
+    probability: float
+    hit: bool
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One rendered picture of a trial."""
+
+    condition: str
+    title: str
+    path: Path
+    prompt: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class CaptionPair:
+    """The nearest caption of one kind, beside the true one of the picture that was shown."""
+
+    kind: str
+    tier: Tier
+    retrieved: str
+    cosine: float
+    true: str
+
+
+@dataclass(frozen=True)
+class TrialCard:
+    """One trial as it stands in the report."""
+
+    trial_id: str
+    subject: str
+    concept: str
+    split: str
+    repetition: int
+    stimulus: Path
+    pictures: tuple[Picture, ...]
+    captions: tuple[CaptionPair, ...]
+
+    @property
+    def decoded(self) -> Picture | None:
+        """The picture rendered from the decoded captions."""
+        return next((p for p in self.pictures if p.condition == "decoded"), None)
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whether the judge sees the right object in the decoded picture."""
+        if self.decoded is None or self.decoded.verdict is None:
+            return "unjudged"
+        return "hit" if self.decoded.verdict.hit else "miss"
+
+    @property
+    def nearest(self) -> tuple[CaptionPair, ...]:
+        """The caption with the highest cosine of each tier."""
+        tiers = [[pair for pair in self.captions if pair.tier is tier] for tier in Tier]
+        return tuple(max(pairs, key=lambda pair: pair.cosine) for pairs in tiers if pairs)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Cards in an order drawn before any score was looked at.
+
+    Attributes
+    ----------
+    cards
+        The cards.
+    n_eligible
+        How many trials the sample was drawn from.
+    n_samples
+        How many pictures exist per trial and condition; the first is shown.
+    """
+
+    cards: tuple[TrialCard, ...]
+    n_eligible: int
+    n_samples: int
+
+    @property
+    def n_hits(self) -> int:
+        """How many decoded pictures show the right object, to the judge."""
+        return sum(card.outcome == "hit" for card in self.cards)
+
+    @property
+    def n_judged(self) -> int:
+        """How many decoded pictures the judge has seen."""
+        return sum(card.outcome != "unjudged" for card in self.cards)
+
+
+def draw_sample(study: Study, max_trials: int, seed: int) -> Sample:
+    """Draw trials at random, whatever their scores, and gather what each card shows.
+
+    Parameters
+    ----------
+    study : Study
+        Tables of one run.
+    max_trials : int
+        At most so many cards.
+    seed : int
+        Of the order of the trials.
+    """
+    eligible = _eligible(study)
+    order = np.random.default_rng(seed).permutation(len(eligible))[:max_trials]
+    trial_ids = [eligible[i] for i in order]
+    trials = study.trials.set_index("trial_id").loc[trial_ids]
+    image_of = dict(zip(study.stimuli["stimulus_id"], study.stimuli["image_path"], strict=True))
+    pictures = _pictures(study, set(trial_ids))
+    captions = _captions(study, trials["stimulus_id"])
+    cards = tuple(
+        TrialCard(
+            trial_id=str(trial_id),
+            subject=trial["subject"],
+            concept=trial["concept"],
+            split=trial["split"],
+            repetition=int(trial["repetition"]),
+            stimulus=Path(image_of[trial["stimulus_id"]]),
+            pictures=pictures.get(str(trial_id), ()),
+            captions=captions.get(str(trial_id), ()),
+        )
+        for trial_id, trial in trials.iterrows()
+    )
+    n_samples = 0 if study.renders.empty else int(study.renders["sample"].max()) + 1
+    return Sample(cards, len(eligible), n_samples)
+
+
+def _eligible(study: Study) -> list[str]:
+    """Return the held-out trials that have pictures; where none were rendered, those with captions."""
+    if not study.renders.empty:
+        return sorted(study.renders["trial_id"].unique())
+    held_out = study.trials.loc[study.trials["split"].isin(["test", "zero_shot"]), "trial_id"]
+    return sorted(set(held_out) & set(study.retrievals["trial_id"]))
+
+
+def _pictures(study: Study, wanted: set[str]) -> dict[str, tuple[Picture, ...]]:
+    """Return the first picture of each condition, by trial."""
+    verdicts = _verdicts(study.judgements, wanted)
+    renders = study.renders
+    rows = renders[(renders["sample"] == 0) & renders["trial_id"].isin(wanted)]
+    pictures: dict[str, dict[str, Picture]] = {}
+    for row in rows.to_dict("records"):
+        trial_id, condition = row["trial_id"], row["condition"]
+        pictures.setdefault(trial_id, {})[condition] = Picture(
+            condition=condition,
+            title=TITLES.get(condition, sentence(condition)),
+            path=Path(row["image_path"]),
+            prompt=row["prompt"],
+            verdict=verdicts.get((trial_id, condition)),
+        )
+    return {
+        trial_id: tuple(found[c] for c in sorted(found, key=_place))
+        for trial_id, found in pictures.items()
+    }
+
+
+def _place(condition: str) -> tuple[int, str]:
+    known = CONDITIONS.index(condition) if condition in CONDITIONS else len(CONDITIONS)
+    return known, condition
+
+
+def _verdicts(judgements: pd.DataFrame, wanted: set[str]) -> dict[tuple[str, str], Verdict]:
+    """Return what the judge sees in the first picture of each trial and condition."""
+    rows = judgements[
+        (judgements["sample"] == 0)
+        & (judgements["factor"] == "concept")
+        & judgements["trial_id"].isin(wanted)
+    ]
+    return {
+        (row["trial_id"], row["condition"]): Verdict(
+            row["judged"], float(row["probability"]), row["judged"] == row["actual"]
+        )
+        for row in rows.to_dict("records")
+    }
+
+
+def _captions(study: Study, stimulus_of: "pd.Series[str]") -> dict[str, tuple[CaptionPair, ...]]:
+    """Return the nearest caption of every kind beside the true one, by trial."""
+    text_of = dict(zip(study.captions["caption_id"], study.captions["text"], strict=True))
+    retrievals = study.retrievals
+    rows = retrievals[
+        (retrievals["gallery"] == GALLERY)
+        & (retrievals["rank"] == 1)
+        & retrievals["trial_id"].isin(stimulus_of.index)
+    ]
+    pairs: dict[str, list[CaptionPair]] = {}
+    for row in rows.to_dict("records"):
+        trial_id, kind = row["trial_id"], row["kind"]
+        pairs.setdefault(trial_id, []).append(
+            CaptionPair(
+                kind=kind,
+                tier=TIER_OF[kind],
+                retrieved=text_of[row["caption_id"]],
+                cosine=float(row["cosine"]),
+                true=text_of.get(f"{stimulus_of[trial_id]}_{kind}", ""),
+            )
+        )
+    return {
+        trial_id: tuple(sorted(found, key=lambda pair: KIND_NAMES.index(pair.kind)))
+        for trial_id, found in pairs.items()
+    }

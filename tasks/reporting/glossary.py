@@ -1,0 +1,259 @@
+"""Plain words for the names of scores. A name that is not known here is shown as it is."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tasks.reporting.formats import sentence, words
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores that answer one question.
+
+    Attributes
+    ----------
+    heading, intro
+        The question, and how it is asked.
+    ceiling
+        What the best possible value is called.
+    """
+
+    heading: str
+    intro: str
+    ceiling: str = "Ceiling"
+
+
+GROUPS: Mapping[str, Group] = {
+    "retrieval": Group(
+        "Which caption fits?",
+        "Retrieval from single trials of pictures that were never in training.",
+    ),
+    "zero_shot": Group(
+        "And for concepts it has never met?",
+        "Zero-shot: every picture of these concepts was held out of training.",
+    ),
+    "pictures": Group(
+        "What do the pictures show?",
+        "A classifier that had no part in training names what it sees in each rendered picture.",
+    ),
+    "generator": Group(
+        "How do the pictures look?",
+        "Quality of the pictures as a set. It rewards a good generator and hardly depends on the EEG: "
+        "a score that is as good for shuffled EEG says nothing about decoding.",
+        ceiling="Real pictures",
+    ),
+    "maps": Group(
+        "Do the maps hold?",
+        "Saliency of the heads of each tier, held against the truth where a study has one.",
+    ),
+    "heads": Group(
+        "Do the heads differ?", "How far apart the projection heads keep what they say."
+    ),
+    "other": Group("Further scores", ""),
+}
+"""Groups of scores, in the order of the report."""
+
+OVERALL = "explained_by_drift"
+"""The control that sums up the others of its kind."""
+
+CONTROLLED = "encoder"
+"""The score that all controls of the audit are held against."""
+
+CONTROLS: Mapping[str, str] = {
+    OVERALL: "Could the score be drift?",
+    CONTROLLED: "The score under audit",
+    "shuffled_eeg": "With the EEG of another trial",
+    "noise_eeg": "With noise instead of EEG",
+    "label_permutation": "With the pictures permuted",
+    "prestimulus": "With EEG from before the picture alone",
+    "time_of_recording": "With nothing but the time of the trial",
+    "block_structure": "With nothing but the block of the trial",
+    "subject_prior": "With nothing but who the subject is",
+}
+"""Controls of the audit in the order of the report, in words."""
+
+CONDITIONS: Mapping[str, str] = {
+    "decoded": "decoded captions",
+    "true_captions": "true captions",
+    "shuffled_eeg": "captions decoded from shuffled EEG",
+}
+"""Rendering conditions in words."""
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a score is called and what it says, for people.
+
+    Attributes
+    ----------
+    group
+        Key of `GROUPS`.
+    label, explanation
+        Its name and what it says.
+    is_detail
+        Whether it speaks of a part, such as a single head, and not of the whole.
+    """
+
+    group: str
+    label: str
+    explanation: str
+    is_detail: bool = False
+
+
+Rule = tuple[str, Callable[[re.Match[str]], Meaning]]
+
+
+def meaning(name: str) -> Meaning:
+    """Return what the score ``name`` means; unknown names read as themselves.
+
+    Parameters
+    ----------
+    name : str
+        Key of a metrics file.
+    """
+    if name in CONTROLS:
+        return Meaning("other", CONTROLS[name], _ABOUT_OVERALL if name == OVERALL else "")
+    for pattern, describe in _RULES:
+        match = re.fullmatch(pattern, name)
+        if match:
+            return describe(match)
+    group = "zero_shot" if name.startswith("zero_shot") else "other"
+    return Meaning(group, sentence(name), "")
+
+
+def condition_words(condition: str) -> str:
+    """Return a rendering condition in words.
+
+    Parameters
+    ----------
+    condition : str
+        As in the table of renders.
+    """
+    return CONDITIONS.get(condition, words(condition))
+
+
+def _recall(match: re.Match[str]) -> Meaning:
+    zero_shot, what, k, size, part = match.groups()
+    thing = _THINGS.get(what, words(what))
+    label = f"Right {thing} out of {size}" + ("" if k == "1" else f", in {k} guesses")
+    guesses = "first guess is" if k == "1" else f"first {k} guesses hold"
+    explanation = f"Share of trials in which the {guesses} the right {thing}."
+    return _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+
+
+def _rank(match: re.Match[str]) -> Meaning:
+    zero_shot, what, size, part = match.groups()
+    thing = _THINGS.get(what, words(what))
+    label = f"Median rank of the right {thing} out of {size}"
+    explanation = f"Half of the trials find the right {thing} at this rank or better."
+    return _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+
+
+def _retrieved(match: re.Match[str]) -> Meaning:
+    explanation = (
+        "Share of trials whose nearest caption of a training picture speaks of the concept shown: "
+        "what the pictures are drawn from."
+    )
+    return _whole_or_part(
+        match[1], "retrieval", f"Right {words(match[2])} retrieved", explanation, match[3]
+    )
+
+
+def _judged(match: re.Match[str]) -> Meaning:
+    zero_shot, factor, condition = match.groups()
+    return Meaning(
+        "zero_shot" if zero_shot else "pictures",
+        f"Judge sees the right {words(factor)}: {_CONDITIONS_IN_SHORT.get(condition, words(condition))}",
+        _drawn_from(condition),
+        is_detail=factor != "concept",
+    )
+
+
+def _likeness(match: re.Match[str]) -> Meaning:
+    name, condition = match.groups()
+    label, explanation = _LIKENESSES[name]
+    short = _CONDITIONS_IN_SHORT.get(condition, words(condition))
+    return Meaning("pictures", f"{label}: {short}", explanation, is_detail=True)
+
+
+def _distance(match: re.Match[str]) -> Meaning:
+    measure, space, condition = match.groups()
+    short = _CONDITIONS_IN_SHORT.get(condition, words(condition))
+    label = f"{measure.upper()} in the features of {_the(space)}: {short}"
+    return Meaning("generator", label, "Distance from the pictures that were shown.")
+
+
+def _inception(match: re.Match[str]) -> Meaning:
+    space, condition = match.groups()
+    short = _CONDITIONS_IN_SHORT.get(condition, words(condition))
+    explanation = "How clear and varied the pictures are. It never looks at what was shown."
+    return Meaning("generator", f"Inception score by {_the(space)}: {short}", explanation)
+
+
+def _topography(match: re.Match[str]) -> Meaning:
+    tier, part = match.groups()
+    label = f"Map of the {tier} heads against the planted topography"
+    return _whole_or_part(None, "maps", label, "", part)
+
+
+def _maps(match: re.Match[str]) -> Meaning:
+    return Meaning("maps", sentence(match[0]), "", is_detail="random_weights" in match[0])
+
+
+def _heads(match: re.Match[str]) -> Meaning:
+    return Meaning("heads", sentence(match[0]), "")
+
+
+def _whole_or_part(
+    zero_shot: str | None, group: str, label: str, explanation: str, part: str | None
+) -> Meaning:
+    label = f"{label}: {words(part)}" if part else label
+    return Meaning("zero_shot" if zero_shot else group, label, explanation, bool(part))
+
+
+def _drawn_from(condition: str) -> str:
+    if condition == "stimuli":
+        return "In the pictures that were shown: how far the judge itself can be trusted."
+    return f"In pictures drawn from {condition_words(condition)}."
+
+
+def _the(space: str) -> str:
+    return "CLIP" if space == "clip" else f"the {words(space)}"
+
+
+_ABOUT_OVERALL = (
+    "Share of the margin over chance that is reached with the time, the block or the EEG from before "
+    "the picture alone."
+)
+_THINGS: Mapping[str, str] = {"stimulus": "picture"}
+_CONDITIONS_IN_SHORT: Mapping[str, str] = {
+    "decoded": "decoded",
+    "true_captions": "true captions",
+    "shuffled_eeg": "shuffled EEG",
+    "stimuli": "shown",
+}
+_LIKENESSES: Mapping[str, tuple[str, str]] = {
+    "clip_image_similarity": (
+        "CLIP similarity to the picture shown",
+        "Mean cosine. Any two pictures are somewhat alike.",
+    ),
+    "two_way_clip": (
+        "Nearer to its own picture than to another",
+        "Share of other pictures that a render is less like, in CLIP space, than its own.",
+    ),
+}
+_ZERO = r"(zero_shot_)?"
+_PART = r"(?:_(.+))?"
+_RULES: tuple[Rule, ...] = (
+    (_ZERO + r"(concept|stimulus|caption)_recall_at_(\d+)_of_(\d+)" + _PART, _recall),
+    (_ZERO + r"(concept|stimulus|caption)_median_rank_of_(\d+)" + _PART, _rank),
+    (_ZERO + r"retrieved_([a-z]+)_accuracy" + _PART, _retrieved),
+    (_ZERO + r"judged_([a-z]+)_accuracy_(\w+)", _judged),
+    (r"(clip_image_similarity|two_way_clip)_(\w+)", _likeness),
+    (r"(kid|fid)_([a-z0-9]+)_(\w+)", _distance),
+    (r"is_([a-z0-9]+)_(\w+)", _inception),
+    (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
+    (r".*(saliency|region|topograph|scalp).*", _maps),
+    (r".*(silhouette|separation|cka|dominance).*", _heads),
+)

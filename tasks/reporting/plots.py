@@ -1,0 +1,148 @@
+"""What other stages drew: their figures, and the numbers behind them as tables and charts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.reporting.charts import Chart, line_chart
+from tasks.reporting.formats import sentence
+from tasks.reporting.images import open_picture
+from tasks.reporting.tables import Table, table
+
+WIDE = 1.6
+"""Figures at least so much wider than high take a row of their own."""
+
+N_CONFUSIONS = 12
+
+TITLES: Mapping[str, tuple[str, str]] = {
+    "controls": ("Controls", "What is left of the score when the EEG says nothing of the picture."),
+    "scalp_maps_by_tier": (
+        "Scalp maps by tier",
+        "Where the EEG speaks to the heads of each tier; above, where a study knows it, the truth.",
+    ),
+    "scalp_maps_by_kind": ("Scalp maps by kind", "One map per projection head."),
+    "saliency_by_region": (
+        "Saliency by region",
+        "Share of each region in the map of each tier, per channel.",
+    ),
+    "tsne_of_heads": (
+        "Predicted vectors in a plane (t-SNE)",
+        "Each dot is what one head says of one trial. Distances between far groups mean nothing.",
+    ),
+}
+"""Stem of a figure's file to its title and caption."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture file with its title and caption."""
+
+    title: str
+    caption: str
+    path: Path
+    is_wide: bool
+
+
+def figures(folder: Path) -> list[Figure]:
+    """Return the PNG files in ``folder``, known ones first; none if nothing was drawn.
+
+    Parameters
+    ----------
+    folder : Path
+        What the stage drew into.
+    """
+    stems = sorted(path.stem for path in folder.glob("*.png"))
+    ordered = [stem for stem in TITLES if stem in stems]
+    ordered += [stem for stem in stems if stem not in TITLES]
+    return [_figure(folder / f"{stem}.png") for stem in ordered]
+
+
+def recall_chart(folder: Path) -> Chart | None:
+    """Return recall at every number of guesses, or None where it was not measured.
+
+    Parameters
+    ----------
+    folder : Path
+        What the stage drew into.
+    """
+    curves = _numbers(folder / "recall.csv")
+    if curves is None or curves["k"].nunique() < 2:
+        return None
+    return line_chart(
+        "Share of trials whose first k guesses hold the right one, by k",
+        [
+            (
+                f"{sentence(str(name))} out of {rows['n_items'].iloc[0]}",
+                rows["k"].to_numpy(np.float64),
+                rows["value"].to_numpy(np.float64),
+            )
+            for name, rows in curves.groupby("score", sort=False)
+        ],
+    )
+
+
+def confusion_table(folder: Path) -> Table | None:
+    """Return the concepts most often taken for another, or None where that was not counted.
+
+    Parameters
+    ----------
+    folder : Path
+        What the stage drew into.
+    """
+    answers = _numbers(folder / "confusion.csv")
+    if answers is None:
+        return None
+    wrong = answers[answers["actual"] != answers["predicted"]]
+    counts = wrong.groupby(["actual", "predicted"]).size().rename("n_trials").reset_index()
+    shown = answers.groupby("actual").size().rename("n_shown").reset_index()
+    counts = counts.merge(shown, on="actual", validate="many_to_one")
+    counts = counts.sort_values(
+        ["n_trials", "actual", "predicted"], ascending=[False, True, True]
+    ).head(N_CONFUSIONS)
+    columns = {
+        "actual": ("Shown", ""),
+        "predicted": ("Taken for", ""),
+        "n_trials": ("Trials", "count"),
+        "n_shown": ("Trials of the concept", "count"),
+    }
+    caption = "The most frequent mistakes of the decoder."
+    return None if counts.empty else table("confusions", caption, counts, columns)
+
+
+def region_table(folder: Path) -> Table | None:
+    """Return the share of each region in each tier's map, or None where there are no maps.
+
+    Parameters
+    ----------
+    folder : Path
+        What the stage drew into.
+    """
+    regions = _numbers(folder / "saliency_by_region.csv")
+    if regions is None:
+        return None
+    columns = {
+        "tier": ("Tier", ""),
+        "region": ("Region", ""),
+        "share": ("Share of saliency", "share"),
+        "lowest_subject": ("Lowest subject", "share"),
+        "highest_subject": ("Highest subject", "share"),
+        "planted_share": ("Planted share", "share"),
+    }
+    caption = (
+        "Share of each region in the map of each tier. Shares are of means per channel, so that "
+    )
+    caption += "large regions have no advantage."
+    return table("regions", caption, regions, columns)
+
+
+def _figure(path: Path) -> Figure:
+    width, height = open_picture(path).size
+    title, caption = TITLES.get(path.stem, (sentence(path.stem), ""))
+    return Figure(title, caption, path, width >= WIDE * height)
+
+
+def _numbers(path: Path) -> pd.DataFrame | None:
+    return pd.read_csv(path) if path.exists() else None

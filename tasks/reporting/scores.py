@@ -1,0 +1,236 @@
+"""Scores as rows of the report: in words, with everything that each must be compared with."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from tasks.artifacts.metrics import Score
+from tasks.reporting.bars import Bar, bar
+from tasks.reporting.formats import interval, number, probability
+from tasks.reporting.glossary import (
+    CONDITIONS,
+    CONTROLLED,
+    CONTROLS,
+    GROUPS,
+    OVERALL,
+    Meaning,
+    meaning,
+)
+
+BETTER = "better than chance"
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One score and how to say it.
+
+    Attributes
+    ----------
+    name
+        Key in the metrics file.
+    score
+        The numbers.
+    meaning
+        Group, label and explanation.
+    value, interval, chance, ceiling, control, control_interval, share_of_ceiling, p_value
+        Numbers as text: a dash or nothing where one is unknown.
+    real
+        The score that this one controls; empty: it controls none.
+    bar
+        Marks on the score's axis.
+    """
+
+    name: str
+    score: Score
+    meaning: Meaning
+    value: str
+    interval: str
+    chance: str
+    ceiling: str
+    control: str
+    control_interval: str
+    share_of_ceiling: str
+    p_value: str
+    real: str
+    bar: Bar
+
+    @property
+    def comparison(self) -> str:
+        """What the value must be compared with, as far as it is known."""
+        bounds = [f"95 % interval {self.interval}"] if self.interval else []
+        marks = [
+            f"{word} {text}"
+            for word, mark, text in (
+                ("chance", self.score.chance, self.chance),
+                ("ceiling", self.score.ceiling, self.ceiling),
+                ("shuffled EEG", self.score.control, self.control),
+            )
+            if mark is not None
+        ]
+        real = [f"real score {self.real}"] if self.real else []
+        p_value = [self.p_value] if self.p_value else []
+        return ", ".join([*bounds, *marks, *real, *p_value, f"n = {self.score.n:,}"])
+
+
+@dataclass(frozen=True)
+class ScoreGroup:
+    """Scores that answer one question.
+
+    Attributes
+    ----------
+    heading, intro
+        The question, and how it is asked.
+    ceiling
+        What the best possible value is called.
+    rows
+        Scores of the whole.
+    details
+        Scores of parts, such as single heads.
+    """
+
+    heading: str
+    intro: str
+    ceiling: str
+    rows: tuple[ScoreRow, ...]
+    details: tuple[ScoreRow, ...]
+
+
+def score_row(name: str, score: Score, real: Score | None = None) -> ScoreRow:
+    """Say a score in words and place its marks.
+
+    Parameters
+    ----------
+    name : str
+        Key in the metrics file.
+    score : Score
+        The numbers.
+    real : Score or None
+        The score that this one controls.
+    """
+    unit = score.unit
+    return ScoreRow(
+        name=name,
+        score=score,
+        meaning=meaning(name),
+        value=number(score.value, unit),
+        interval=interval(score.low, score.high, unit),
+        chance=number(score.chance, unit),
+        ceiling=number(score.ceiling, unit),
+        control=number(score.control, unit),
+        control_interval=interval(score.control_low, score.control_high, unit),
+        share_of_ceiling=number(share_of_ceiling(score), "share"),
+        p_value="" if score.p_value is None else probability(score.p_value),
+        real="" if real is None else number(real.value, unit),
+        bar=bar(score, None if real is None else real.value),
+    )
+
+
+def share_of_ceiling(score: Score) -> float | None:
+    """Return value over ceiling, or None where the ratio means nothing.
+
+    Parameters
+    ----------
+    score : Score
+        The numbers.
+    """
+    if score.unit != "share" or score.lower_is_better or not score.ceiling:
+        return None
+    return score.value / score.ceiling
+
+
+def reading(score: Score) -> str:
+    """Say where the confidence interval lies, seen from chance; empty where one is unknown.
+
+    Parameters
+    ----------
+    score : Score
+        The numbers.
+    """
+    if score.low is None or score.high is None or score.chance is None:
+        return ""
+    if score.low <= score.chance <= score.high:
+        return "not told from chance"
+    above = score.low > score.chance
+    return BETTER if above != score.lower_is_better else "worse than chance"
+
+
+def score_rows(scores: Mapping[str, Score]) -> list[ScoreRow]:
+    """Return one row per score: numbers in names in their order, conditions as they are shown.
+
+    Parameters
+    ----------
+    scores : Mapping[str, Score]
+        Name to score.
+    """
+    return [score_row(name, scores[name]) for name in sorted(scores, key=_order)]
+
+
+def control_rows(controls: Mapping[str, Score]) -> list[ScoreRow]:
+    """Return one row per control of the audit, each beside the score that it controls.
+
+    Parameters
+    ----------
+    controls : Mapping[str, Score]
+        Scores of the audit.
+    """
+    known = [name for name in CONTROLS if name in controls]
+    others = sorted(set(controls) - set(known), key=_order)
+    real = controls.get(CONTROLLED)
+    return [
+        score_row(name, controls[name], None if name in (OVERALL, CONTROLLED) else real)
+        for name in [*known, *others]
+    ]
+
+
+def grouped(scores: Mapping[str, Score]) -> list[ScoreGroup]:
+    """Return scores by the question that they answer, in the order of `GROUPS`.
+
+    Parameters
+    ----------
+    scores : Mapping[str, Score]
+        Name to score.
+    """
+    rows = score_rows(scores)
+    groups = []
+    for key, group in GROUPS.items():
+        found = [row for row in rows if row.meaning.group == key]
+        whole = tuple(row for row in found if not row.meaning.is_detail)
+        details = tuple(row for row in found if row.meaning.is_detail)
+        if found:
+            groups.append(ScoreGroup(group.heading, group.intro, group.ceiling, whole, details))
+    return groups
+
+
+def scores_csv(scores: Mapping[str, Score]) -> str:
+    """Return scores as CSV: one row each, every field at full precision, empty where unknown.
+
+    Parameters
+    ----------
+    scores : Mapping[str, Score]
+        Name to score.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["name", *Score.model_fields], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"name": name, **score.model_dump()} for name, score in scores.items())
+    return text.getvalue()
+
+
+def csv_uri(text: str) -> str:
+    """Return CSV text as a data URI that a link can download.
+
+    Parameters
+    ----------
+    text : str
+        CSV.
+    """
+    return f"data:text/csv;charset=utf-8,{quote(text)}"
+
+
+def _order(name: str) -> list[tuple[int, str]]:
+    for place, condition in enumerate(CONDITIONS):
+        name = name.replace(condition, str(place))
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

@@ -1,0 +1,290 @@
+"""The study in facts, and its result in words, both from the tables and scores alone."""
+
+import re
+from dataclasses import dataclass
+
+from tasks.artifacts.metrics import Score
+from tasks.reporting.formats import enumeration, interval, number, plural
+from tasks.reporting.scores import BETTER, ScoreRow, reading, score_row, share_of_ceiling
+from tasks.reporting.study import Study
+
+RETRIEVAL = r"concept_recall_at_1_of_\d+"
+ZERO_SHOT = r"zero_shot_concept_recall_at_1_of_\d+"
+PICTURES = r"judged_concept_accuracy_decoded"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A score that opens the report."""
+
+    question: str
+    row: ScoreRow
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact of the study."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def title(study: Study) -> str:
+    """Return the heading of the page.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    return f"What {plural(study.trials['subject'].nunique(), 'subject')} saw, read from EEG"
+
+
+def facts(study: Study) -> list[Fact]:
+    """Return what a reader must know of the study before any score.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    trials, recordings = study.trials, study.recordings
+    n_kept, n_trials = int(trials["kept"].sum()), len(trials)
+    held_out = trials[trials["split"] == "zero_shot"]["concept"].nunique()
+    splits = trials.drop_duplicates("stimulus_id")["split"].value_counts().to_dict()
+    return [
+        Fact("Dataset", ", ".join(sorted(recordings["dataset"].unique()))),
+        Fact("Subjects", f"{trials['subject'].nunique():,}", plural(len(recordings), "recording")),
+        Fact(
+            "Trials",
+            f"{n_trials:,}",
+            f"{n_kept:,} kept, {n_trials - n_kept:,} rejected",
+        ),
+        Fact(
+            "Stimuli",
+            f"{trials['stimulus_id'].nunique():,}",
+            ", ".join(f"{splits[s]:,} {s.replace('_', '-')}" for s in _SPLITS if s in splits),
+        ),
+        Fact(
+            "Concepts",
+            f"{trials['concept'].nunique():,}",
+            f"{held_out:,} never in training" if held_out else "all in training",
+        ),
+        Fact(
+            "Channels",
+            _range(recordings["n_channels"].tolist()),
+            f"{_range(recordings['sfreq_hz'].tolist())} Hz as recorded",
+        ),
+        Fact("Design", *_design(study)),
+    ]
+
+
+def is_blocked(study: Study) -> bool:
+    """Return whether each block shows one concept alone, so that drift can stand in for seeing.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    per_block = study.trials.groupby(["recording_id", "block"])["concept"].nunique()
+    return bool(len(per_block) > 1 and per_block.median() <= 1)
+
+
+def is_simulated(study: Study) -> bool:
+    """Return whether every recording was simulated.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    return bool((study.recordings["dataset"] == "simulated").all())
+
+
+def headlines(study: Study) -> list[Headline]:
+    """Return the scores that open the report, where they exist.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    questions = (
+        ("Does the EEG find the caption?", RETRIEVAL),
+        ("Do the pictures show the object?", PICTURES),
+        ("And concepts it has never met?", ZERO_SHOT),
+    )
+    found = [(question, _find(study, pattern)) for question, pattern in questions]
+    return [Headline(question, row) for question, row in found if row is not None]
+
+
+def result(study: Study) -> list[str]:
+    """Return what came out, one sentence each.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    if not study.evaluate:
+        return ["No score was computed for this study, so nothing can be said about decoding."]
+    rows = [_identification(study), _pictures(study), _zero_shot(study), _control(study)]
+    return [sentence for sentence in rows if sentence]
+
+
+def limits(study: Study) -> list[str]:
+    """Return what the scores cannot show, one sentence each.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    found = []
+    trained = study.trials["split"] == "train"
+    unknown = set(study.trials.loc[~trained, "subject"]) - set(study.trials.loc[trained, "subject"])
+    if not unknown:
+        found.append(
+            "The encoder has met every subject in training: nothing here speaks of people it has "
+            "never seen."
+        )
+    if is_simulated(study):
+        found.insert(
+            0,
+            "The EEG is simulated: these numbers show that the pipeline recovers what was planted, "
+            "not how well a real brain can be read.",
+        )
+    if is_blocked(study):
+        found.insert(
+            0,
+            "Each block shows a single concept, so slow drift of the recording alone can give high "
+            "scores: do not read them as vision before the drift controls.",
+        )
+    if not study.renders.empty:
+        found.append(
+            "Pictures are drawn from words. Whatever the captions leave out, such as exact shape and "
+            "pose, is the generator's invention."
+        )
+    return found
+
+
+_SPLITS = ("train", "validation", "test", "zero_shot")
+
+
+def _design(study: Study) -> tuple[str, str]:
+    trials = study.trials
+    shown = trials.groupby(["subject", "stimulus_id"]).size().median()
+    blocks = trials.groupby("recording_id")["block"].nunique().median()
+    note = f"each picture {plural(int(shown), 'time')} per subject"
+    if is_blocked(study):
+        return "Blocked", f"one concept per block; {note}"
+    return "Mixed", f"concepts mixed in {plural(int(blocks), 'block')} per recording; {note}"
+
+
+def _range(values: list[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g}"
+
+
+def _find(study: Study, pattern: str) -> ScoreRow | None:
+    for name, score in study.evaluate.items():
+        if re.fullmatch(pattern, name):
+            return score_row(name, score)
+    return None
+
+
+def _identification(study: Study) -> str:
+    row = _find(study, RETRIEVAL)
+    if row is None:
+        return ""
+    share = share_of_ceiling(row.score)
+    reached = f", so this is {number(share, 'share')} of what can be reached" if share else ""
+    return (
+        "From single EEG trials of pictures that it has never met, the encoder names the right "
+        f"concept out of {_size(row)} in {_with_interval(row.score)} of {row.score.n:,} trials. "
+        f"{_beside(row.score)}{reached}.{_warning(row.score)}"
+    )
+
+
+def _pictures(study: Study) -> str:
+    decoded = study.evaluate.get("judged_concept_accuracy_decoded")
+    if decoded is None:
+        return ""
+    others = [
+        f"{number(score.value, score.unit)} of those from {words}"
+        for name, words in (
+            ("true_captions", "the true captions"),
+            ("shuffled_eeg", "shuffled EEG"),
+        )
+        if (score := study.evaluate.get(f"judged_concept_accuracy_{name}"))
+    ]
+    beside = f", against {enumeration(others)}" if others else ""
+    return (
+        "A judge that had no part in training sees the right object in "
+        f"{_with_interval(decoded)} of the pictures drawn from decoded captions{beside}."
+    )
+
+
+def _zero_shot(study: Study) -> str:
+    row = _find(study, ZERO_SHOT)
+    if row is None:
+        return ""
+    return (
+        f"Of {_size(row)} concepts that were never in training it names the right one in "
+        f"{_with_interval(row.score)} of {row.score.n:,} trials. "
+        f"{_beside(row.score)}.{_warning(row.score)}"
+    )
+
+
+def _control(study: Study) -> str:
+    """Say whether the shuffled-EEG controls lie at chance, counted over all scores that have one."""
+    known = [
+        score
+        for score in study.evaluate.values()
+        if None not in (score.control_low, score.control_high, score.chance)
+    ]
+    if not known:
+        return "No score has a shuffled-EEG control with an interval."
+    at_chance = sum(
+        (s.control_low or 0.0) <= (s.chance or 0.0) <= (s.control_high or 0.0) for s in known
+    )
+    if at_chance == len(known):
+        return (
+            "With the EEG shuffled between trials, every score that has this control falls to "
+            "chance within its interval."
+        )
+    return (
+        f"With the EEG shuffled between trials, {at_chance} of {len(known)} scores lie at chance "
+        "within their interval; the rest do not and deserve suspicion."
+    )
+
+
+def _warning(score: Score) -> str:
+    """Return a sentence where the score is not better than chance."""
+    told = reading(score)
+    return f" The score is {told}." if told and told != BETTER else ""
+
+
+def _with_interval(score: Score) -> str:
+    bounds = interval(score.low, score.high, score.unit)
+    return number(score.value, score.unit) + (f" (95 % interval {bounds})" if bounds else "")
+
+
+def _beside(score: Score) -> str:
+    parts = [
+        f"{words} {number(mark, score.unit)}"
+        for words, mark in (
+            ("chance is", score.chance),
+            ("shuffled EEG gives", score.control),
+            ("the best possible decoder reaches", score.ceiling),
+        )
+        if mark is not None
+    ]
+    text = enumeration(parts) or "its chance is not known"
+    return text[0].upper() + text[1:]
+
+
+def _size(row: ScoreRow) -> str:
+    return row.name.rsplit("_", 1)[1]

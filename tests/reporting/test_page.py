@@ -1,0 +1,181 @@
+"""The page holds everything that was found, escaped, accessible and in one file."""
+
+import contextlib
+import csv
+import io
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.metrics import write_scores
+from tests.reporting.documents import Document
+from tests.reporting.fabricated import copy_study, get, put
+from tests.reporting.runs import load, read_report, write_report
+
+SECTIONS = ["result", "trust", "scores", "pictures", "captions", "scalp", "quality", "reading"]
+OPTIONAL_TABLES = ("captions", "retrievals", "renders", "judgements", "saliency")
+
+
+@pytest.fixture(scope="module")
+def page(template: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Document:
+    root = tmp_path_factory.mktemp("page")
+    with contextlib.chdir(root):
+        return read_report(copy_study(template, Path()))
+
+
+def test_sections_stand_in_order_and_are_reached_from_the_navigation(page: Document) -> None:
+    assert [section.attributes["id"] for section in page.all("section")] == SECTIONS
+    links = [e.attributes["href"] for e in page.all("a") if "nav" in e.path]
+    assert links == [f"#{section}" for section in SECTIONS]
+
+
+def test_ids_are_unique_and_every_reference_has_its_target(page: Document) -> None:
+    ids = [e.attributes["id"] for e in page.elements if "id" in e.attributes]
+    assert len(ids) == len(set(ids))
+    for element in page.elements:
+        for name in ("aria-labelledby", "for"):
+            if name in element.attributes:
+                assert element.attributes[name] in ids
+        href = element.attributes.get("href") or ""
+        assert not href.startswith("#") or href[1:] in ids
+
+
+def test_headings_begin_with_one_h1_and_skip_no_level(page: Document) -> None:
+    levels = [int(e.tag[1]) for e in page.elements if re.fullmatch("h[1-6]", e.tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_every_picture_is_described_and_every_control_labelled(page: Document) -> None:
+    assert page.all("img")
+    assert all(image.attributes.get("alt") for image in page.all("img"))
+    for drawing in page.all("svg"):
+        hidden = drawing.attributes.get("aria-hidden") == "true" or "ul" in drawing.path
+        assert hidden or drawing.attributes.get("aria-label")
+    labels = {label.attributes["for"] for label in page.all("label")}
+    controls = page.all("input") + page.all("select")
+    assert controls
+    assert {control.attributes["id"] for control in controls} == labels
+
+
+def test_the_page_is_one_file(artifacts: Artifacts) -> None:
+    source = write_report(artifacts)
+    for element in Document(source).elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            value = element.attributes.get(name)
+            assert value is None or value.startswith(("data:", "#")), (element.tag, value)
+    assert not re.search(r"https?://|url\(|@import|<link", source)
+
+
+def test_the_page_names_no_absolute_path(artifacts: Artifacts, tmp_path: Path) -> None:
+    assert str(tmp_path) not in write_report(artifacts)
+
+
+def test_texts_from_tables_stay_text(artifacts: Artifacts) -> None:
+    attack = '<script>alert(\'x\')</script><img src=x onerror="alert(1)"> & "quoted"'
+    for name, column in (("captions", "text"), ("renders", "prompt"), ("trials", "concept")):
+        rows = get(artifacts, name)
+        put(artifacts, name, [row | {column: attack} for row in rows])
+    page = read_report(artifacts)
+    assert len(page.all("script")) == 1
+    assert not [e for e in page.elements if "onerror" in e.attributes]
+    cells = [e.text for e in page.all("dd") if "data-tier" in e.attributes]
+    assert cells
+    assert all(attack in cell for cell in cells)
+    assert all(
+        card.attributes["data-concept"] == attack for card in page.all("li", **{"class": "card"})
+    )
+
+
+def test_the_csv_of_the_scores_is_the_metrics_file(page: Document, artifacts: Artifacts) -> None:
+    for name, path in (
+        ("scores.csv", artifacts.evaluate_metrics),
+        ("maps.csv", artifacts.explain_metrics),
+        ("controls.csv", artifacts.audit_metrics),
+    ):
+        rows = list(csv.DictReader(io.StringIO(page.download(name))))
+        metrics = json.loads(path.read_text())
+        assert [row["name"] for row in rows] == list(metrics)
+        for row in rows:
+            for field, value in metrics[row["name"]].items():
+                assert row[field] == ("" if value is None else str(value))
+
+
+def test_other_tables_download_as_they_are(page: Document, artifacts: Artifacts) -> None:
+    quality = load(artifacts).quality
+    assert page.download("quality.csv") == quality.to_csv(index=False, lineterminator="\n")
+    log = artifacts.training_log.read_text()
+    assert len(page.download("training_log.csv").splitlines()) == len(log.splitlines())
+
+
+def test_every_score_and_verdict_is_shown(page: Document, artifacts: Artifacts) -> None:
+    study = load(artifacts)
+    shown = {code.text for code in page.all("code")}
+    assert set(study.evaluate) | set(study.explain) <= shown
+    trust = page.one("section", id="trust").text
+    assert all(score.verdict in trust for score in study.audit.values())
+
+
+def test_cards_beyond_the_first_page_wait_in_a_template(page: Document) -> None:
+    cards = page.all("li", **{"class": "card"})
+    assert len(cards) == 20
+    assert sum("template" in card.path for card in cards) == 14
+    assert page.one("ul", id="cards").attributes["data-page-size"] == "6"
+    assert "The other 14 trials" in page.one("noscript").text
+
+
+def test_one_page_of_cards_needs_no_pager(artifacts: Artifacts) -> None:
+    page = read_report(artifacts, page_size=20)
+    assert not page.all("template")
+    assert not page.all("nav", id="pager")
+
+
+def test_hits_and_misses_differ_by_more_than_colour(page: Document) -> None:
+    for kind, sign, word in (("hit", "✓", "Right:"), ("miss", "✗", "Wrong:")):
+        marks = page.all("span", **{"class": f"mark {kind}"})
+        assert marks
+        assert all(sign in mark.text and word in mark.text for mark in marks)
+
+
+@pytest.mark.parametrize(
+    ("empty", "sentence"),
+    [
+        (("renders", "judgements"), "No pictures were rendered for this study"),
+        (
+            ("retrievals", "renders", "judgements"),
+            "No held-out trial has captions or pictures yet.",
+        ),
+        (OPTIONAL_TABLES, "No captions were written for this study."),
+    ],
+)
+def test_missing_tables_are_said_in_a_sentence(
+    artifacts: Artifacts, empty: tuple[str, ...], sentence: str
+) -> None:
+    for name in empty:
+        put(artifacts, name, [])
+    page = read_report(artifacts)
+    assert any(sentence in e.text for e in page.all("p", **{"class": "missing"}))
+    assert [section.attributes["id"] for section in page.all("section")] == SECTIONS
+
+
+def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts) -> None:
+    for name in ("evaluate", "explain", "audit"):
+        write_scores(getattr(artifacts, f"{name}_metrics"), {})
+        for plot in getattr(artifacts, f"{name}_plots").iterdir():
+            plot.unlink()
+    artifacts.training_log.write_text("epoch,train_loss\n0,1.5\n")
+    missing = [
+        e.text for e in read_report(artifacts, page_size=20).all("p", **{"class": "missing"})
+    ]
+    assert missing == [
+        "The audit left no controls for this study, so the scores below stand unchecked.",
+        "No scores were computed for this study.",
+        "No scalp maps were drawn for this study.",
+        "No scores of the maps were computed for this study.",
+        "The training log holds too few epochs for a curve.",
+    ]

@@ -1,0 +1,108 @@
+"""The result in words says what the numbers say."""
+
+from typing import Any
+
+import pytest
+
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.metrics import Score, write_scores
+from tasks.reporting.summary import facts, headlines, limits, result
+from tests.reporting.fabricated import get, put
+from tests.reporting.runs import load
+
+
+def say(artifacts: Artifacts, scores: dict[str, Score]) -> str:
+    write_scores(artifacts.evaluate_metrics, scores)
+    return " ".join(result(load(artifacts))).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def recall(**changes: Any) -> dict[str, Score]:
+    known = {"value": 0.6, "n": 200, "low": 0.5, "high": 0.7, "chance": 0.025}
+    return {"concept_recall_at_1_of_40": Score(**known | changes)}
+
+
+def test_identification_with_all_it_is_compared_with(artifacts: Artifacts) -> None:
+    text = say(artifacts, recall(ceiling=0.8, control=0.02, control_low=0.01, control_high=0.03))
+    assert text == (
+        "From single EEG trials of pictures that it has never met, the encoder names the right "
+        "concept out of 40 in 60.0 % (95 % interval 50.0 to 70.0 %) of 200 trials. "
+        "Chance is 2.5 %, shuffled EEG gives 2.0 % and the best possible decoder reaches 80.0 %, "
+        "so this is 75.0 % of what can be reached. "
+        "With the EEG shuffled between trials, every score that has this control falls to chance "
+        "within its interval."
+    )
+
+
+def test_no_difference_from_chance_is_said(artifacts: Artifacts) -> None:
+    name = "zero_shot_concept_recall_at_1_of_6"
+    score = Score(value=0.2, n=60, low=0.1, high=0.3, chance=1 / 6)
+    text = say(artifacts, {name: score})
+    assert "Of 6 concepts that were never in training it names the right one in 20.0 %" in text
+    assert "not told from chance" in text
+    text = say(artifacts, recall(low=0.01, high=0.8))
+    assert "The score is not told from chance." in text
+
+
+def test_a_control_above_chance_is_said(artifacts: Artifacts) -> None:
+    text = say(artifacts, recall(control=0.2, control_low=0.1, control_high=0.3))
+    assert "0 of 1 scores lie at chance within their interval; the rest do not" in text
+
+
+def test_pictures_beside_their_conditions(artifacts: Artifacts) -> None:
+    names = ("decoded", "true_captions", "shuffled_eeg")
+    scores = {
+        f"judged_concept_accuracy_{name}": Score(value=value, n=9)
+        for name, value in zip(names, (0.5, 0.9, 0.03), strict=True)
+    }
+    assert (
+        "sees the right object in 50.0 % of the pictures drawn from decoded captions, against "
+        "90.0 % of those from the true captions and 3.0 % of those from shuffled EEG."
+    ) in say(artifacts, scores)
+
+
+def test_no_scores_no_claim(artifacts: Artifacts) -> None:
+    assert say(artifacts, {}) == (
+        "No score was computed for this study, so nothing can be said about decoding."
+    )
+    assert headlines(load(artifacts)) == []
+
+
+def test_facts_count_what_the_tables_hold(artifacts: Artifacts) -> None:
+    study = load(artifacts)
+    found = {fact.name: fact for fact in facts(study)}
+    n_kept = int(study.trials["kept"].sum())
+    assert found["Trials"].value == str(len(study.trials))
+    assert found["Trials"].note == f"{n_kept} kept, {len(study.trials) - n_kept} rejected"
+    assert found["Stimuli"].note == "8 train, 4 validation, 8 test, 4 zero-shot"
+    assert found["Channels"].value == "128"
+    assert found["Design"].value == "Mixed"
+
+
+def test_a_blocked_design_is_called_so_and_warned_of(artifacts: Artifacts) -> None:
+    concepts = sorted({row["concept"] for row in get(artifacts, "trials")})
+    rows = get(artifacts, "trials")
+    blocked = [row | {"block": concepts.index(row["concept"])} for row in rows]
+    put(artifacts, "trials", blocked)
+    study = load(artifacts)
+    assert {fact.name: fact.value for fact in facts(study)}["Design"] == "Blocked"
+    assert limits(study)[0].startswith("Each block shows a single concept, so slow drift")
+
+
+@pytest.mark.parametrize(("dataset", "simulated"), [("simulated", True), ("eegcvpr", False)])
+def test_simulated_data_are_called_so(artifacts: Artifacts, dataset: str, simulated: bool) -> None:
+    rows = get(artifacts, "recordings")
+    put(artifacts, "recordings", [row | {"dataset": dataset} for row in rows])
+    said = any("The EEG is simulated" in limit for limit in limits(load(artifacts)))
+    assert said == simulated
+
+
+def test_people_never_seen_are_spoken_of_only_where_there_are_some(artifacts: Artifacts) -> None:
+    def says() -> bool:
+        return any("people it has never seen" in limit for limit in limits(load(artifacts)))
+
+    assert says()
+    rows = get(artifacts, "trials")
+    for row in rows:
+        row["split"] = "test" if row["subject"] == "sub-03" else "train"
+    put(artifacts, "trials", rows)
+    assert not says()
