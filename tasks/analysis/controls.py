@@ -1,0 +1,223 @@
+"""Controls: what a score would be if the EEG said nothing of the picture.
+
+A decoder can name the right concept without having seen it in the EEG: from slow drift, where a concept
+was shown in one stretch of the recording (Li et al. 2021, "The perils and pitfalls of block design for
+EEG classification experiments"), or from how often concepts were shown. Each control takes away what the
+EEG says of the picture and leaves such other sources of information in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from tasks.analysis.answers import (
+    ControlParams,
+    concept_hits,
+    in_words,
+    judged,
+    score_hits,
+)
+from tasks.analysis.galleries import Vectors
+from tasks.analysis.held_out import HeldOut
+from tasks.artifacts.metrics import Score
+
+Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
+Predict = Callable[[Epochs, Sequence[str]], Mapping[str, Vectors]]
+"""EEG and the subject of each trial to the vectors of each head."""
+
+MAX_NOISE_SOURCES = 400
+"""Training epochs per subject that noise is mixed from."""
+
+
+def encoder_score(held_out: HeldOut, params: ControlParams) -> Score:
+    """Score the encoder itself: the share of trials whose concept it names.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    params : ControlParams
+        Intervals.
+    """
+    found = score_hits(held_out.trials, concept_hits(held_out), params)
+    return judged(
+        found,
+        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}), better "
+        "than any guess: what it goes by is what the controls ask.",
+        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}): it "
+        "cannot be told from guessing.",
+    )
+
+
+def shuffled_eeg(held_out: HeldOut, params: ControlParams) -> Score:
+    """Give each trial the EEG of a random trial of the same subject.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    params : ControlParams
+        Number of shuffles.
+    """
+    hits = concept_hits(held_out)
+    subjects = held_out.trials["subject"].to_numpy(str)
+    mean = np.zeros_like(hits)
+    rng = np.random.default_rng(params.seed)
+    for _ in range(params.n_shuffles):
+        source = np.arange(len(hits))
+        for subject in np.unique(subjects):
+            rows = np.flatnonzero(subjects == subject)
+            source[rows] = rng.permutation(rows)
+        mean += hits[source] / params.n_shuffles
+    found = score_hits(held_out.trials, mean, params)
+    return judged(
+        found,
+        f"Shuffled EEG scores {in_words(found)}: part of the score does not need "
+        "the trial's own EEG.",
+        f"Shuffled EEG scores {in_words(found)}: the score needs the trial's own EEG.",
+    )
+
+
+def label_permutation(encoder: Score) -> Score:
+    """Report what the encoder's own answers score against permuted stimuli.
+
+    Parameters
+    ----------
+    encoder : Score
+        From `encoder_score`.
+    """
+    value = encoder.value if encoder.control is None else encoder.control
+    return Score(
+        value=value,
+        n=encoder.n,
+        chance=encoder.chance,
+        low=encoder.control_low,
+        high=encoder.control_high,
+        p_value=encoder.p_value,
+        verdict=(
+            f"With stimuli permuted the same answers score {value:.3f}; the true order scores "
+            f"{encoder.value:.3f} (p = {encoder.p_value:.2g})."
+        ),
+    )
+
+
+def noise_eeg(
+    held_out: HeldOut,
+    predict: Predict,
+    training_eeg: Epochs,
+    training_subjects: Sequence[str],
+    params: ControlParams,
+) -> Score:
+    """Give the encoder Gaussian noise with the mean and the covariance of the training epochs.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    predict : callable
+        The encoder.
+    training_eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
+        Training epochs.
+    training_subjects : Sequence[str]
+        Subject of each.
+    params : ControlParams
+        Seed of the noise.
+    """
+    subjects = held_out.trials["subject"].tolist()
+    noise = gaussian_noise(training_eeg, training_subjects, subjects, params.seed)
+    found = score_hits(
+        held_out.trials, concept_hits(_with_predictions(held_out, predict(noise, subjects))), params
+    )
+    return judged(
+        found,
+        f"Noise that looks like EEG scores {in_words(found)}: part of the score "
+        "comes from the encoder alone.",
+        f"Noise that looks like EEG scores {in_words(found)}: the encoder alone knows nothing.",
+    )
+
+
+def gaussian_noise(
+    training_eeg: Epochs, training_subjects: Sequence[str], subjects: Sequence[str], seed: int
+) -> Epochs:
+    """Draw noise with the mean and the covariance over channels and times of a subject's epochs.
+
+    Random sums of centred training epochs have exactly their covariance.
+
+    Parameters
+    ----------
+    training_eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
+        Training epochs.
+    training_subjects : Sequence[str]
+        Subject of each.
+    subjects : Sequence[str]
+        Subject of each trial to draw.
+    seed : int
+        Same seed, same noise.
+    """
+    rng = np.random.default_rng(seed)
+    known, wanted = np.asarray(training_subjects), np.asarray(subjects)
+    noise = np.empty((len(wanted), *training_eeg.shape[1:]), np.float32)
+    for subject in np.unique(wanted):
+        sources = training_eeg[np.flatnonzero(known == subject)[:MAX_NOISE_SOURCES]]
+        mean, rows = sources.mean(axis=0), np.flatnonzero(wanted == subject)
+        weights = rng.standard_normal((len(rows), len(sources)), np.float32)
+        centred = (sources - mean).reshape(len(sources), -1)
+        mixed = weights @ centred / np.sqrt(max(1, len(sources) - 1))
+        noise[rows] = mean + mixed.reshape(len(rows), *mean.shape)
+    return noise
+
+
+def prestimulus(
+    held_out: HeldOut,
+    predict: Predict,
+    eeg: Epochs,
+    times_s: Float[np.ndarray, " n_times"],
+    training_mean: Float[np.ndarray, "n_channels n_times"],
+    params: ControlParams,
+) -> Score | None:
+    """Give the encoder only the EEG before the picture; the rest is the mean training epoch.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    predict : callable
+        The encoder.
+    eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
+        Their epochs.
+    times_s : Float[np.ndarray, "n_times"]
+        Of the samples, relative to picture onset.
+    training_mean : Float[np.ndarray, "n_channels n_times"]
+        Mean training epoch.
+    params : ControlParams
+        End of the window.
+
+    Returns
+    -------
+    Score or None
+        None where no sample lies in the window.
+    """
+    before = times_s < params.prestimulus_end_s
+    if not before.any():
+        return None
+    blind = np.where(before, eeg, training_mean).astype(np.float32)
+    predicted = predict(blind, held_out.trials["subject"].tolist())
+    found = score_hits(
+        held_out.trials, concept_hits(_with_predictions(held_out, predicted)), params
+    )
+    return judged(
+        found,
+        f"EEG from before the picture scores {in_words(found)}: the recording gives "
+        "the concept away before it is shown.",
+        f"EEG from before the picture scores {in_words(found)}: the score needs what "
+        "comes after the picture.",
+    )
+
+
+def _with_predictions(held_out: HeldOut, predicted: Mapping[str, Vectors]) -> HeldOut:
+    chosen = {kind: predicted[kind] for kind in held_out.predicted}
+    return replace(held_out, predicted=chosen)

@@ -1,0 +1,120 @@
+"""Explain which electrodes each head listens to, and whether the heads say different things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pydantic import NonNegativeInt, PositiveInt
+
+from tasks._params import Params
+from tasks.analysis.explanation import MapParams, explained_trials, make_maps, map_scores
+from tasks.analysis.explanation_plots import draw_maps, draw_separation
+from tasks.analysis.heads import Heads
+from tasks.analysis.held_out import HeldOut
+from tasks.analysis.saliency import ChannelWeights, choose
+from tasks.analysis.separation import SeparationParams, separate
+from tasks.analysis.tier_maps import (
+    planted_maps,
+)
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.saliency import SALIENCY
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.metrics import write_scores
+from tasks.artifacts.tables import read_table, write_table
+from tasks.eeg.epochs import read_epochs
+from tasks.encoder.checkpoints import load_encoder
+from tasks.language.prompts import TIER_OF
+
+
+class ExplainParams(Params):
+    """Which trials are explained, and how.
+
+    Attributes
+    ----------
+    max_trials : int
+        Held-out trials, drawn at random if there are more.
+    seed : int
+        Of that draw.
+    maps : MapParams
+        Of the scalp maps.
+    separation : SeparationParams
+        Of the comparison of heads.
+    """
+
+    max_trials: PositiveInt
+    seed: NonNegativeInt
+    maps: MapParams
+    separation: SeparationParams
+
+
+def explain(
+    trials: Path,
+    epochs: Path,
+    captions: Path,
+    text_vectors: Path,
+    encoder: Path,
+    predictions: Path,
+    topographies: Path,
+    *,
+    saliency: Path,
+    explain_metrics: Path,
+    explain_plots: Path,
+    params: ExplainParams,
+) -> None:
+    """Map each head's saliency on the scalp, test the maps, and tell the heads apart.
+
+    Parameters
+    ----------
+    trials, epochs, captions, text_vectors, encoder, predictions, topographies : Path
+        Read. `topographies` has no rows where the truth is unknown; scores that need it are absent then.
+    saliency, explain_metrics, explain_plots : Path
+        Written: channel weights, scores, and a folder of PNG and CSV files.
+    params : ExplainParams
+        Section `explain` of params.yaml.
+    """
+    held_out = _sample(
+        HeldOut.join(
+            read_table(trials, TRIALS),
+            read_table(captions, CAPTIONS),
+            read_table(text_vectors, TEXT_VECTORS),
+            read_table(predictions, PREDICTIONS),
+        ),
+        params,
+    )
+    eeg, info = read_epochs(epochs, held_out.trials["trial_id"].tolist())
+    planted = planted_maps(read_table(topographies, TOPOGRAPHIES).to_pandas(), info.channels)
+    explained = explained_trials(held_out, eeg)
+    model = load_encoder(encoder)
+    model.require_channels(info.channels)
+    heads = Heads.of(model, params.maps.batch_size)
+    maps = make_maps(explained, heads, planted, params.maps)
+    separation = separate(held_out, params.separation)
+
+    write_table(_saliency_table(maps.weights, info.channels), saliency, SALIENCY)
+    draw_maps(explain_plots, maps, info.channels, params.maps)
+    draw_separation(explain_plots, separation)
+    write_scores(explain_metrics, map_scores(maps, info.channels, params.maps) | separation.scores)
+
+
+def _sample(held_out: HeldOut, params: ExplainParams) -> HeldOut:
+    rows = pd.Series(False, held_out.trials.index)
+    rows.iloc[choose(len(rows), params.max_trials, params.seed)] = True
+    return held_out.of(rows)
+
+
+def _saliency_table(weights: ChannelWeights, channels: Sequence[str]) -> pa.Table:
+    rows = [
+        (subject, kind, channel, TIER_OF[kind].value, float(weight))
+        for (subject, kind), values in weights.items()
+        for channel, weight in zip(channels, values, strict=True)
+    ]
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        dict(zip(("subject", "kind", "channel", "tier", "weight"), map(list, columns), strict=True))
+    )

@@ -1,0 +1,129 @@
+"""The stage `explain` on a study whose EEG is known to the last electrode."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tasks import explain as stage
+from tasks.analysis.separation import SeparationParams
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.saliency import SALIENCY
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.metrics import read_scores
+from tasks.artifacts.tables import empty_table, read_table, write_table
+from tests.analysis.test_saliency import PARAMS as MAPS
+from tests.listening_study import CHANNELS, PEAKS, make_listening_study, write_epoch_files
+
+PARAMS = stage.ExplainParams(
+    max_trials=300,
+    seed=0,
+    maps=MAPS,
+    separation=SeparationParams(n_permutations=19, max_points=60, perplexity=10, seed=0),
+)
+INPUTS = ("trials", "epochs", "captions", "text_vectors", "encoder", "predictions", "topographies")
+OUTPUTS = ("saliency", "explain_metrics", "explain_plots")
+
+
+@pytest.fixture(scope="module")
+def study():
+    return make_listening_study()
+
+
+@pytest.fixture(scope="module")
+def inputs(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    write_table(study.tables.trials, folder / "trials", TRIALS)
+    write_table(study.tables.captions, folder / "captions", CAPTIONS)
+    write_table(study.tables.text_vectors, folder / "text_vectors", TEXT_VECTORS)
+    write_table(study.tables.predictions, folder / "predictions", PREDICTIONS)
+    write_table(study.topographies, folder / "topographies", TOPOGRAPHIES)
+    write_epoch_files(study, folder / "epochs")
+    return {name: folder / name for name in INPUTS}
+
+
+def run(study, inputs, folder):
+    outputs = dict(
+        zip(
+            OUTPUTS, (folder / "saliency.parquet", folder / "m.json", folder / "plots"), strict=True
+        )
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "load_encoder", lambda path: study.encoder)
+        stage.explain(*inputs.values(), **outputs, params=PARAMS)
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def outputs(study, inputs, tmp_path_factory):
+    return run(study, inputs, tmp_path_factory.mktemp("outputs"))
+
+
+def test_saliency_has_a_row_per_subject_kind_and_channel(outputs):
+    table = read_table(outputs["saliency"], SALIENCY).to_pandas()
+    assert len(table) == 3 * 3 * len(CHANNELS)
+    assert (table.groupby(["subject", "kind"])["weight"].max() == 1).all()
+    strongest = table.loc[table.groupby(["subject", "tier"])["weight"].idxmax()]
+    assert (strongest["channel"] == strongest["tier"].map(PEAKS)).mean() > 0.5
+
+
+def test_scores_find_the_planted_topographies(outputs):
+    scores = read_scores(outputs["explain_metrics"])
+    for tier in PEAKS:
+        assert scores[f"saliency_contrast_topography_correlation_{tier}"].value > 0.8
+    assert {"head_cka_between_tiers", "silhouette_of_kinds"} <= set(scores)
+
+
+def test_figures_and_tables_are_drawn(outputs):
+    folder = outputs["explain_plots"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "head_overlap.csv",
+        "saliency_by_region.csv",
+        "saliency_by_region.png",
+        "saliency_by_topography.csv",
+        "scalp_maps_by_kind.png",
+        "scalp_maps_by_tier.png",
+        "tsne_of_concepts.csv",
+        "tsne_of_heads.csv",
+        "tsne_of_heads.png",
+    ]
+    for path in folder.glob("*.png"):
+        pixels = np.asarray(Image.open(path).convert("L"))
+        assert min(pixels.shape) > 300
+        assert pixels.std() > 10
+    regions = pd.read_csv(folder / "saliency_by_region.csv")
+    assert regions.groupby("tier")["share"].sum().to_numpy() == pytest.approx(1, abs=1e-4)
+    frontal = regions[regions["region"] == "frontal"].set_index("tier")["share"]
+    assert frontal.idxmax() == "thematic"
+
+
+def test_same_inputs_give_the_same_bytes(study, inputs, outputs, tmp_path):
+    again = run(study, inputs, tmp_path)
+    assert digests(again) == digests(outputs)
+
+
+def test_nothing_is_said_of_an_unknown_truth(study, inputs, tmp_path):
+    write_table(empty_table(TOPOGRAPHIES), tmp_path / "topographies", TOPOGRAPHIES)
+    outputs = run(study, inputs | {"topographies": tmp_path / "topographies"}, tmp_path)
+    scores = read_scores(outputs["explain_metrics"])
+    assert not [name for name in scores if "topography" in name or "matched" in name]
+    assert not (outputs["explain_plots"] / "saliency_by_topography.csv").exists()
+    assert (
+        pd.read_csv(outputs["explain_plots"] / "saliency_by_region.csv")["planted_share"]
+        .isna()
+        .all()
+    )
+
+
+def digests(outputs):
+    files = [
+        outputs["saliency"],
+        outputs["explain_metrics"],
+        *sorted(outputs["explain_plots"].iterdir()),
+    ]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
