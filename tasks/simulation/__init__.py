@@ -1,0 +1,1 @@
+"""The simulated study: scenes, and the small frozen models trained on them."""
