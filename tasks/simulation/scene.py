@@ -257,24 +257,17 @@ def draw(scene: Scene, size_px: int = 64) -> Image.Image:
     scene : Scene
         What to draw.
     size_px : int
-        Side of the square picture.
-
-    Returns
-    -------
-    PIL.Image.Image
-        An RGB picture.
+        Side of the square RGB picture.
     """
     theme = THEMES[scene.theme]
     right, down = RELATIONS[scene.relation]
     picture = _background(theme, size_px)
     landmark_at = (0.5 - LANDMARK_OFFSET * right, 0.5 - LANDMARK_OFFSET * down)
     _paste_glyph(picture, theme.code_point, theme.landmark_colour, landmark_at, LANDMARK_SIZE)
-    object_at = (
-        0.5 + OBJECT_OFFSET * right + scene.shift_x,
-        0.5 + OBJECT_OFFSET * down + scene.shift_y,
-    )
+    x = 0.5 + OBJECT_OFFSET * right + scene.shift_x
+    y = 0.5 + OBJECT_OFFSET * down + scene.shift_y
     extent = SIZES[scene.size] * (1 + scene.stretch)
-    _paste_glyph(picture, CONCEPTS[scene.concept], COLOURS[scene.colour], object_at, extent)
+    _paste_glyph(picture, CONCEPTS[scene.concept], COLOURS[scene.colour], (x, y), extent)
     return picture
 
 

@@ -1,0 +1,1 @@
+"""The frozen text-to-image generator and its prompts."""

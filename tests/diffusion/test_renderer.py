@@ -1,0 +1,100 @@
+"""The frozen generator: the right text encoder, pictures that depend on prompt and seed alone."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from transformers import CLIPTokenizer
+
+from tasks._errors import PerceptError
+from tasks.diffusion.composition import DEFAULT_KINDS, compose
+from tasks.diffusion.renderer import Renderer
+from tasks.diffusion.text_encoder import convert_text_tower, cut_vocabulary, make_tokenizer
+from tasks.language.captioners.scene import describe
+from tasks.simulation.pretrain_clip import CONFIG
+from tasks.simulation.pretrain_unet import TextEncoder
+from tasks.simulation.scores import fresh_scenes, score_generator
+
+TEXTS = [compose(describe(scene), DEFAULT_KINDS) for scene in fresh_scenes(40)]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Path:
+    return Path(__file__).resolve().parents[2] / "data/models/diffusion"
+
+
+@pytest.fixture(scope="module")
+def renderer(shipped: Path) -> Renderer:
+    return Renderer.load(shipped)
+
+
+def pixels(pictures: list) -> np.ndarray:
+    return np.stack([np.asarray(picture, dtype=int) for picture in pictures])
+
+
+def test_a_picture_depends_on_its_prompt_and_seed_alone(renderer: Renderer) -> None:
+    prompts = [TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[0]]
+    batch = pixels(renderer.render(prompts, [1, 2, 3, 1], n_steps=3, guidance_scale=2.0))
+    alone = pixels(renderer.render(prompts[2:3], [3], n_steps=3, guidance_scale=2.0))
+    assert batch.shape[1:] == (32, 32, 3)
+    assert np.abs(batch[2] - alone[0]).max() <= 1
+    assert np.abs(batch[0] - batch[3]).max() <= 1
+    assert np.abs(batch[0] - batch[1]).mean() > 2
+    assert np.abs(batch[0] - batch[2]).max() > 1
+
+
+def test_guidance_matters_and_long_prompts_are_cut(renderer: Renderer) -> None:
+    prompts = [", ".join(TEXTS[:10])]
+    guided = pixels(renderer.render(prompts, [1], n_steps=3, guidance_scale=3.0))
+    plain = pixels(renderer.render(prompts, [1], n_steps=3, guidance_scale=1.0))
+    assert np.abs(guided - plain).mean() > 0.5
+
+
+def test_nothing_to_render_and_unpaired_seeds(renderer: Renderer) -> None:
+    assert renderer.render([], [], n_steps=3, guidance_scale=2.0) == []
+    with pytest.raises(PerceptError, match="2 prompts and 1 seeds"):
+        renderer.render(TEXTS[:2], [1], n_steps=3, guidance_scale=2.0)
+
+
+@pytest.mark.parametrize("part", ["model_index.json", "unet", "tokenizer"])
+def test_a_missing_part_is_named(shipped: Path, tmp_path: Path, part: str) -> None:
+    folder = Path(shutil.copytree(shipped, tmp_path / "diffusion"))
+    (folder / part).rename(tmp_path / "elsewhere")
+    with pytest.raises(PerceptError, match=part):
+        Renderer.load(folder)
+
+
+def test_the_judge_sees_what_true_captions_tell(shipped: Path, repository: Path) -> None:
+    scores = score_generator(
+        shipped, repository / "data/models/judge", n_steps=8, guidance_scale=2.0, n_scenes=80
+    )
+    assert scores["concept"] >= 0.40
+    assert min(scores[factor] for factor in ("colour", "size", "relation", "theme")) >= 0.90
+
+
+def test_the_converted_text_tower_has_the_hidden_states_of_the_original() -> None:
+    torch.manual_seed(0)
+    clip = open_clip.CLIP(**CONFIG["model_cfg"]).eval()
+    vocabulary = cut_vocabulary(TEXTS)
+    text = TextEncoder(make_tokenizer(vocabulary, 48), convert_text_tower(clip, vocabulary))
+    tokens = open_clip.SimpleTokenizer(context_length=48)(TEXTS)
+    with torch.no_grad():
+        embedded = clip.token_embedding(tokens) + clip.positional_embedding
+        original = clip.ln_final(clip.transformer(embedded, attn_mask=clip.attn_mask))
+    torch.testing.assert_close(text.encode(TEXTS), original, atol=1e-4, rtol=1e-4)
+
+
+def test_the_cut_vocabulary_keeps_known_texts_and_takes_unknown_ones_apart(tmp_path: Path) -> None:
+    vocabulary = cut_vocabulary(TEXTS)
+    assert len(vocabulary.tokens) < 1200
+    make_tokenizer(vocabulary, 48).save_pretrained(tmp_path)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    full = open_clip.SimpleTokenizer(context_length=48)
+    known = tokenizer(TEXTS, padding="max_length", truncation=True, return_tensors="pt").input_ids
+    assert torch.equal(torch.tensor(vocabulary.old_indices)[known], full(TEXTS))
+    zebra = tokenizer("a zebra").input_ids
+    assert len(zebra) > 4
+    assert "".join(tokenizer.convert_ids_to_tokens(zebra[1:-1])) == "a</w>zebra</w>"
