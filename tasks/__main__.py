@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.command(options) or 0)
     except PerceptError as error:
         print(f"percept: {error}", file=sys.stderr)
-    except OSError as error:  # the disk is full, a folder may not be written: the system says it best
+    except OSError as error:  # a full disk, a folder that may not be written
         print(f"percept: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("percept: interrupted; run the same command again to go on.", file=sys.stderr)

@@ -15,15 +15,18 @@ END = "<!-- /scores -->"
 ROWS: tuple[tuple[str, str], ...] = (
     ("concept_recall_at_1_of_*", "Concept named from one trial of an unseen picture"),
     ("concept_recall_at_5_of_*", "... among the five best"),
-    ("zero_shot_concept_recall_at_1_of_*", "Concept never trained, among the held-out concepts"),
+    ("zero_shot_concept_recall_at_1_of_[0-9]", "Concept never trained, among the held-out concepts"),
     ("stimulus_recall_at_1_of_*", "The very picture among all held-out pictures"),
     ("judged_concept_accuracy_decoded", "Object seen by the judge in the rendered picture"),
     ("judged_theme_accuracy_decoded", "Theme seen by the judge in the rendered picture"),
     ("two_way_clip_decoded", "Render nearer to its own picture than to another's"),
     ("kid_clip_decoded", "KID of the renders in CLIP space (lower is better)"),
-    ("saliency_topography_object", "Saliency of object heads against the planted topography"),
-    ("saliency_topography_spatial", "... of spatial heads"),
-    ("saliency_topography_thematic", "... of thematic heads"),
+    (
+        "saliency_contrast_topography_correlation_object",
+        "Saliency of object heads against the planted topography (rank correlation)",
+    ),
+    ("saliency_contrast_topography_correlation_spatial", "... of spatial heads"),
+    ("saliency_contrast_topography_correlation_thematic", "... of thematic heads"),
 )
 """Patterns of score names, of which the first match counts, and what they are in words."""
 

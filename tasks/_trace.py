@@ -53,7 +53,8 @@ def _rows_of(table: pa.Table, trial: dict[str, Any]) -> list[dict[str, Any]]:
     mask = pc.field(key) == trial[key]
     if key == "recording_id" and "presentation_order" in table.column_names:
         mask &= pc.field("presentation_order") == trial["presentation_order"]
-    return table.filter(mask).to_pylist()
+    rows: list[dict[str, Any]] = table.filter(mask).to_pylist()
+    return rows
 
 
 def _short(value: object) -> object:

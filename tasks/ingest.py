@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from tasks._map import Map
 from tasks._params import Params
-from tasks._wiring import Map
 from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.contracts.recordings import RECORDINGS

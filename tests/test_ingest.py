@@ -6,7 +6,7 @@ import mne
 import numpy as np
 import pytest
 
-from tasks._wiring import serial_map
+from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.files import sha256_of
 from tasks.artifacts.tables import read_table

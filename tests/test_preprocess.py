@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import tasks.preprocess
-from tasks._wiring import Map, serial_map
+from tasks._map import Map, serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
 from tasks.eeg.epochs import read_epochs

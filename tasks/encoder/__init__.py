@@ -1,0 +1,1 @@
+"""From epochs to vectors in CLIP space, one per caption kind."""

@@ -1,0 +1,80 @@
+"""Varying training trials: all of it on virtual channels or latents, whole batches at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tasks.encoder.params import AugmentationParams
+
+SYNTHETIC_NOISE = (
+    1.08  # of latents on held-out trials, whose noise the closed form set to 1 in training
+)
+
+
+@dataclass(frozen=True)
+class EncodingModel:
+    """What latents the captions of a stimulus evoke.
+
+    Attributes
+    ----------
+    scores : torch.Tensor
+        What the captions of each training stimulus say.
+    stimuli : torch.Tensor
+        Their indices among all stimuli.
+    templates : torch.Tensor
+        Latents of a unit score, per group.
+    """
+
+    scores: Float[Tensor, "n_train n_scores"]
+    stimuli: Int[Tensor, " n_train"]
+    templates: Float[Tensor, "n_groups n_scores n_latents"]
+
+    def draw(self, n: int) -> tuple[Float[Tensor, "n n_latents"], Int[Tensor, " n"]]:
+        """Draw latents of random training stimuli in random groups, with noise, and their stimuli."""
+        rows = torch.randint(len(self.stimuli), (n,))
+        groups = torch.randint(len(self.templates), (n,))
+        evoked = torch.einsum("ns,nsl->nl", self.scores[rows], self.templates[groups])
+        return evoked + SYNTHETIC_NOISE * torch.randn(evoked.shape), self.stimuli[rows]
+
+
+def find_mates(
+    subject_index: Int[Tensor, " n_trials"], stimulus_index: Int[Tensor, " n_trials"]
+) -> Int[Tensor, " n_trials"]:
+    """Return for each trial the next presentation of its stimulus to its subject, in a circle."""
+    key = subject_index * (int(stimulus_index.max()) + 1) + stimulus_index
+    order = torch.argsort(key, stable=True)
+    in_order = key[order]
+    following = torch.roll(order, -1)
+    starts = torch.searchsorted(in_order, in_order)
+    is_last = torch.ones(len(key), dtype=torch.bool)
+    is_last[:-1] = in_order[1:] != in_order[:-1]
+    following[is_last] = order[starts[is_last]]
+    mates = torch.empty_like(order)
+    mates[order] = following
+    return mates
+
+
+def vary(
+    virtual: Float[Tensor, "n_all n_virtual n_times"],
+    rows: Int[Tensor, " n"],
+    mates: Int[Tensor, " n_all"],
+    params: AugmentationParams,
+) -> Float[Tensor, "n n_virtual n_times"]:
+    """Return the chosen trials averaged with a repetition, shifted and with silenced channels."""
+    chosen = virtual[rows]
+    if params.repetition_mix:
+        mixed = torch.rand(len(rows)) < params.repetition_mix
+        chosen[mixed] = 0.5 * (chosen[mixed] + virtual[mates[rows[mixed]]])
+    if params.time_shift_samples:
+        largest, n_times = params.time_shift_samples, virtual.shape[2]
+        shifts = torch.randint(-largest, largest + 1, (len(rows), 1))
+        places = (torch.arange(n_times) + shifts).clamp(0, n_times - 1)
+        chosen = chosen.gather(2, places[:, None].expand_as(chosen))
+    if params.channel_dropout:
+        heard = torch.rand(*chosen.shape[:2], 1) >= params.channel_dropout
+        chosen = chosen * heard / (1 - params.channel_dropout)
+    return chosen

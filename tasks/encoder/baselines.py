@@ -1,0 +1,171 @@
+"""The linear decoder to beat, in closed form.
+
+Spatial PCA, averaging over bins of time, a ridge encoding model, Ledoit-Wolf whitening of its residuals,
+and the posterior mean of what the captions say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.encoder.dataset import TrainingData
+from tasks.encoder.losses import recall_at_1, same_captions
+from tasks.encoder.params import TrainParams
+from tasks.encoder.preparation import group_index
+from tasks.encoder.scores import vector_scores
+from tasks.encoder.training import Trained
+from tasks.encoder.whitening import encoding_model
+
+
+@dataclass(frozen=True)
+class LinearSizes:
+    """Everything that decides the shapes of a `LinearEncoder`.
+
+    Attributes
+    ----------
+    n_groups, n_channels, n_times : int
+        Sets of weights, and shape of an epoch.
+    n_components, bin_samples : int
+        Spatial components and length of the bins of time.
+    n_kinds, dim : int
+        Caption kinds and length of their vectors.
+    n_scores : int
+        Numbers that a stimulus's captions are reduced to.
+    """
+
+    n_groups: int
+    n_channels: int
+    n_times: int
+    n_components: int
+    bin_samples: int
+    n_kinds: int
+    dim: int
+    n_scores: int
+
+
+class LinearEncoder(nn.Module):
+    """EEG to one unit vector per caption kind, by one matrix per group.
+
+    Parameters
+    ----------
+    sizes : LinearSizes
+        Shapes; the weights are zeros until they are fitted.
+    """
+
+    mean: Tensor
+    spatial: Tensor
+    decoder: Tensor
+    vectors: Tensor
+    vectors_mean: Tensor
+
+    def __init__(self, sizes: LinearSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        groups, components, values = sizes.n_groups, sizes.n_components, sizes.n_kinds * sizes.dim
+        n_bins = sizes.n_times // sizes.bin_samples
+        self.register_buffer("mean", torch.zeros(groups, sizes.n_channels, sizes.n_times))
+        self.register_buffer("spatial", torch.zeros(groups, sizes.n_channels, components))
+        self.register_buffer("decoder", torch.zeros(groups, components * n_bins, sizes.n_scores))
+        self.register_buffer("vectors", torch.zeros(sizes.n_scores, values))
+        self.register_buffer("vectors_mean", torch.zeros(values))
+
+    def forward(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_kinds dim"]:
+        """Predict the vector of each caption kind."""
+        centred = eeg - self.mean[group_index]
+        components = self.spatial[group_index].transpose(1, 2) @ centred
+        binned = F.avg_pool1d(components, self.sizes.bin_samples).flatten(1)
+        scores = (binned[:, None] @ self.decoder[group_index])[:, 0]
+        predicted = scores @ self.vectors + self.vectors_mean
+        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
+
+
+def train_linear(data: TrainingData, params: TrainParams) -> Trained:
+    """Fit the linear decoder on training trials and score it on validation trials.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Train and validation trials.
+    params : TrainParams
+        Sections `linear` and `filters` (scores, ridge and whether filters are per subject).
+    """
+    stimuli = np.unique(data.train.stimulus_index)
+    all_scores = vector_scores(data.targets, stimuli, params.filters.n_scores)
+    vectors = data.targets.reshape(len(data.targets), -1)
+    mean = vectors[stimuli].mean(axis=0)
+    per_subject = params.filters.per_subject
+    module = LinearEncoder(
+        LinearSizes(
+            n_groups=len(data.subjects) if per_subject else 1,
+            n_channels=data.train.eeg.shape[1],
+            n_times=data.train.eeg.shape[2],
+            n_kinds=data.targets.shape[1],
+            dim=data.targets.shape[2],
+            n_scores=all_scores.shape[1],
+            **params.linear.model_dump(),
+        )
+    )
+    groups = group_index(data.train, per_subject=per_subject)
+    scores = all_scores[data.train.stimulus_index]
+    _fit(module, data.train.eeg, groups, scores, params.filters.ridge)
+    back = np.linalg.lstsq(all_scores[stimuli], vectors[stimuli] - mean, rcond=None)[0]
+    module.vectors.copy_(torch.from_numpy(back))
+    module.vectors_mean.copy_(torch.from_numpy(mean))
+    shown = data.validation
+    predicted = module(
+        torch.from_numpy(shown.eeg), torch.from_numpy(group_index(shown, per_subject=per_subject))
+    )
+    targets = torch.from_numpy(data.targets)
+    recall = recall_at_1(
+        predicted.transpose(0, 1),
+        targets.transpose(0, 1),
+        same_captions(targets, params.duplicate_cosine),
+        torch.from_numpy(shown.stimulus_index),
+    )
+    row = {"epoch": 0.0, "validation_recall_at_1": float(recall.mean())}
+    return Trained(module.eval(), asdict(module.sizes), [row], 0)
+
+
+def _fit(
+    module: LinearEncoder,
+    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
+    groups: Int[np.ndarray, " n_trials"],
+    all_scores: Float[np.ndarray, "n_trials n_scores"],
+    ridge: float,
+) -> None:
+    """Set the mean, the spatial components and the decoder of every group."""
+    for group in range(int(groups.max()) + 1):
+        rows = groups == group
+        mean = eeg[rows].mean(axis=0)
+        centred = eeg[rows] - mean
+        spatial = _principal_components(centred, module.sizes.n_components)
+        components = torch.from_numpy(spatial.T @ centred)
+        values = (
+            F.avg_pool1d(components, module.sizes.bin_samples).flatten(1).numpy().astype(np.float64)
+        )
+        scores = all_scores[rows]
+        weights = encoding_model(scores, values, ridge)
+        noise, _ = ledoit_wolf(values - scores @ weights)
+        evidence = np.linalg.solve(noise, weights.T)
+        precision = weights @ evidence + np.diag(1 / scores.var(axis=0))
+        module.mean[group] = torch.from_numpy(mean)
+        module.spatial[group] = torch.from_numpy(spatial)
+        module.decoder[group] = torch.from_numpy(np.linalg.solve(precision, evidence.T).T)
+
+
+def _principal_components(
+    centred: Float[np.ndarray, "n_trials n_channels n_times"], n_components: int
+) -> Float[np.ndarray, "n_channels n_components"]:
+    samples = centred.transpose(1, 0, 2).reshape(centred.shape[1], -1)
+    vectors = np.linalg.eigh((samples @ samples.T).astype(np.float64))[1]
+    strongest: np.ndarray = vectors[:, ::-1][:, :n_components].astype(np.float32)
+    return np.ascontiguousarray(strongest)

@@ -1,0 +1,195 @@
+"""The trained encoder on disk, and what the stages after training see of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from tasks._errors import PerceptError
+from tasks.artifacts.files import write_bytes, write_json
+from tasks.encoder.baselines import LinearEncoder, LinearSizes
+from tasks.encoder.st_transformer import Sizes, STTransformer
+
+WEIGHTS = "encoder.safetensors"
+DESCRIPTION = "encoder.json"
+TRIALS_AT_ONCE = 256
+REMEDY = "Run `dvc repro --force train` to make it anew."
+
+
+class EncoderError(PerceptError):
+    """An encoder cannot be loaded, or cannot read what it is given."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A trained encoder.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        EEG and group indices to unit vectors, differentiable.
+    description : dict
+        Content of the JSON file: architecture, sizes, params, channels and the like.
+    """
+
+    module: nn.Module
+    description: Mapping[str, Any]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Caption kinds, in the order of the predicted vectors."""
+        return tuple(self.description["kinds"])
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Channels, in the order of the rows of an epoch."""
+        return tuple(self.description["channels"])
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subjects that it was trained on."""
+        return tuple(self.description["subjects"])
+
+    def subject_index(self, subjects: Sequence[str]) -> Int64[Tensor, " n"]:
+        """Return what the module wants to know of each trial's subject.
+
+        Raises
+        ------
+        EncoderError
+            If filters are per subject and a subject is unknown.
+        """
+        if not self.description["per_subject"]:
+            return torch.zeros(len(subjects), dtype=torch.int64)
+        unknown = sorted(set(subjects) - set(self.subjects))
+        if unknown:
+            raise EncoderError(
+                f"The encoder has filters for {', '.join(self.subjects)}; {', '.join(unknown)} is "
+                "unknown to it. Train with this subject, or with train.filters.per_subject: false."
+            )
+        return torch.tensor([self.subjects.index(s) for s in subjects], dtype=torch.int64)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        eeg: Float[np.ndarray, "n n_channels n_times"],
+        subjects: Sequence[str],
+    ) -> Float32[np.ndarray, "n n_kinds dim"]:
+        """Predict the unit vector of each kind for each trial.
+
+        Parameters
+        ----------
+        eeg : numpy.ndarray
+            Epochs with the channels and samples that the encoder was trained on.
+        subjects : Sequence[str]
+            Subject of each trial.
+
+        Raises
+        ------
+        EncoderError
+            If the shape or a subject is not what the encoder knows.
+        """
+        expected = (len(self.channels), self.description["n_times"])
+        if eeg.shape[1:] != expected:
+            raise EncoderError(
+                f"Epochs must have {expected[0]} channels and {expected[1]} samples as in training; "
+                f"found {eeg.shape[1]} and {eeg.shape[2]}. Use the same `preprocess` params as then, "
+                "or run `dvc repro train`."
+            )
+        whole = torch.from_numpy(np.ascontiguousarray(eeg, np.float32))
+        parts = zip(
+            torch.split(whole, TRIALS_AT_ONCE),
+            torch.split(self.subject_index(subjects), TRIALS_AT_ONCE),
+            strict=True,
+        )
+        predicted: np.ndarray = torch.cat([self.module(*part) for part in parts]).numpy()
+        return predicted
+
+    def require_channels(self, channels: Sequence[str]) -> None:
+        """Check that epochs have the channels of training, in their order.
+
+        Raises
+        ------
+        EncoderError
+            If they have not.
+        """
+        if tuple(channels) != self.channels:
+            missing = [c for c in self.channels if c not in channels]
+            extra = [c for c in channels if c not in self.channels]
+            raise EncoderError(
+                "Epochs must have the channels that the encoder was trained on, in their order; "
+                f"missing: {', '.join(missing) or 'none'}, unexpected: {', '.join(extra) or 'none'}"
+                f"{'' if missing or extra else ', but the order differs'}. Run `dvc repro train`."
+            )
+
+
+def save_encoder(folder: Path, module: nn.Module, description: Mapping[str, Any]) -> None:
+    """Write the weights and the description of an encoder.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where the two files go.
+    module : torch.nn.Module
+        Any of the known architectures.
+    description : dict
+        Plain values, among them `architecture` and `sizes`.
+    """
+    weights = {name: value.contiguous() for name, value in module.state_dict().items()}
+    write_bytes(folder / WEIGHTS, save(weights))
+    write_json(folder / DESCRIPTION, dict(description))
+
+
+def load_encoder(folder: Path) -> Encoder:
+    """Load an encoder for prediction.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        As written by `save_encoder`.
+
+    Raises
+    ------
+    EncoderError
+        If a file is missing or damaged, or the two do not belong together.
+    """
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (folder / name).exists():
+            raise EncoderError(f"{folder / name} must exist; it does not. {REMEDY}")
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text())
+        weights = load_file(folder / WEIGHTS)
+    except (SafetensorError, ValueError) as error:
+        raise EncoderError(
+            f"The files in {folder} must be whole; one cannot be read ({error}). {REMEDY}"
+        ) from error
+    module = _build(description, folder)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        raise EncoderError(
+            f"{folder / WEIGHTS} must hold the weights of a {description['architecture']} of the "
+            f"sizes in {DESCRIPTION}; it does not. {REMEDY}"
+        ) from error
+    return Encoder(module.eval().requires_grad_(requires_grad=False), description)
+
+
+def _build(description: dict[str, Any], folder: Path) -> nn.Module:
+    architecture = description.get("architecture")
+    if architecture == "st_transformer":
+        return STTransformer(Sizes(**description["sizes"]))
+    if architecture == "linear":
+        return LinearEncoder(LinearSizes(**description["sizes"]))
+    raise EncoderError(
+        f"{folder / DESCRIPTION} must name the architecture st_transformer or linear; found "
+        f"{architecture!r}. {REMEDY}"
+    )

@@ -1,0 +1,246 @@
+"""What training is given: trials of the train and validation split alone, with their caption vectors."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float32, Int64
+
+from tasks._errors import PerceptError
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.tables import read_table
+from tasks.clip.vectors import table_to_vectors
+from tasks.eeg.epochs import EpochsInfo, read_epochs
+
+
+class TrainingDataError(PerceptError):
+    """The data cannot be trained on."""
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Trials of one split.
+
+    Attributes
+    ----------
+    eeg : numpy.ndarray
+        Epochs.
+    subject_index : numpy.ndarray
+        Index into the subjects of the data.
+    stimulus_index : numpy.ndarray
+        Index into the stimuli of the data.
+    """
+
+    eeg: Float32[np.ndarray, "n_trials n_channels n_times"]
+    subject_index: Int64[np.ndarray, " n_trials"]
+    stimulus_index: Int64[np.ndarray, " n_trials"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All that training may see.
+
+    Attributes
+    ----------
+    train, validation : Trials
+        Trials to learn from and trials to choose the epoch by.
+    targets : numpy.ndarray
+        The vector of each stimulus and kind, unit norm.
+    texts : list of list of str
+        The caption of each stimulus and kind.
+    kinds, subjects : tuple of str
+        In the order of the indices.
+    info : EpochsInfo
+        What the epochs mean.
+    split_fingerprint : str
+        Of which trial is in which of the two splits.
+    """
+
+    train: Trials
+    validation: Trials
+    targets: Float32[np.ndarray, "n_stimuli n_kinds dim"]
+    texts: list[list[str]]
+    kinds: tuple[str, ...]
+    subjects: tuple[str, ...]
+    info: EpochsInfo
+    split_fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything in it."""
+        digest = hashlib.sha256(repr((self.kinds, self.subjects, self.texts, self.info)).encode())
+        for trials in (self.train, self.validation):
+            for array in (trials.eeg, trials.subject_index, trials.stimulus_index):
+                digest.update(np.ascontiguousarray(array).data)
+        digest.update(self.targets.data)
+        return digest.hexdigest()[:24]
+
+
+def read_training_data(
+    trials: Path,
+    epochs: Path,
+    captions: Path,
+    text_vectors: Path,
+    image_vectors: Path,
+    *,
+    kinds: list[str] | None,
+    image_weight: float,
+    batch_size: int,
+) -> TrainingData:
+    """Read and check the train and validation trials and the vectors of their stimuli.
+
+    Parameters
+    ----------
+    trials, epochs, captions, text_vectors, image_vectors : pathlib.Path
+        The artefacts of these names.
+    kinds : list of str or None
+        Caption kinds to learn; None for all that there are.
+    image_weight : float
+        Weight of a stimulus's image vector in its targets, beside 1 for the text vector.
+    batch_size : int
+        There must be as many training stimuli.
+
+    Raises
+    ------
+    TrainingDataError
+        If the data cannot be trained on.
+    """
+    table = read_table(trials, TRIALS).to_pandas()
+    chosen = table[table["kept"] & table["split"].isin(["train", "validation"])]
+    chosen = chosen.sort_values("trial_id")
+    _check_splits(chosen, trials, batch_size)
+    stimuli = sorted(chosen["stimulus_id"].unique())
+    found_kinds, texts, targets = _text_targets(captions, text_vectors, stimuli, kinds)
+    if image_weight > 0:
+        targets = _add_images(targets, image_vectors, stimuli, image_weight)
+    subjects = sorted(chosen["subject"].unique())
+    eeg, info = read_epochs(epochs, chosen["trial_id"].tolist())
+    _check_finite(eeg, chosen["trial_id"].tolist(), info)
+    everything = Trials(
+        eeg,
+        np.searchsorted(subjects, chosen["subject"]).astype(np.int64),
+        np.searchsorted(stimuli, chosen["stimulus_id"]).astype(np.int64),
+    )
+    in_train = (chosen["split"] == "train").to_numpy()
+    split = "\n".join(f"{i} {s}" for i, s in zip(chosen["trial_id"], chosen["split"], strict=True))
+    return TrainingData(
+        _select(everything, in_train),
+        _select(everything, ~in_train),
+        targets,
+        texts,
+        tuple(found_kinds),
+        tuple(subjects),
+        info,
+        hashlib.sha256(split.encode()).hexdigest()[:24],
+    )
+
+
+def _select(trials: Trials, rows: np.ndarray) -> Trials:
+    return replace(
+        trials,
+        eeg=trials.eeg[rows],
+        subject_index=trials.subject_index[rows],
+        stimulus_index=trials.stimulus_index[rows],
+    )
+
+
+def _check_splits(chosen: pd.DataFrame, path: Path, batch_size: int) -> None:
+    remedy = "Mend `preprocess.split` in params.yaml and run `dvc repro preprocess`."
+    train = chosen[chosen["split"] == "train"]
+    if len(train) == len(chosen):
+        raise TrainingDataError(
+            f"{path} must hold kept trials of the split 'validation', by which the epoch is chosen; "
+            f"it holds none. {remedy}"
+        )
+    concepts = sorted(train["concept"].unique())
+    if len(concepts) < 2:
+        raise TrainingDataError(
+            f"The training trials of {path} must show at least two concepts; found "
+            f"{', '.join(concepts) or 'no training trial'}. {remedy}"
+        )
+    n_stimuli = train["stimulus_id"].nunique()
+    if n_stimuli < batch_size:
+        raise TrainingDataError(
+            f"There must be at least as many training stimuli as train.batch_size ({batch_size}); "
+            f"{path} holds {n_stimuli}. Lower train.batch_size in params.yaml."
+        )
+    unseen = set(chosen["subject"]) - set(train["subject"])
+    if unseen:
+        raise TrainingDataError(
+            f"Every subject of {path} with validation trials must have training trials; "
+            f"{', '.join(sorted(unseen))} has none. {remedy}"
+        )
+
+
+def _text_targets(
+    captions: Path, text_vectors: Path, stimuli: list[str], kinds: list[str] | None
+) -> tuple[list[str], list[list[str]], Float32[np.ndarray, "n_stimuli n_kinds dim"]]:
+    """Return the kinds, and text and vector of each stimulus's caption of each kind."""
+    columns = ["caption_id", "stimulus_id", "kind", "text"]
+    table = read_table(captions, CAPTIONS, columns).to_pandas()
+    known = list(dict.fromkeys(table["kind"]))
+    unknown = sorted(set(kinds or ()) - set(known))
+    if unknown:
+        raise TrainingDataError(
+            f"train.kinds must name caption kinds of {captions}; {', '.join(unknown)} is none of "
+            f"{', '.join(known)}. Mend train.kinds in params.yaml."
+        )
+    wanted = [kind for kind in known if kinds is None or kind in kinds]
+    found = table.set_index(["stimulus_id", "kind"])
+    ids = found["caption_id"]
+    pairs = pd.MultiIndex.from_product([stimuli, wanted])
+    missing = pairs.difference(ids.index)
+    if len(missing):
+        stimulus, kind = missing[0]
+        raise TrainingDataError(
+            f"{captions} must hold every kind of caption of every training and validation stimulus; "
+            f"{len(missing)} are missing, for instance {kind} of {stimulus}. Run `dvc repro caption`."
+        )
+    vectors = read_table(text_vectors, TEXT_VECTORS)
+    rows = pd.Index(vectors["caption_id"].to_pylist()).get_indexer(ids.loc[pairs].tolist())
+    if (rows < 0).any():
+        caption_id = ids.loc[pairs].iloc[int(np.argmax(rows < 0))]
+        raise TrainingDataError(
+            f"{text_vectors} must hold the vector of every caption; that of {caption_id} is missing. "
+            "Run `dvc repro embed`."
+        )
+    chosen = table_to_vectors(vectors.take(rows))
+    texts = found["text"].loc[pairs].to_numpy(str).reshape(len(stimuli), len(wanted))
+    return wanted, texts.tolist(), chosen.reshape(len(stimuli), len(wanted), -1)
+
+
+def _add_images(
+    targets: Float32[np.ndarray, "n_stimuli n_kinds dim"],
+    image_vectors: Path,
+    stimuli: list[str],
+    weight: float,
+) -> Float32[np.ndarray, "n_stimuli n_kinds dim"]:
+    """Return targets between text and image, of unit norm."""
+    table = read_table(image_vectors, IMAGE_VECTORS)
+    rows = pd.Index(table["stimulus_id"].to_pylist()).get_indexer(stimuli)
+    if (rows < 0).any():
+        raise TrainingDataError(
+            f"{image_vectors} must hold the vector of every stimulus; that of "
+            f"{stimuli[int(np.argmax(rows < 0))]} is missing. Run `dvc repro embed`."
+        )
+    mixed = targets + weight * table_to_vectors(table.take(rows))[:, None]
+    unit: np.ndarray = mixed / np.linalg.norm(mixed, axis=2, keepdims=True)
+    return unit.astype(np.float32)
+
+
+def _check_finite(eeg: np.ndarray, trial_ids: list[str], info: EpochsInfo) -> None:
+    finite = np.isfinite(eeg).all(axis=2)
+    if not finite.all():
+        trial, channel = np.argwhere(~finite)[0]
+        raise TrainingDataError(
+            f"Epochs must be finite; channel {info.channels[channel]} of trial {trial_ids[trial]} "
+            f"is not ({int((~finite).sum())} channels of trials in all). "
+            "Mend the recording or reject the trial, then run `dvc repro preprocess`."
+        )

@@ -1,0 +1,145 @@
+"""Parameters of training: the section `train` of params.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from tasks._params import Params
+
+
+class FilterParams(Params):
+    """Closed-form filters and latents.
+
+    Attributes
+    ----------
+    per_subject : bool
+        Whether each subject has filters of its own; if not, unknown subjects can be decoded too.
+    min_word_count, n_scores : int
+        Caption words that the encoding model predicts from: in at least so many training stimuli, and
+        reduced to at most so many principal components.
+    ridge : float
+        Penalty of the encoding model, in trials.
+    noise_floor : float
+        Share of the mean noise variance added to every channel's and sample's.
+    n_virtual, n_temporal, n_latents : int
+        Virtual channels; their time courses; latents that the heads read.
+    """
+
+    per_subject: bool
+    min_word_count: PositiveInt
+    n_scores: PositiveInt
+    ridge: PositiveFloat
+    noise_floor: PositiveFloat
+    n_virtual: PositiveInt
+    n_temporal: PositiveInt
+    n_latents: PositiveInt
+
+
+class NetworkParams(Params):
+    """Sizes that are learned by gradient descent; see `tasks.encoder.st_transformer.Sizes`.
+
+    Attributes
+    ----------
+    patch_samples : int
+        Length of a patch of time.
+    width, n_layers, n_attention_heads : int
+        Of each attention stack.
+    head_width, max_slots : int
+        Hidden units and remembered captions, at most, of each projection head.
+    dropout : float
+        In attention stacks and heads.
+    """
+
+    patch_samples: PositiveInt
+    width: PositiveInt
+    n_layers: NonNegativeInt
+    n_attention_heads: PositiveInt
+    head_width: PositiveInt
+    max_slots: PositiveInt
+    dropout: float = Field(ge=0, lt=1)
+
+
+class AugmentationParams(Params):
+    """What training trials are varied by.
+
+    Attributes
+    ----------
+    synthetic_share : float
+        Latents drawn from the encoding model per trial of the batch.
+    repetition_mix : float
+        Probability that a trial is averaged with another presentation of its stimulus.
+    channel_dropout : float
+        Probability that a virtual channel is silenced.
+    time_shift_samples : int
+        Largest shift of a trial in time, either way.
+    """
+
+    synthetic_share: NonNegativeFloat
+    repetition_mix: float = Field(ge=0, le=1)
+    channel_dropout: float = Field(ge=0, lt=1)
+    time_shift_samples: NonNegativeInt
+
+
+class LinearParams(Params):
+    """The linear baseline; it shares `filters.n_scores`, `filters.ridge` and `filters.per_subject`.
+
+    Attributes
+    ----------
+    n_components, bin_samples : int
+        Spatial principal components and length of the bins of time.
+    """
+
+    n_components: PositiveInt
+    bin_samples: PositiveInt
+
+
+class TrainParams(Params):
+    """How the encoder is trained.
+
+    Attributes
+    ----------
+    seed : int
+        Of weights, order and augmentation.
+    architecture : {"st_transformer", "linear"}
+        What is trained.
+    kinds : list of str or "all"
+        Caption kinds that get a projection head.
+    image_weight : float
+        Weight of the image vector in the targets, beside 1 for the text vector.
+    learning_rate, weight_decay, gradient_norm : float
+        AdamW: peak of the cosine schedule; penalty; largest norm of a gradient.
+    batch_size, max_epochs, warmup_epochs, patience : int
+        Trials per step; epochs at most, to rise to the peak, and without a better one before stopping.
+    ema_decay : float
+        Of the averaged weights, which are validated and kept.
+    temperature : float
+        Initial temperature of the loss, learned per head.
+    duplicate_cosine : float
+        Captions at least this similar are not each other's negatives.
+    best_by : {"recall_at_1", "loss"}
+        The validation score that chooses the epoch.
+    filters, network, augmentation, linear : Params
+        See there.
+    """
+
+    seed: NonNegativeInt
+    architecture: Literal["st_transformer", "linear"]
+    kinds: list[str] | Literal["all"]
+    image_weight: NonNegativeFloat
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    gradient_norm: PositiveFloat
+    batch_size: int = Field(ge=2)
+    max_epochs: PositiveInt
+    warmup_epochs: NonNegativeInt
+    patience: PositiveInt
+    ema_decay: float = Field(ge=0, lt=1)
+    temperature: PositiveFloat
+    duplicate_cosine: float = Field(gt=0, le=1)
+    best_by: Literal["recall_at_1", "loss"]
+    filters: FilterParams
+    network: NetworkParams
+    augmentation: AugmentationParams
+    linear: LinearParams

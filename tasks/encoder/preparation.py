@@ -1,0 +1,234 @@
+"""Before the first step: closed-form filters, and all trials on virtual channels in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from tasks.encoder.augmentation import EncodingModel, find_mates
+from tasks.encoder.dataset import TrainingData, Trials
+from tasks.encoder.latents import Latents, fit_latents
+from tasks.encoder.losses import same_captions
+from tasks.encoder.memory import Memory, fit_memory
+from tasks.encoder.params import TrainParams
+from tasks.encoder.scores import word_scores
+from tasks.encoder.st_transformer import Sizes, STTransformer
+from tasks.encoder.whitening import Filters, fit_filters
+
+NEVER = -1e4  # energy of an empty slot
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Trials as the training loop uses them.
+
+    Attributes
+    ----------
+    virtual : torch.Tensor
+        Virtual channels.
+    groups, stimuli : torch.Tensor
+        Whose filters a trial shares, and its stimulus.
+    """
+
+    virtual: Float[Tensor, "n n_virtual n_times"]
+    groups: Int[Tensor, " n"]
+    stimuli: Int[Tensor, " n"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that the training loop needs.
+
+    Attributes
+    ----------
+    train, validation : Rows
+        Trials of the two splits.
+    mates : torch.Tensor
+        Another presentation of each training trial's stimulus.
+    encoding : EncodingModel
+        For synthetic latents.
+    targets : torch.Tensor
+        Caption vectors.
+    same : torch.Tensor
+        Which stimuli's captions say the same.
+    """
+
+    train: Rows
+    validation: Rows
+    mates: Int[Tensor, " n_train"]
+    encoding: EncodingModel
+    targets: Float[Tensor, "n_kinds n_stimuli dim"]
+    same: Bool[Tensor, "n_kinds n_stimuli n_stimuli"]
+
+
+def group_index(trials: Trials, *, per_subject: bool) -> Int[np.ndarray, " n_trials"]:
+    """Return whose filters each trial shares: its subject's, or everybody's."""
+    return trials.subject_index if per_subject else np.zeros_like(trials.subject_index)
+
+
+def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransformer, Prepared]:
+    """Fit filters, latents and memories on training trials, and build the module around them.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Train and validation trials.
+    params : TrainParams
+        Sections `filters` and `network`, and `duplicate_cosine`.
+
+    Returns
+    -------
+    module : STTransformer
+        With the closed-form decoder and random attention that does not yet count.
+    prepared : Prepared
+        For the training loop.
+    """
+    per_subject = params.filters.per_subject
+    groups = group_index(data.train, per_subject=per_subject)
+    scores = _scores(data, [" ".join(texts) for texts in data.texts], params)
+    filters, latents = _fit_filters(data, groups, scores, params)
+    train = _rows(data.train, groups, filters)
+    validation = _rows(
+        data.validation, group_index(data.validation, per_subject=per_subject), filters
+    )
+    memories = _fit_memories(data, _project(train, latents), params)
+    module = STTransformer(_sizes(data, memories, params))
+    _set_buffers(module, filters, latents)
+    _set_memories(module, memories, data.targets)
+    stimuli = np.unique(data.train.stimulus_index)
+    targets = torch.from_numpy(data.targets)
+    prepared = Prepared(
+        train,
+        validation,
+        find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
+        EncodingModel(
+            torch.from_numpy(scores[stimuli].astype(np.float32)),
+            torch.from_numpy(stimuli),
+            torch.from_numpy(latents.templates.astype(np.float32)),
+        ),
+        targets.transpose(0, 1).contiguous(),
+        same_captions(targets, params.duplicate_cosine),
+    )
+    return module, prepared
+
+
+def _scores(
+    data: TrainingData, texts: list[str], params: TrainParams
+) -> Float[np.ndarray, "n_stimuli n_scores"]:
+    return word_scores(
+        texts,
+        np.unique(data.train.stimulus_index),
+        min_count=params.filters.min_word_count,
+        max_scores=params.filters.n_scores,
+    )
+
+
+def _fit_filters(
+    data: TrainingData,
+    groups: Int[np.ndarray, " n_trials"],
+    scores: Float[np.ndarray, "n_stimuli n_scores"],
+    params: TrainParams,
+) -> tuple[list[Filters], Latents]:
+    fitted, shown = params.filters, scores[data.train.stimulus_index]
+    filters = fit_filters(
+        data.train.eeg,
+        shown,
+        groups,
+        n_virtual=fitted.n_virtual,
+        ridge=fitted.ridge,
+        noise_floor=fitted.noise_floor,
+    )
+    latents = fit_latents(
+        _rows(data.train, groups, filters).virtual.numpy(),
+        shown,
+        groups,
+        n_latents=fitted.n_latents,
+        n_temporal=fitted.n_temporal,
+        ridge=fitted.ridge,
+    )
+    return filters, latents
+
+
+def _fit_memories(
+    data: TrainingData, latents: Float[np.ndarray, "n_trials n_latents"], params: TrainParams
+) -> list[Memory]:
+    """Return the memory of each kind."""
+    return [
+        fit_memory(
+            latents,
+            _scores(data, [texts[kind] for texts in data.texts], params),
+            data.train.stimulus_index,
+            data.targets[:, kind],
+            max_slots=params.network.max_slots,
+            ridge=params.filters.ridge,
+        )
+        for kind in range(len(data.kinds))
+    ]
+
+
+def _project(rows: Rows, latents: Latents) -> Float[np.ndarray, "n_trials n_latents"]:
+    flat = rows.virtual.flatten(1).numpy()
+    in_every_group = flat @ latents.projections.astype(np.float32)
+    projected: np.ndarray = in_every_group[rows.groups.numpy(), np.arange(len(flat))]
+    return projected.astype(np.float64)
+
+
+def _sizes(data: TrainingData, memories: list[Memory], params: TrainParams) -> Sizes:
+    """Return the shapes of the module that `params` ask for."""
+    filters = params.filters
+    return Sizes(
+        n_groups=len(data.subjects) if filters.per_subject else 1,
+        n_channels=data.train.eeg.shape[1],
+        n_times=data.train.eeg.shape[2],
+        n_kinds=data.targets.shape[1],
+        dim=data.targets.shape[2],
+        n_virtual=filters.n_virtual,
+        n_latents=filters.n_latents,
+        n_slots=max(len(memory.stimuli) for memory in memories),
+        **params.network.model_dump(exclude={"max_slots"}),
+    )
+
+
+@torch.no_grad()
+def _set_memories(
+    module: STTransformer,
+    memories: list[Memory],
+    targets: Float[np.ndarray, "n_stimuli n_kinds dim"],
+) -> None:
+    """Fill the slots of every head; slots beyond its captions are never attended to."""
+    heads = module.heads
+    heads.key_bias.fill_(NEVER)
+    for kind, memory in enumerate(memories):
+        filled = slice(len(memory.stimuli))
+        heads.keys[kind, :, filled] = torch.from_numpy(memory.keys)
+        heads.key_bias[kind, 0, filled] = torch.from_numpy(memory.bias)
+        heads.values[kind, filled] = torch.from_numpy(targets[memory.stimuli, kind])
+
+
+def _rows(trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]) -> Rows:
+    n_virtual, n_times = filters[0].spatial.shape[1], trials.eeg.shape[2]
+    virtual = np.empty((len(trials.eeg), n_virtual, n_times), np.float32)
+    for group, own in enumerate(filters):
+        rows = groups == group
+        virtual[rows] = own.apply(trials.eeg[rows])
+    return Rows(
+        torch.from_numpy(virtual),
+        torch.from_numpy(groups),
+        torch.from_numpy(trials.stimulus_index),
+    )
+
+
+def _set_buffers(
+    module: STTransformer,
+    filters: list[Filters],
+    latents: Latents,
+) -> None:
+    for group, own in enumerate(filters):
+        module.spatial[group] = torch.from_numpy(own.spatial)
+        module.temporal[group] = torch.from_numpy(own.temporal)
+        module.offset[group] = torch.from_numpy(own.spatial.T @ own.mean @ own.temporal)
+    module.projection.copy_(torch.from_numpy(latents.projections))

@@ -1,0 +1,251 @@
+"""Contrastive training on virtual channels, resumable after every epoch to the same bits."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tasks.encoder.augmentation import vary
+from tasks.encoder.dataset import TrainingData
+from tasks.encoder.losses import recall_at_1, symmetric_info_nce
+from tasks.encoder.params import TrainParams
+from tasks.encoder.preparation import Prepared, fit_closed_form
+from tasks.encoder.resumption import SavedRun
+from tasks.encoder.st_transformer import STTransformer
+
+logger = logging.getLogger(__name__)
+
+MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The outcome of training.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+        With the weights of the best epoch, ready for prediction.
+    sizes : dict of str to float
+        All that decides its shapes.
+    log : list of dict
+        One row per epoch.
+    best_epoch : int
+        0 is the closed form, before the first step.
+    """
+
+    module: nn.Module
+    sizes: dict[str, float]
+    log: list[Row]
+    best_epoch: int
+
+
+def train_st_transformer(data: TrainingData, params: TrainParams, saved: SavedRun) -> Trained:
+    """Train the encoder, going on from a saved state if there is one.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Train and validation trials.
+    params : TrainParams
+        How to train.
+    saved : SavedRun
+        Where the state is kept after every epoch.
+    """
+    with seeded(params.seed):
+        module, prepared = fit_closed_form(data, params)
+        run = Run(module, prepared, params)
+        state = saved.load()
+        if state is not None:
+            run.load_state_dict(state)
+            logger.info("Going on after epoch %d, from %s.", run.epoch, saved.path)
+        while not run.finished:
+            run.train_epoch()
+            saved.save(run.state_dict())
+            logger.info(
+                "Epoch %d of %d: %s",
+                run.epoch,
+                params.max_epochs,
+                ", ".join(f"{name} {value:.4g}" for name, value in run.log[-1].items()),
+            )
+    module.load_state_dict(run.best_weights)
+    return Trained(module.eval(), asdict(module.sizes), run.log, run.best_epoch)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw all random numbers from `seed`, and leave the generator outside as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
+class Run:
+    """One run of training: everything that changes from step to step.
+
+    Parameters
+    ----------
+    module : STTransformer
+        What is trained.
+    prepared : Prepared
+        What it is trained on.
+    params : TrainParams
+        How.
+    """
+
+    def __init__(self, module: STTransformer, prepared: Prepared, params: TrainParams) -> None:
+        self.module, self.data, self.params = module, prepared, params
+        self.log_scale = nn.Parameter(
+            torch.full((len(prepared.targets),), -math.log(params.temperature))
+        )
+        memory = {module.heads.keys, module.heads.key_bias}
+        decayed = [p for p in module.parameters() if p.ndim > 1 and p not in memory]
+        others = [p for p in module.parameters() if p.ndim <= 1 or p in memory]
+        self.trained = [*decayed, *others, self.log_scale]
+        self.optimiser = torch.optim.AdamW(
+            [
+                {"params": decayed, "weight_decay": params.weight_decay},
+                {"params": [*others, self.log_scale], "weight_decay": 0.0},
+            ],
+            lr=params.learning_rate,
+            fused=True,
+        )
+        self.averaged = {n: p.detach().clone() for n, p in module.named_parameters()}
+        self.best_weights = self._averaged_weights()
+        self.n_steps = max(1, len(prepared.train.stimuli) // params.batch_size)
+        self.epoch, self.best_epoch = 0, 0
+        self.log: list[Row] = [self._closed_form_row()]
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is done or no better one came for long."""
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= self.params.max_epochs or waited >= self.params.patience
+
+    def train_epoch(self) -> None:
+        """See every training trial once, then validate the averaged weights."""
+        self.module.train()
+        order = torch.randperm(len(self.data.train.stimuli))
+        losses = [
+            self._step(order[i * self.params.batch_size : (i + 1) * self.params.batch_size], i)
+            for i in range(self.n_steps)
+        ]
+        self.epoch += 1
+        weights = self._averaged_weights()
+        row = {"epoch": float(self.epoch), "train_loss": float(torch.stack(losses).mean())}
+        row |= self._validate(weights) | {"learning_rate": self.optimiser.param_groups[0]["lr"]}
+        self.log.append(row)
+        if self._score(row) > self._score(self.log[self.best_epoch]):
+            self.best_epoch, self.best_weights = self.epoch, weights
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that is needed to go on: tensors and plain values."""
+        return {
+            "module": self.module.state_dict(),
+            "log_scale": self.log_scale.detach(),
+            "averaged": self.averaged,
+            "best_weights": self.best_weights,
+            "optimiser": self.optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "log": self.log,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.module.load_state_dict(state["module"])
+        self.log_scale.data.copy_(state["log_scale"])
+        self.averaged, self.best_weights = state["averaged"], state["best_weights"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        self.epoch, self.best_epoch, self.log = state["epoch"], state["best_epoch"], state["log"]
+
+    @torch.no_grad()
+    def _closed_form_row(self) -> Row:
+        """Score the module before the first step."""
+        self.module.eval()
+        row = {"epoch": 0.0, "train_loss": float(self._loss_of_a_batch())}
+        return row | self._validate(self.best_weights) | {"learning_rate": 0.0}
+
+    def _loss_of_a_batch(self) -> Float[Tensor, ""]:
+        rows = torch.randperm(len(self.data.train.stimuli))[: self.params.batch_size]
+        latents, stimuli = self._varied_latents(rows)
+        return self._loss(self.module.heads(latents).transpose(0, 1), stimuli)
+
+    def _step(self, rows: Int[Tensor, " n"], step: int) -> Float[Tensor, ""]:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._learning_rate(self.epoch * self.n_steps + step)
+        latents, stimuli = self._varied_latents(rows)
+        predicted = self.module.heads(latents).transpose(0, 1)
+        loss = self._loss(predicted, stimuli)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.trained, self.params.gradient_norm)
+        self.optimiser.step()
+        self._average(self.epoch * self.n_steps + step)
+        return loss.detach()
+
+    def _varied_latents(
+        self, rows: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "m n_latents"], Int[Tensor, " m"]]:
+        """Return latents of varied trials and of synthetic ones, and their stimuli."""
+        augmentation, train = self.params.augmentation, self.data.train
+        virtual = vary(train.virtual, rows, self.data.mates, augmentation)
+        latents = self.module.latents(virtual, train.groups[rows])
+        n_synthetic = round(augmentation.synthetic_share * len(rows))
+        synthetic, stimuli = self.data.encoding.draw(n_synthetic)
+        return torch.cat([latents, synthetic]), torch.cat([train.stimuli[rows], stimuli])
+
+    def _loss(
+        self, predicted: Float[Tensor, "n_kinds n dim"], stimuli: Int[Tensor, " n"]
+    ) -> Float[Tensor, ""]:
+        same = self.data.same[:, stimuli[:, None], stimuli[None, :]]
+        scale = self.log_scale.clamp(max=MAX_LOG_SCALE)
+        return symmetric_info_nce(predicted, self.data.targets[:, stimuli], same, scale)
+
+    def _learning_rate(self, step: int) -> float:
+        """Rise in a line, then fall in a half cosine."""
+        warmup = self.params.warmup_epochs * self.n_steps
+        if step < warmup:
+            return self.params.learning_rate * (step + 1) / warmup
+        rest = max(1, self.params.max_epochs * self.n_steps - warmup)
+        return self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / rest))
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        decay = min(self.params.ema_decay, (step + 1) / (step + 10))
+        names, current = zip(*self.module.named_parameters(), strict=True)
+        torch._foreach_lerp_([self.averaged[n] for n in names], list(current), 1 - decay)
+
+    def _averaged_weights(self) -> dict[str, Tensor]:
+        return {n: v.clone() for n, v in (self.module.state_dict() | self.averaged).items()}
+
+    @torch.no_grad()
+    def _validate(self, weights: dict[str, Tensor]) -> Row:
+        """Score weights on validation trials."""
+        rows, current = self.data.validation, self.module.state_dict()
+        current = {name: value.clone() for name, value in current.items()}
+        self.module.load_state_dict(weights)
+        self.module.eval()
+        predicted = self.module.heads(self.module.latents(rows.virtual, rows.groups))
+        self.module.load_state_dict(current)
+        loss = self._loss(predicted.transpose(0, 1), rows.stimuli)
+        recall = recall_at_1(
+            predicted.transpose(0, 1), self.data.targets, self.data.same, rows.stimuli
+        )
+        return {"validation_loss": float(loss), "validation_recall_at_1": float(recall.mean())}
+
+    def _score(self, row: Row) -> float:
+        if self.params.best_by == "loss":
+            return -row["validation_loss"]
+        return row["validation_recall_at_1"]

@@ -1,0 +1,157 @@
+"""Closed-form spatial and temporal filters: what makes single trials legible to a small network.
+
+Single-trial EEG is mostly noise that is correlated over channels and over time. A network that starts
+from raw channels spends its few thousand trials on learning that noise. Here its covariance is estimated
+in closed form from training trials and divided out (multivariate noise normalisation), and the few
+spatial patterns that captions explain are kept as *virtual channels*, aligned over subjects:
+
+1. An encoding model (ridge regression from caption vectors) predicts the evoked response.
+2. Its residuals give a spatial and a temporal covariance (Ledoit-Wolf), one pair per subject.
+3. A joint singular value decomposition of all subjects' whitened responses finds spatial patterns with a
+   common time course and a common meaning; each subject has its own filters for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.covariance import ledoit_wolf
+
+MAX_COVARIANCE_SAMPLES = 60_000  # more change the estimate by less than its own error
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Linear filters of one subject, or of a group that shares them.
+
+    Attributes
+    ----------
+    mean : numpy.ndarray
+        Mean epoch, in the unit of the epochs.
+    spatial : numpy.ndarray
+        Unit-noise virtual channels from channels.
+    temporal : numpy.ndarray
+        Symmetric whitening in time.
+    """
+
+    mean: Float[np.ndarray, "n_channels n_times"]
+    spatial: Float[np.ndarray, "n_channels n_virtual"]
+    temporal: Float[np.ndarray, "n_times n_times"]
+
+    def apply(
+        self, eeg: Float[np.ndarray, "n_trials n_channels n_times"]
+    ) -> Float[np.ndarray, "n_trials n_virtual n_times"]:
+        """Return virtual channels, whose noise has unit variance and is white."""
+        virtual: np.ndarray = self.spatial.T @ (eeg - self.mean) @ self.temporal
+        return virtual
+
+
+def fit_filters(
+    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
+    scores: Float[np.ndarray, "n_trials n_scores"],
+    groups: Int[np.ndarray, " n_trials"],
+    *,
+    n_virtual: int,
+    ridge: float,
+    noise_floor: float,
+) -> list[Filters]:
+    """Fit the filters of every group on training trials.
+
+    Parameters
+    ----------
+    eeg : numpy.ndarray
+        Training trials.
+    scores : numpy.ndarray
+        What their captions say, centred.
+    groups : numpy.ndarray
+        0, 1, ...: whose filters a trial shares, usually its subject.
+    n_virtual : int
+        Number of virtual channels.
+    ridge : float
+        Penalty of the encoding model, in trials.
+    noise_floor : float
+        Share of the mean channel variance that is added to every channel's noise: bounds the gain of
+        directions with little noise.
+    """
+    members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
+    means = [eeg[rows].mean(axis=0) for rows in members]
+    whitened = [
+        _whiten(eeg[rows] - mean, scores[rows], ridge, noise_floor)
+        for rows, mean in zip(members, means, strict=True)
+    ]
+    patterns = _common_patterns([response for _, _, response in whitened], n_virtual)
+    return [
+        Filters(mean, (space @ pattern).astype(np.float32), time.astype(np.float32))
+        for mean, (space, time, _), pattern in zip(means, whitened, patterns, strict=True)
+    ]
+
+
+def encoding_model(
+    scores: Float[np.ndarray, "n_trials n_scores"],
+    responses: Float[np.ndarray, "n_trials n_features"],
+    ridge: float,
+) -> Float[np.ndarray, "n_scores n_features"]:
+    """Return ridge weights that predict responses from scores; `ridge` is in trials."""
+    gram = scores.T @ scores
+    penalty = ridge * np.trace(gram) / len(scores) / len(gram) * np.eye(len(gram))
+    weights: np.ndarray = np.linalg.solve(gram + penalty, scores.T) @ responses
+    return weights
+
+
+def inverse_square_root(
+    covariance: Float[np.ndarray, "n n"],
+) -> Float[np.ndarray, "n n"]:
+    """Return the symmetric whitening matrix of a covariance of full rank."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: np.ndarray = (vectors / np.sqrt(values)) @ vectors.T
+    return root
+
+
+def _whiten(
+    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
+    scores: Float[np.ndarray, "n_trials n_scores"],
+    ridge: float,
+    noise_floor: float,
+) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, "n_scores n_channels n_times"]]:
+    """Return the spatial and the temporal whitener and the whitened response to each score."""
+    shape = eeg.shape[1:]
+    flat = eeg.reshape(len(eeg), -1)
+    response = encoding_model(scores.astype(np.float32), flat, ridge)
+    residual = (flat - scores.astype(np.float32) @ response).reshape(len(eeg), *shape)
+    space = inverse_square_root(_covariance(residual.transpose(0, 2, 1), noise_floor))
+    time = inverse_square_root(_covariance(space.astype(np.float32) @ residual, noise_floor))
+    scaled = response * scores.std(axis=0)[:, None]
+    return space, time, space @ scaled.reshape(-1, *shape) @ time
+
+
+def _covariance(
+    noise: Float[np.ndarray, "n_trials n_samples n_variables"], noise_floor: float
+) -> Float[np.ndarray, "n_variables n_variables"]:
+    """Return the Ledoit-Wolf covariance of the last axis, with a floor under its eigenvalues."""
+    samples = noise.reshape(-1, noise.shape[-1])
+    samples = samples[:: -(-len(samples) // MAX_COVARIANCE_SAMPLES)].astype(np.float64)
+    covariance, _ = ledoit_wolf(samples, assume_centered=True)
+    floor = noise_floor * np.trace(covariance) / len(covariance)
+    raised: np.ndarray = covariance + floor * np.eye(len(covariance))
+    return raised
+
+
+def _common_patterns(
+    responses: list[Float[np.ndarray, "n_scores n_channels n_times"]], n_virtual: int
+) -> list[Float[np.ndarray, "n_channels n_virtual"]]:
+    """Return, per group, orthonormal spatial patterns whose time courses agree over groups."""
+    flat = [r.transpose(1, 0, 2).reshape(r.shape[1], -1) for r in responses]
+    stacked = np.concatenate(flat)
+    values, vectors = np.linalg.eigh(stacked @ stacked.T)
+    strongest = vectors[:, ::-1][:, :n_virtual] * np.sqrt(values[::-1][:n_virtual])
+    parts = np.split(strongest, len(responses))
+    return [_orthonormal(part) for part in parts]
+
+
+def _orthonormal(matrix: Float[np.ndarray, "n k"]) -> Float[np.ndarray, "n k"]:
+    """Return the nearest matrix with orthonormal columns."""
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    nearest: np.ndarray = left @ right
+    return nearest

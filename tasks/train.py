@@ -1,0 +1,112 @@
+"""Stage `train`: learn to predict the vector of each caption kind from an epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from pathlib import Path
+
+import torch
+
+from tasks.artifacts.files import fingerprint, write_text
+from tasks.encoder.baselines import train_linear
+from tasks.encoder.checkpoints import save_encoder
+from tasks.encoder.dataset import TrainingData, read_training_data
+from tasks.encoder.params import TrainParams
+from tasks.encoder.resumption import CACHE, SavedRun
+from tasks.encoder.training import Trained, train_st_transformer
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    trials: Path,
+    epochs: Path,
+    captions: Path,
+    text_vectors: Path,
+    image_vectors: Path,
+    *,
+    encoder: Path,
+    training_log: Path,
+    params: TrainParams,
+) -> None:
+    """Train the encoder on the train split and choose its epoch on the validation split.
+
+    No other trial and no other stimulus's caption is looked at. A run that is killed goes on from its
+    last epoch and ends with the same bits.
+
+    Parameters
+    ----------
+    trials, epochs, captions, text_vectors, image_vectors : pathlib.Path
+        Artefacts of these names.
+    encoder : pathlib.Path
+        Folder of the weights and their description.
+    training_log : pathlib.Path
+        CSV, one row per epoch.
+    params : TrainParams
+        How to train.
+    """
+    set_threads()
+    data = read_training_data(
+        trials,
+        epochs,
+        captions,
+        text_vectors,
+        image_vectors,
+        kinds=None if params.kinds == "all" else params.kinds,
+        image_weight=params.image_weight,
+        batch_size=params.batch_size,
+    )
+    logger.info(
+        "%d training and %d validation trials of %d subjects.",
+        len(data.train.eeg),
+        len(data.validation.eeg),
+        len(data.subjects),
+    )
+    saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))
+    if params.architecture == "linear":
+        trained = train_linear(data, params)
+    else:
+        trained = train_st_transformer(data, params, saved)
+    save_encoder(encoder, trained.module, _describe(data, params, trained))
+    write_text(training_log, _as_csv(trained.log))
+    saved.remove()
+
+
+def set_threads() -> None:
+    """Let torch use ``PERCEPT_THREADS`` threads, if the environment names a number."""
+    n_threads = os.environ.get("PERCEPT_THREADS")
+    if n_threads:
+        torch.set_num_threads(int(n_threads))
+
+
+def _describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[str, object]:
+    best = trained.log[trained.best_epoch]
+    return {
+        "architecture": params.architecture,
+        "sizes": trained.sizes,
+        "params": params.model_dump(),
+        "kinds": data.kinds,
+        "subjects": data.subjects,
+        "per_subject": params.filters.per_subject,
+        "channels": data.info.channels,
+        "n_times": data.train.eeg.shape[2],
+        "sfreq_hz": data.info.sfreq_hz,
+        "tmin_s": data.info.tmin_s,
+        "unit": data.info.unit,
+        "reference": data.info.reference,
+        "text_dim": data.targets.shape[2],
+        "split_fingerprint": data.split_fingerprint,
+        "best_epoch": trained.best_epoch,
+        "validation": {k: v for k, v in best.items() if k.startswith("validation")},
+    }
+
+
+def _as_csv(log: list[dict[str, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(log[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**row, "epoch": int(row["epoch"])} for row in log)
+    return text.getvalue()

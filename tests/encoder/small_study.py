@@ -1,0 +1,156 @@
+"""A study of a few trials as the stages before `train` write it, with an effect that can be decoded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.tables import write_table
+from tasks.clip.vectors import vectors_to_table
+from tasks.eeg.epochs import EpochsInfo, write_epochs
+from tasks.encoder.params import TrainParams
+
+SUBJECTS = ("sub-01", "sub-02")
+KINDS = ("ObjectSnap", "ThemeTag")
+CONCEPTS = ("cat", "dog", "car")
+N_CHANNELS, N_TIMES, DIM = 8, 20, 12
+INFO = EpochsInfo(tuple(f"E{i}" for i in range(N_CHANNELS)), 100.0, -0.05, "uV", "average", "none")
+SPLITS = ("train", "train", "train", "train", "train", "train", "validation", "validation", "test")
+
+PARAMS = TrainParams.model_validate(
+    {
+        "seed": 0,
+        "architecture": "st_transformer",
+        "kinds": "all",
+        "image_weight": 0.0,
+        "learning_rate": 0.003,
+        "weight_decay": 0.01,
+        "gradient_norm": 1.0,
+        "batch_size": 16,
+        "max_epochs": 6,
+        "warmup_epochs": 1,
+        "patience": 6,
+        "ema_decay": 0.9,
+        "temperature": 0.1,
+        "duplicate_cosine": 0.999,
+        "best_by": "recall_at_1",
+        "filters": {
+            "per_subject": True,
+            "n_scores": 6,
+            "ridge": 1.0,
+            "noise_floor": 0.01,
+            "n_virtual": 4,
+            "n_temporal": 3,
+            "n_latents": 4,
+        },
+        "network": {
+            "patch_samples": 6,
+            "width": 8,
+            "n_layers": 1,
+            "n_attention_heads": 2,
+            "head_width": 8,
+            "dropout": 0.1,
+        },
+        "augmentation": {
+            "synthetic_share": 0.5,
+            "repetition_mix": 0.5,
+            "channel_dropout": 0.1,
+            "time_shift_samples": 1,
+        },
+        "linear": {"n_components": 4, "bin_samples": 4},
+    }
+)
+
+
+def changed(**updates) -> TrainParams:
+    """Return the params of the tests with some changed."""
+    return PARAMS.model_copy(update=updates)
+
+
+@dataclass
+class SmallStudy:
+    """The tables before they are written, and the epochs of each subject's only recording."""
+
+    trials: pd.DataFrame
+    captions: pd.DataFrame
+    text_vectors: np.ndarray
+    image_vectors: np.ndarray
+    eeg: dict[str, np.ndarray]
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write everything and return the paths that `train` reads, in its order."""
+        paths = [
+            folder / name
+            for name in ("trials", "epochs", "captions", "text_vectors", "image_vectors")
+        ]
+        trials, epochs, captions, text_vectors, image_vectors = paths
+        write_table(pa.Table.from_pandas(self.trials, preserve_index=False), trials, TRIALS)
+        for subject, rows in self.trials.groupby("subject"):
+            ids = rows["trial_id"].tolist()
+            write_epochs(epochs / f"{subject}_ses-01.parquet", ids, self.eeg[subject], INFO)
+        write_table(pa.Table.from_pandas(self.captions, preserve_index=False), captions, CAPTIONS)
+        ids = self.captions["caption_id"].tolist()
+        write_table(
+            vectors_to_table({"caption_id": ids}, self.text_vectors), text_vectors, TEXT_VECTORS
+        )
+        ids = list(dict.fromkeys(self.captions["stimulus_id"]))
+        write_table(
+            vectors_to_table({"stimulus_id": ids}, self.image_vectors), image_vectors, IMAGE_VECTORS
+        )
+        return paths
+
+
+def make_small_study(n_repetitions: int = 3, snr: float = 2.0) -> SmallStudy:
+    """Draw stimuli (9 of each concept and theme), captions and trials."""
+    rng = np.random.default_rng(0)
+    stimuli = pd.DataFrame(
+        [
+            (f"stim-{i * 9 + j:04d}", concept, j % 3, split)
+            for i, concept in enumerate(CONCEPTS)
+            for j, split in enumerate(SPLITS)
+        ],
+        columns=["stimulus_id", "concept", "theme", "split"],
+    )
+    words = {word: rng.normal(size=DIM) for word in (*CONCEPTS, *range(3))}
+    captions, vectors = [], []
+    for stimulus in stimuli.itertuples():
+        for kind, word in zip(KINDS, (stimulus.concept, stimulus.theme), strict=True):
+            name = f"{stimulus.stimulus_id}_{kind}"
+            row = (name, stimulus.stimulus_id, "object", kind, str(word), "test", "test", "", "ok")
+            captions.append(row)
+            vectors.append(words[word])
+    trials, eeg = [], {}
+    evoked = {word: rng.normal(size=(N_CHANNELS, N_TIMES)) for word in words}
+    for subject in SUBJECTS:
+        shown = np.concatenate([rng.permutation(len(stimuli)) for _ in range(n_repetitions)])
+        turned = np.eye(N_CHANNELS) + 0.2 * rng.normal(size=(N_CHANNELS, N_CHANNELS))
+        epochs = rng.normal(size=(len(shown), N_CHANNELS, N_TIMES))
+        for order, index in enumerate(shown):
+            row = stimuli.iloc[index]
+            epochs[order] += 0.3 * snr * turned @ (evoked[row.concept] + evoked[row.theme])
+            trials.append(_trial(subject, order, row, order // len(stimuli)))
+        eeg[subject] = epochs.astype(np.float32)
+    return SmallStudy(
+        pd.DataFrame(trials, columns=TRIALS.names),
+        pd.DataFrame(captions, columns=CAPTIONS.names),
+        _unit(np.array(vectors)),
+        _unit(rng.normal(size=(len(stimuli), DIM))),
+        eeg,
+    )
+
+
+def _trial(subject: str, order: int, stimulus: pd.Series, repetition: int) -> tuple:
+    recording = f"{subject}_ses-01"
+    where = (f"{recording}_trial-{order:04d}", recording, subject, "ses-01", 0, order, float(order))
+    what = (stimulus.stimulus_id, stimulus.concept, repetition, stimulus.split)
+    return (*where, *what, True, "")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)

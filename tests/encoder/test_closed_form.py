@@ -1,0 +1,78 @@
+"""Filters and latents that are fitted, not trained."""
+
+import numpy as np
+import pytest
+
+from tasks.encoder.latents import fit_latents
+from tasks.encoder.scores import caption_scores
+from tasks.encoder.whitening import fit_filters
+
+N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Return trials of two groups with correlated noise, two scores that matter and one that does not."""
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(N_TRIALS, 3))
+    groups = np.arange(N_TRIALS) % 2
+    mixing = rng.normal(size=(2, N_CHANNELS, N_CHANNELS))
+    smooth = np.exp(-0.5 * (np.subtract.outer(range(N_TIMES), range(N_TIMES)) / 2) ** 2)
+    noise = rng.normal(size=(N_TRIALS, N_CHANNELS, N_TIMES)) @ (smooth + 0.2 * np.eye(N_TIMES))
+    patterns = rng.normal(size=(2, 1, N_CHANNELS)) + 0.3 * rng.normal(size=(2, 2, N_CHANNELS))
+    courses = rng.normal(size=(2, N_TIMES))
+    evoked = np.einsum("ns,sgc,st,gn->nct", scores[:, :2], patterns, courses, np.eye(2)[:, groups])
+    eeg = mixing[groups] @ noise + 3 * evoked
+    return eeg.astype(np.float32), scores, groups
+
+
+@pytest.fixture(scope="module")
+def virtual(study):
+    eeg, scores, groups = study
+    filters = fit_filters(eeg, scores, groups, n_virtual=3, ridge=1.0, noise_floor=1e-3)
+    out = np.empty((N_TRIALS, 3, N_TIMES), np.float32)
+    for group, own in enumerate(filters):
+        out[groups == group] = own.apply(eeg[groups == group])
+    return out
+
+
+def residual(values, scores, groups):
+    flat = values.reshape(N_TRIALS, -1).copy()
+    for group in (0, 1):
+        rows = groups == group
+        flat[rows] -= scores[rows] @ np.linalg.lstsq(scores[rows], flat[rows], rcond=None)[0]
+    return flat
+
+
+def test_the_noise_of_virtual_channels_is_white_in_space_and_time(study, virtual):
+    _, scores, groups = study
+    noise = residual(virtual, scores, groups).reshape(N_TRIALS, 3, N_TIMES)
+    space = np.einsum("nct,ndt->cd", noise, noise) / N_TRIALS / N_TIMES
+    time = np.einsum("nct,nce->te", noise, noise) / N_TRIALS / 3
+    np.testing.assert_allclose(space, np.eye(3), atol=0.2)
+    np.testing.assert_allclose(time, np.eye(N_TIMES), atol=0.3)
+
+
+def test_latents_have_unit_noise_and_one_meaning_in_all_groups(study, virtual):
+    _, scores, groups = study
+    latents = fit_latents(virtual, scores, groups, n_latents=2, n_temporal=8, ridge=1.0)
+    values = np.stack(
+        [v.reshape(-1) @ latents.projections[g] for v, g in zip(virtual, groups, strict=True)]
+    )
+    np.testing.assert_allclose(np.cov(residual(values, scores, groups).T), np.eye(2), atol=0.15)
+    first, second = latents.templates
+    assert np.abs(first[2]).max() < 0.3 < np.abs(first[:2]).max()
+    cosine = (first * second).sum() / np.linalg.norm(first) / np.linalg.norm(second)
+    assert cosine > 0.95
+
+
+def test_scores_are_standard_on_training_stimuli_and_lead_back_to_the_vectors():
+    rng = np.random.default_rng(0)
+    targets = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 10)) + 1
+    targets = targets.reshape(40, 2, 5).astype(np.float32)
+    train = np.arange(30)
+    captions = caption_scores(targets, train, max_scores=8)
+    assert captions.scores.shape == (40, 3)
+    np.testing.assert_allclose(captions.scores[train].std(axis=0), 1, atol=1e-5)
+    rebuilt = captions.scores @ captions.directions + captions.mean
+    np.testing.assert_allclose(rebuilt, targets.reshape(40, 10), atol=1e-4)

@@ -1,0 +1,214 @@
+"""The stage `train`: what it writes, what it must not see, and what it refuses."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors import safe_open
+
+from tasks.encoder.checkpoints import load_encoder
+from tasks.encoder.dataset import TrainingDataError
+from tasks.encoder.resumption import CACHE, ResumptionError, SavedRun
+from tasks.train import train
+from tests.encoder.small_study import CONCEPTS, INFO, KINDS, PARAMS, changed, make_small_study
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    n_threads = torch.get_num_threads()
+    monkeypatch.setenv("PERCEPT_THREADS", "1")
+    yield
+    torch.set_num_threads(n_threads)
+
+
+def run(study, name="run", params=PARAMS):
+    """Write the study, train on it and return the folder of the encoder and the log."""
+    folder = Path(name)
+    encoder, log = folder / "encoder", folder / "log.csv"
+    train(*study.write(folder), encoder=encoder, training_log=log, params=params)
+    return encoder, log
+
+
+def weights(encoder):
+    return (encoder / "encoder.safetensors").read_bytes()
+
+
+def test_it_learns_and_says_what_it_learned_from(tmp_path):
+    study = make_small_study()
+    encoder, log = run(study)
+
+    rows = pd.read_csv(log)
+    assert list(rows["epoch"]) == list(range(1, len(rows) + 1))
+    assert rows["train_loss"].iloc[-1] < rows["train_loss"].iloc[0]
+    description = json.loads((encoder / "encoder.json").read_text())
+    assert description["channels"] == list(INFO.channels)
+    assert description["kinds"] == list(KINDS)
+    best = rows.iloc[description["best_epoch"] - 1]
+    assert best["validation_recall_at_1"] == rows["validation_recall_at_1"].max()
+    with safe_open(encoder / "encoder.safetensors", "pt") as file:
+        assert len(file.metadata() or {}) <= 1
+    assert not list(CACHE.glob("*"))
+
+    test = study.trials[study.trials["split"] == "test"]
+    eeg = np.stack(
+        [study.eeg[s][o] for s, o in zip(test.subject, test.presentation_order, strict=True)]
+    )
+    predicted = load_encoder(encoder).predict(eeg, test["subject"].tolist())
+    assert np.linalg.norm(predicted, axis=2) == pytest.approx(1, abs=1e-5)
+    snaps = study.captions["kind"] == "ObjectSnap"
+    words = dict(zip(study.captions["text"][snaps], study.text_vectors[snaps], strict=True))
+    nearest = (predicted[:, 0] @ np.stack([words[c] for c in CONCEPTS]).T).argmax(axis=1)
+    assert np.mean(np.array(CONCEPTS)[nearest] == test["concept"]) > 0.8
+
+
+@pytest.mark.parametrize("architecture", ["st_transformer", "linear"])
+def test_scrambled_test_trials_leave_the_same_bits(architecture):
+    params = changed(architecture=architecture, max_epochs=2)
+    study = make_small_study()
+    plain, _ = run(study, "plain", params)
+
+    rng = np.random.default_rng(1)
+    held_out = study.trials["split"] == "test"
+    for subject, rows in study.trials[held_out].groupby("subject"):
+        chosen = rows["presentation_order"].to_numpy()
+        study.eeg[subject][chosen] = rng.normal(size=study.eeg[subject][chosen].shape)
+    hidden = study.captions["stimulus_id"].isin(study.trials["stimulus_id"][held_out])
+    study.text_vectors[hidden] = rng.permutation(study.text_vectors[hidden])
+    study.captions.loc[hidden, "text"] = "scrambled"
+    scrambled, _ = run(study, "scrambled", params)
+
+    assert weights(plain) == weights(scrambled)
+    assert (plain / "encoder.json").read_bytes() == (scrambled / "encoder.json").read_bytes()
+
+
+def test_scrambled_training_trials_change_the_bits():
+    study = make_small_study()
+    params = changed(max_epochs=1)
+    plain, _ = run(study, "plain", params)
+    study.eeg["sub-01"] = study.eeg["sub-01"][::-1].copy()
+    assert weights(plain) != weights(run(study, "scrambled", params)[0])
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(monkeypatch, caplog):
+    study = make_small_study()
+    whole, whole_log = run(study, "whole")
+    save, saves = SavedRun.save, []
+
+    def save_twice_then_die(self, state):
+        save(self, state)
+        saves.append(state["epoch"])
+        if len(saves) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SavedRun, "save", save_twice_then_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(study, "resumed")
+    with caplog.at_level(logging.INFO):
+        resumed, resumed_log = run(study, "resumed")
+
+    assert saves == [1, 2]
+    assert "Going on after epoch 2" in caplog.text
+    assert weights(whole) == weights(resumed)
+    assert whole_log.read_bytes() == resumed_log.read_bytes()
+
+
+def test_a_truncated_state_is_named(monkeypatch):
+    study = make_small_study()
+    with monkeypatch.context() as patch:
+        patch.setattr(SavedRun, "remove", lambda self: None)
+        run(study)
+    (state,) = CACHE.glob("*/state.pt")
+    state.write_bytes(state.read_bytes()[:1000])
+    message = (
+        f"{state} must be a whole state of training; its 1000 bytes cannot be read. "
+        "Delete it and run `dvc repro train` to train from the start."
+    )
+    with pytest.raises(ResumptionError) as error:
+        run(study)
+    assert str(error.value) == message
+
+
+def test_it_stops_when_no_better_epoch_comes():
+    params = changed(patience=1, max_epochs=40, learning_rate=1e-12)
+    _, log = run(make_small_study(), params=params)
+    assert len(pd.read_csv(log)) < 40
+
+
+@pytest.mark.parametrize("updates", [{"image_weight": 0.5}, {"kinds": ["ThemeTag"]}])
+def test_targets_follow_the_params(updates):
+    study = make_small_study()
+    changed_encoder, _ = run(study, "changed", changed(max_epochs=1, **updates))
+    assert weights(changed_encoder) != weights(run(study, "plain", changed(max_epochs=1))[0])
+
+
+def nan_in_an_epoch(study):
+    order = study.trials.query("subject == 'sub-02' and split == 'train'")["presentation_order"]
+    study.eeg["sub-02"][order.iloc[0], 3, 5] = np.nan
+    return f"channel E3 of trial sub-02_ses-01_trial-{order.iloc[0]:04d} is not"
+
+
+def one_concept(study):
+    study.trials = study.trials[study.trials["concept"] == "cat"]
+    study.eeg = {
+        s: study.eeg[s][rows["presentation_order"]] for s, rows in study.trials.groupby("subject")
+    }
+    return "must show at least two concepts; found cat."
+
+
+def no_validation(study):
+    study.trials["split"] = study.trials["split"].replace("validation", "test")
+    return "must hold kept trials of the split 'validation', by which the epoch is chosen"
+
+
+def missing_caption(study):
+    study.captions = study.captions.iloc[1:]
+    study.text_vectors = study.text_vectors[1:]
+    return "1 are missing, for instance ObjectSnap of stim-0000. Run `dvc repro caption`."
+
+
+def subject_without_training(study):
+    rows = (study.trials["subject"] == "sub-02") & (study.trials["split"] == "train")
+    study.trials.loc[rows, "split"] = "test"
+    return "with validation trials must have training trials; sub-02 has none."
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [nan_in_an_epoch, one_concept, no_validation, missing_caption, subject_without_training],
+)
+def test_bad_input_is_refused_before_training(spoil, monkeypatch):
+    study = make_small_study()
+    message = spoil(study)
+    with pytest.raises(TrainingDataError) as error:
+        run(study)
+    assert message in str(error.value)
+    assert not CACHE.exists()
+
+
+def test_a_batch_larger_than_the_stimuli_is_refused():
+    with pytest.raises(TrainingDataError) as error:
+        run(make_small_study(), params=changed(batch_size=64))
+    assert str(error.value) == (
+        "There must be at least as many training stimuli as train.batch_size (64); run/trials holds "
+        "18. Lower train.batch_size in params.yaml."
+    )
+
+
+def test_unknown_kinds_are_refused():
+    with pytest.raises(TrainingDataError) as error:
+        run(make_small_study(), params=changed(kinds=["Smell"]))
+    assert "Smell is none of ObjectSnap, ThemeTag." in str(error.value)
+
+
+def test_without_filters_per_subject_everybody_can_be_decoded():
+    filters = PARAMS.filters.model_copy(update={"per_subject": False})
+    study = make_small_study()
+    encoder = load_encoder(run(study, params=changed(filters=filters, max_epochs=1))[0])
+    predicted = encoder.predict(study.eeg["sub-01"][:3], ["sub-09"] * 3)
+    assert predicted.shape == (3, 2, 12)
