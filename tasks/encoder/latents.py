@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.covariance import ledoit_wolf
 
-from tasks.encoder.whitening import encoding_model, inverse_square_root
+from tasks.encoder.whitening import encoding_model, inverse_square_root, pooled
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def fit_latents(
     n_latents: int,
     n_temporal: int,
     ridge: float,
+    pooling: float,
 ) -> Latents:
     """Fit projections and templates on training trials.
 
@@ -54,24 +55,30 @@ def fit_latents(
         Number of time courses that the virtual channels are first reduced to.
     ridge : float
         Penalty of the encoding model, in trials.
+    pooling : float
+        Weight of all groups' mean in each group's responses and covariances, from 0 to 1.
     """
     scale = scores.std(axis=0)
     courses = _time_courses(virtual, scores, n_temporal, ridge)
     reduced = (virtual @ courses).reshape(len(virtual), -1)
-    fits = []
-    for group in range(int(groups.max()) + 1):
-        rows = groups == group
-        weights = encoding_model(scores[rows], reduced[rows], ridge)
-        noise, _ = ledoit_wolf(reduced[rows] - scores[rows] @ weights)
-        whitener = inverse_square_root(noise)
-        fits.append((whitener, weights @ whitener))
-    responses = np.concatenate([scale[:, None] * weights for _, weights in fits], axis=1)
+    members = [groups == group for group in range(int(groups.max()) + 1)]
+    weights = pooled([encoding_model(scores[m], reduced[m], ridge) for m in members], pooling)
+    noise = pooled(
+        [
+            ledoit_wolf(reduced[m] - scores[m] @ own)[0]
+            for m, own in zip(members, weights, strict=True)
+        ],
+        pooling,
+    )
+    whiteners = [inverse_square_root(own) for own in noise]
+    whitened = [own @ whitener for own, whitener in zip(weights, whiteners, strict=True)]
+    responses = np.concatenate([scale[:, None] * own for own in whitened], axis=1)
     axes = np.linalg.svd(responses, full_matrices=False)[0][:, :n_latents]
     projections, templates = [], []
-    for whitener, weights in fits:
-        directions = (axes.T * scale) @ weights
+    for whitener, own in zip(whiteners, whitened, strict=True):
+        directions = (axes.T * scale) @ own
         basis = directions.T @ inverse_square_root(directions @ directions.T)
-        templates.append(weights @ basis)
+        templates.append(own @ basis)
         small = (whitener @ basis).reshape(virtual.shape[1], n_temporal, -1)
         full = np.einsum("tp,kpr->ktr", courses, small, optimize=True)
         projections.append(full.reshape(-1, full.shape[-1]))

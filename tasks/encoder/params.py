@@ -16,6 +16,8 @@ class FilterParams(Params):
     ----------
     per_subject : bool
         Whether each subject has filters of its own; if not, unknown subjects can be decoded too.
+    pooling : float
+        Weight of all subjects' mean in each subject's responses and noise.
     min_word_count, n_scores : int
         Caption words that the encoding model predicts from: in at least so many training stimuli, and
         reduced to at most so many principal components.
@@ -28,6 +30,7 @@ class FilterParams(Params):
     """
 
     per_subject: bool
+    pooling: float = Field(ge=0, le=1)
     min_word_count: PositiveInt
     n_scores: PositiveInt
     ridge: PositiveFloat

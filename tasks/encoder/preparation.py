@@ -140,6 +140,7 @@ def _fit_filters(
         groups,
         n_virtual=fitted.n_virtual,
         ridge=fitted.ridge,
+        pooling=fitted.pooling,
         noise_floor=fitted.noise_floor,
     )
     latents = fit_latents(
@@ -149,6 +150,7 @@ def _fit_filters(
         n_latents=fitted.n_latents,
         n_temporal=fitted.n_temporal,
         ridge=fitted.ridge,
+        pooling=fitted.pooling,
     )
     return filters, latents
 

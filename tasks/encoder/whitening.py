@@ -55,6 +55,7 @@ def fit_filters(
     *,
     n_virtual: int,
     ridge: float,
+    pooling: float,
     noise_floor: float,
 ) -> list[Filters]:
     """Fit the filters of every group on training trials.
@@ -71,21 +72,47 @@ def fit_filters(
         Number of virtual channels.
     ridge : float
         Penalty of the encoding model, in trials.
+    pooling : float
+        Weight of all groups' mean in each group's responses and covariances, from 0 to 1.
     noise_floor : float
         Share of the mean channel variance that is added to every channel's noise: bounds the gain of
         directions with little noise.
     """
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
     means = [eeg[rows].mean(axis=0) for rows in members]
-    whitened = [
-        _whiten(eeg[rows] - mean, scores[rows], ridge, noise_floor)
-        for rows, mean in zip(members, means, strict=True)
-    ]
-    patterns = _common_patterns([response for _, _, response in whitened], n_virtual)
+    trials = [eeg[rows] - mean for rows, mean in zip(members, means, strict=True)]
+    said = [scores[rows].astype(np.float32) for rows in members]
+    responses = pooled(
+        [
+            encoding_model(own, part.reshape(len(part), -1), ridge).reshape(-1, *part.shape[1:])
+            for own, part in zip(said, trials, strict=True)
+        ],
+        pooling,
+    )
+    for own, part, response in zip(said, trials, responses, strict=True):
+        part -= np.tensordot(own, response, axes=1)  # what is left is noise
+    spaces = _whiteners([part.transpose(0, 2, 1) for part in trials], pooling, noise_floor)
+    times = _whiteners(
+        [space @ part for space, part in zip(spaces, trials, strict=True)], pooling, noise_floor
+    )
+    spread = scores.std(axis=0).astype(np.float32)[:, None, None]
+    patterns = _common_patterns(
+        [
+            space @ (spread * response) @ time
+            for space, response, time in zip(spaces, responses, times, strict=True)
+        ],
+        n_virtual,
+    )
     return [
-        Filters(mean, (space @ pattern).astype(np.float32), time.astype(np.float32))
-        for mean, (space, time, _), pattern in zip(means, whitened, patterns, strict=True)
+        Filters(mean, space @ pattern, time)
+        for mean, space, pattern, time in zip(means, spaces, patterns, times, strict=True)
     ]
+
+
+def pooled(parts: list[np.ndarray], pooling: float) -> list[np.ndarray]:
+    """Move every array towards the mean of all."""
+    mean = sum(parts) / len(parts)
+    return [pooling * mean + (1 - pooling) * part for part in parts]
 
 
 def encoding_model(
@@ -109,21 +136,14 @@ def inverse_square_root(
     return root
 
 
-def _whiten(
-    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
-    scores: Float[np.ndarray, "n_trials n_scores"],
-    ridge: float,
+def _whiteners(
+    noise: list[Float[np.ndarray, "n_trials n_samples n_variables"]],
+    pooling: float,
     noise_floor: float,
-) -> tuple[np.ndarray, np.ndarray, Float[np.ndarray, "n_scores n_channels n_times"]]:
-    """Return the spatial and the temporal whitener and the whitened response to each score."""
-    shape = eeg.shape[1:]
-    flat = eeg.reshape(len(eeg), -1)
-    response = encoding_model(scores.astype(np.float32), flat, ridge)
-    residual = (flat - scores.astype(np.float32) @ response).reshape(len(eeg), *shape)
-    space = inverse_square_root(_covariance(residual.transpose(0, 2, 1), noise_floor))
-    time = inverse_square_root(_covariance(space.astype(np.float32) @ residual, noise_floor))
-    scaled = response * scores.std(axis=0)[:, None]
-    return space, time, space @ scaled.reshape(-1, *shape) @ time
+) -> list[Float[np.ndarray, "n_variables n_variables"]]:
+    """Return the whitener of each group's last axis."""
+    covariances = pooled([_covariance(part, noise_floor) for part in noise], pooling)
+    return [inverse_square_root(covariance).astype(np.float32) for covariance in covariances]
 
 
 def _covariance(

@@ -90,7 +90,7 @@ def train_clip(corpus: Corpus, work: Path, seed: int, device: torch.device) -> o
         pictures = pictures + 0.05 * torch.randn(pictures.shape, generator=noise).to(device)
         with torch.autocast(device.type, torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             image_features = model.encode_image(pictures).float()
-            text_vectors = F.normalize(_encode_tokens(model, tokens).float(), dim=-1)
+            text_vectors = F.normalize(encode_tokens(model, tokens).float(), dim=-1)
         scale = model.logit_scale.clamp(max=MAX_TEMPERATURE_LOG).exp()
         image_vectors = F.normalize(image_features, dim=-1)
         labels = torch.from_numpy(corpus.labels[chosen]).to(device)
@@ -105,9 +105,7 @@ def train_clip(corpus: Corpus, work: Path, seed: int, device: torch.device) -> o
     return model
 
 
-def _encode_tokens(
-    model: open_clip.CLIP, tokens: Int[Tensor, "n length"]
-) -> Float[Tensor, "n dim"]:
+def encode_tokens(model: open_clip.CLIP, tokens: Int[Tensor, "n length"]) -> Float[Tensor, "n dim"]:
     """Encode texts without the padding that none of them needs: open_clip always runs it."""
     end = tokens.argmax(dim=-1)
     length = int(end.max()) + 1

@@ -5,6 +5,7 @@ Everything resumes from checkpoints, on a CPU or on a GPU.
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import shutil
@@ -23,6 +24,7 @@ from tasks.simulation import (
     pretrain_judge,
     pretrain_unet,
     pretrain_vae,
+    spread_clip,
 )
 from tasks.simulation.corpus import FIRST_TRAINING_SEED, Corpus, make_corpus
 from tasks.simulation.generator import assemble, export_generator, make_text_encoder
@@ -76,7 +78,8 @@ def pretrain(
     corpus = make_corpus(n_scenes, FIRST_TRAINING_SEED, work)
     clip = pretrain_clip.train_clip(corpus, work, seed, device)
     told = facts("clip", pretrain_clip.BATCH_SIZE, n_scenes)
-    _replace(out / "clip", partial(_export_clip, clip, told))
+    spread = spread_clip.spread(copy.deepcopy(clip), corpus, work, seed, device)
+    _replace(out / "clip", partial(export_clip, spread, told))
     judge = pretrain_judge.train_judge(corpus, work, seed, device)
     told = facts("judge", pretrain_judge.BATCH_SIZE, n_scenes)
     _replace(out / "judge", partial(_export_judge, judge, told))
@@ -106,7 +109,18 @@ def _train_unet(
     )
 
 
-def _export_clip(clip: open_clip.CLIP, facts: Mapping[str, str], folder: Path) -> None:
+def export_clip(clip: open_clip.CLIP, facts: Mapping[str, str], folder: Path) -> None:
+    """Write the CLIP with its card.
+
+    Parameters
+    ----------
+    clip : open_clip.CLIP
+        The CLIP.
+    facts : Mapping[str, str]
+        How it was trained.
+    folder : pathlib.Path
+        Where to.
+    """
     pretrain_clip.export_clip(clip, folder)
     card = Card(
         "CLIP of scenes",
@@ -147,8 +161,9 @@ def _export_generator(
         "Generator of scenes",
         "A small text-to-image pipeline in the layout of Stable Diffusion (AutoencoderKL, "
         "CLIPTextModel, UNet2DConditionModel, DDIM) that draws simulated scenes of 32 px from composed "
-        "captions. The text encoder is the text tower of the CLIP beside it, its vocabulary cut down "
-        "to the byte-level alphabet and the words of the captions.",
+        "captions. The text encoder is the text tower of the CLIP beside it, as it was before its "
+        "captions were spread, its vocabulary cut down to the byte-level alphabet and the words of the "
+        "captions.",
         facts,
         score_generator(folder, judge_folder, n_steps=N_STEPS, guidance_scale=GUIDANCE_SCALE),
         f"Share of 200 pictures, rendered from true captions of fresh scenes ({N_STEPS} steps, guidance "
