@@ -15,7 +15,10 @@ END = "<!-- /scores -->"
 ROWS: tuple[tuple[str, str], ...] = (
     ("concept_recall_at_1_of_*", "Concept named from one trial of an unseen picture"),
     ("concept_recall_at_5_of_*", "... among the five best"),
-    ("zero_shot_concept_recall_at_1_of_[0-9]", "Concept never trained, among the held-out concepts"),
+    (
+        "zero_shot_concept_recall_at_1_of_[0-9]",
+        "Concept never trained, among the held-out concepts",
+    ),
     ("stimulus_recall_at_1_of_*", "The very picture among all held-out pictures"),
     ("judged_concept_accuracy_decoded", "Object seen by the judge in the rendered picture"),
     ("judged_theme_accuracy_decoded", "Theme seen by the judge in the rendered picture"),

@@ -20,7 +20,7 @@ from tasks.encoder.whitening import encoding_model
 class Memory:
     """The captions of one kind and how latents address them.
 
-    Parameters
+    Attributes
     ----------
     stimuli : numpy.ndarray
         One stimulus per distinct caption.
@@ -48,10 +48,12 @@ def fit_memory(
 
     Parameters
     ----------
-    latents, stimulus_index : numpy.ndarray
-        Training trials.
+    latents : numpy.ndarray
+        Of training trials.
     scores : numpy.ndarray
         What the captions of this kind say of each stimulus.
+    stimulus_index : numpy.ndarray
+        What was shown in each training trial.
     vectors : numpy.ndarray
         Their vectors.
     max_slots : int

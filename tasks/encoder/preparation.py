@@ -96,7 +96,7 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
         data.validation, group_index(data.validation, per_subject=per_subject), filters
     )
     memories = _fit_memories(data, _project(train, latents), params)
-    module = STTransformer(_sizes(data, memories, params))
+    module = STTransformer(_sizes(data, train, latents, memories, params))
     _set_buffers(module, filters, latents)
     _set_memories(module, memories, data.targets)
     stimuli = np.unique(data.train.stimulus_index)
@@ -179,17 +179,19 @@ def _project(rows: Rows, latents: Latents) -> Float[np.ndarray, "n_trials n_late
     return projected.astype(np.float64)
 
 
-def _sizes(data: TrainingData, memories: list[Memory], params: TrainParams) -> Sizes:
-    """Return the shapes of the module that `params` ask for."""
-    filters = params.filters
+def _sizes(
+    data: TrainingData, train: Rows, latents: Latents, memories: list[Memory], params: TrainParams
+) -> Sizes:
+    """Return the shapes that were found; fewer latents than asked for where captions vary in fewer ways."""
+    n_groups, _, n_latents = latents.projections.shape
     return Sizes(
-        n_groups=len(data.subjects) if filters.per_subject else 1,
+        n_groups=n_groups,
         n_channels=data.train.eeg.shape[1],
         n_times=data.train.eeg.shape[2],
         n_kinds=data.targets.shape[1],
         dim=data.targets.shape[2],
-        n_virtual=filters.n_virtual,
-        n_latents=filters.n_latents,
+        n_virtual=train.virtual.shape[1],
+        n_latents=n_latents,
         n_slots=max(len(memory.stimuli) for memory in memories),
         **params.network.model_dump(exclude={"max_slots"}),
     )

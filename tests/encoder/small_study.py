@@ -42,6 +42,8 @@ PARAMS = TrainParams.model_validate(
         "best_by": "recall_at_1",
         "filters": {
             "per_subject": True,
+            "pooling": 0.3,
+            "min_word_count": 2,
             "n_scores": 6,
             "ridge": 1.0,
             "noise_floor": 0.01,
@@ -55,6 +57,7 @@ PARAMS = TrainParams.model_validate(
             "n_layers": 1,
             "n_attention_heads": 2,
             "head_width": 8,
+            "max_slots": 10,
             "dropout": 0.1,
         },
         "augmentation": {

@@ -22,6 +22,7 @@ SIZES = {
     "n_layers": 1,
     "n_attention_heads": 2,
     "head_width": 4,
+    "n_slots": 3,
     "dropout": 0.5,
 }
 
@@ -30,8 +31,9 @@ SIZES = {
 def module():
     torch.manual_seed(0)
     module = STTransformer(Sizes(**SIZES)).eval()
-    for buffer in (module.spatial, module.temporal, module.projection):
+    for buffer in (module.spatial, module.temporal, module.projection, module.heads.values):
         buffer.normal_()
+    torch.nn.init.normal_(module.heads.keys)
     return module
 
 

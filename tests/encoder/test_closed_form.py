@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tasks.encoder.latents import fit_latents
-from tasks.encoder.scores import caption_scores
+from tasks.encoder.memory import fit_memory
+from tasks.encoder.scores import vector_scores, word_scores
 from tasks.encoder.whitening import fit_filters
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
@@ -22,14 +23,16 @@ def study():
     patterns = rng.normal(size=(2, 1, N_CHANNELS)) + 0.3 * rng.normal(size=(2, 2, N_CHANNELS))
     courses = rng.normal(size=(2, N_TIMES))
     evoked = np.einsum("ns,sgc,st,gn->nct", scores[:, :2], patterns, courses, np.eye(2)[:, groups])
-    eeg = mixing[groups] @ noise + 3 * evoked
+    eeg = mixing[groups] @ noise + 0.5 * evoked
     return eeg.astype(np.float32), scores, groups
 
 
 @pytest.fixture(scope="module")
 def virtual(study):
     eeg, scores, groups = study
-    filters = fit_filters(eeg, scores, groups, n_virtual=3, ridge=1.0, noise_floor=1e-3)
+    filters = fit_filters(
+        eeg, scores, groups, n_virtual=3, ridge=1.0, pooling=0.0, noise_floor=1e-3
+    )
     out = np.empty((N_TRIALS, 3, N_TIMES), np.float32)
     for group, own in enumerate(filters):
         out[groups == group] = own.apply(eeg[groups == group])
@@ -55,7 +58,9 @@ def test_the_noise_of_virtual_channels_is_white_in_space_and_time(study, virtual
 
 def test_latents_have_unit_noise_and_one_meaning_in_all_groups(study, virtual):
     _, scores, groups = study
-    latents = fit_latents(virtual, scores, groups, n_latents=2, n_temporal=8, ridge=1.0)
+    latents = fit_latents(
+        virtual, scores, groups, n_latents=2, n_temporal=8, ridge=1.0, pooling=0.0
+    )
     values = np.stack(
         [v.reshape(-1) @ latents.projections[g] for v, g in zip(virtual, groups, strict=True)]
     )
@@ -66,13 +71,52 @@ def test_latents_have_unit_noise_and_one_meaning_in_all_groups(study, virtual):
     assert cosine > 0.95
 
 
-def test_scores_are_standard_on_training_stimuli_and_lead_back_to_the_vectors():
+def test_pooling_shares_what_subjects_have_in_common(study):
+    eeg, scores, groups = study
+    options = {"n_virtual": 3, "ridge": 1.0, "noise_floor": 1e-3}
+    own = fit_filters(eeg, scores, groups, pooling=0.0, **options)
+    common = fit_filters(eeg, scores, groups, pooling=1.0, **options)
+    assert not np.allclose(own[0].temporal, own[1].temporal, atol=1e-3)
+    np.testing.assert_allclose(common[0].temporal, common[1].temporal, atol=1e-4)
+
+
+def test_word_scores_tell_words_apart_and_are_standard_on_training_stimuli():
+    texts = ["a red dog", "a red cat", "a blue dog", "a blue cat", "a red dog", "A rare, blue cat!"]
+    train = np.arange(6)
+    scores = word_scores(texts, train, min_count=2, max_scores=10)
+    assert scores.shape == (6, 2)
+    np.testing.assert_allclose(scores.T @ scores / 6, np.eye(2), atol=1e-9)
+    np.testing.assert_allclose(scores[0], scores[4])
+    np.testing.assert_allclose(scores[3], scores[5])
+    assert np.linalg.norm(scores[0] - scores[1]) > 0.5
+    assert word_scores(texts, train, min_count=1, max_scores=10).shape == (6, 3)
+
+
+def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():
     rng = np.random.default_rng(0)
-    targets = rng.normal(size=(40, 3)) @ rng.normal(size=(3, 10)) + 1
-    targets = targets.reshape(40, 2, 5).astype(np.float32)
-    train = np.arange(30)
-    captions = caption_scores(targets, train, max_scores=8)
-    assert captions.scores.shape == (40, 3)
-    np.testing.assert_allclose(captions.scores[train].std(axis=0), 1, atol=1e-5)
-    rebuilt = captions.scores @ captions.directions + captions.mean
-    np.testing.assert_allclose(rebuilt, targets.reshape(40, 10), atol=1e-4)
+    targets = (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 10)) + 1).reshape(40, 2, 5)
+    scores = vector_scores(targets, np.arange(30), max_scores=8)
+    assert scores.shape == (40, 3)
+    np.testing.assert_allclose(scores[:30].std(axis=0), 1, atol=1e-5)
+
+
+def test_a_memory_gives_the_posterior_over_captions():
+    rng = np.random.default_rng(0)
+    stimulus_index = rng.integers(4, size=4000)
+    scores = rng.normal(size=(4, 3)) * [1, 1, 2]
+    scores[3] = scores[2]
+    vectors = rng.normal(size=(4, 5))
+    vectors[3] = vectors[2]
+    means = scores @ rng.normal(size=(3, 2))
+    latents = means[stimulus_index] + rng.normal(size=(4000, 2))
+    memory = fit_memory(latents, scores, stimulus_index, vectors, max_slots=9, ridge=1e-3)
+    assert memory.stimuli[0] in (2, 3)
+    assert sorted(memory.stimuli[1:]) == [0, 1]
+    energies = latents @ memory.keys + memory.bias
+    squares = -0.5 * ((latents[:, None] - means[memory.stimuli]) ** 2).sum(axis=2)
+    differences = energies[:, :1] - energies - (squares[:, :1] - squares)
+    assert np.abs(differences).mean() < 0.3
+    assert (
+        len(fit_memory(latents, scores, stimulus_index, vectors, max_slots=2, ridge=1.0).stimuli)
+        == 2
+    )

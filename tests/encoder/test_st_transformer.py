@@ -17,8 +17,9 @@ NONE = AugmentationParams(
 def module():
     torch.manual_seed(0)
     module = STTransformer(Sizes(**SIZES)).eval()
-    for buffer in (module.spatial, module.temporal, module.projection):
+    for buffer in (module.spatial, module.temporal, module.projection, module.heads.values):
         buffer.normal_()
+    torch.nn.init.normal_(module.heads.keys)
     return module
 
 

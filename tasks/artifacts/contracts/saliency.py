@@ -9,6 +9,10 @@ SALIENCY = contract(
     field("kind", pa.string(), "caption kind of the head"),
     field("channel", pa.string(), "electrode"),
     field("tier", pa.string(), "object, spatial or thematic"),
-    field("weight", pa.float64(), "strength of the attribution; 1 at the strongest channel of the head"),
+    field(
+        "weight",
+        pa.float64(),
+        "strength of the attribution; 1 at the strongest channel of the head",
+    ),
     key="subject,kind,channel",
 )
