@@ -29,7 +29,7 @@ class Filters:
     Attributes
     ----------
     mean : numpy.ndarray
-        Mean epoch, in the unit of the epochs.
+        Mean epoch where all scores are zero, in the unit of the epochs.
     spatial : numpy.ndarray
         Unit-noise virtual channels from channels.
     temporal : numpy.ndarray
@@ -79,21 +79,12 @@ def fit_filters(
         directions with little noise.
     """
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
-    means = [eeg[rows].mean(axis=0) for rows in members]
-    trials = [eeg[rows] - mean for rows, mean in zip(members, means, strict=True)]
-    said = [scores[rows].astype(np.float32) for rows in members]
-    responses = pooled(
-        [
-            encoding_model(own, part.reshape(len(part), -1), ridge).reshape(-1, *part.shape[1:])
-            for own, part in zip(said, trials, strict=True)
-        ],
-        pooling,
+    means, responses, noise = _explain(
+        [eeg[m] for m in members], [scores[m] for m in members], ridge, pooling
     )
-    for own, part, response in zip(said, trials, responses, strict=True):
-        part -= np.tensordot(own, response, axes=1)  # what is left is noise
-    spaces = _whiteners([part.transpose(0, 2, 1) for part in trials], pooling, noise_floor)
+    spaces = _whiteners([part.transpose(0, 2, 1) for part in noise], pooling, noise_floor)
     times = _whiteners(
-        [space @ part for space, part in zip(spaces, trials, strict=True)], pooling, noise_floor
+        [space @ part for space, part in zip(spaces, noise, strict=True)], pooling, noise_floor
     )
     spread = scores.std(axis=0).astype(np.float32)[:, None, None]
     patterns = _common_patterns(
@@ -107,6 +98,33 @@ def fit_filters(
         Filters(mean, space @ pattern, time)
         for mean, space, pattern, time in zip(means, spaces, patterns, times, strict=True)
     ]
+
+
+def _explain(
+    trials: list[Float[np.ndarray, "n_trials n_channels n_times"]],
+    scores: list[Float[np.ndarray, "n_trials n_scores"]],
+    ridge: float,
+    pooling: float,
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Return of each group the epoch where all scores are zero, the responses to scores, and the rest."""
+    usual = [own.mean(axis=0).astype(np.float32) for own in scores]
+    said = [own.astype(np.float32) - mean for own, mean in zip(scores, usual, strict=True)]
+    means = [part.mean(axis=0) for part in trials]
+    noise = [part - mean for part, mean in zip(trials, means, strict=True)]
+    responses = pooled(
+        [
+            encoding_model(own, part.reshape(len(part), -1), ridge).reshape(-1, *part.shape[1:])
+            for own, part in zip(said, noise, strict=True)
+        ],
+        pooling,
+    )
+    for own, part, response in zip(said, noise, responses, strict=True):
+        part -= np.tensordot(own, response, axes=1)
+    neutral = [
+        mean - np.tensordot(own, response, axes=1)
+        for mean, own, response in zip(means, usual, responses, strict=True)
+    ]
+    return neutral, responses, noise
 
 
 def pooled(parts: list[np.ndarray], pooling: float) -> list[np.ndarray]:

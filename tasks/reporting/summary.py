@@ -247,18 +247,22 @@ def _control(study: Study) -> str:
     ]
     if not known:
         return "No score has a shuffled-EEG control with an interval."
-    at_chance = sum(
-        (s.control_low or 0.0) <= (s.chance or 0.0) <= (s.control_high or 0.0) for s in known
-    )
-    if at_chance == len(known):
+    suspicious = sum(_beats_chance(score) for score in known)
+    if not suspicious:
         return (
             "With the EEG shuffled between trials, every score that has this control falls to "
-            "chance within its interval."
+            "chance within its interval, or below."
         )
     return (
-        f"With the EEG shuffled between trials, {at_chance} of {len(known)} scores lie at chance "
-        "within their interval; the rest do not and deserve suspicion."
+        f"With the EEG shuffled between trials, {suspicious} of {len(known)} scores are still better "
+        "than chance and deserve suspicion."
     )
+
+
+def _beats_chance(score: Score) -> bool:
+    """Whether the whole interval of the control is better than chance."""
+    low, high, chance = score.control_low or 0.0, score.control_high or 0.0, score.chance or 0.0
+    return high < chance if score.lower_is_better else low > chance
 
 
 def _warning(score: Score) -> str:
