@@ -160,7 +160,7 @@ def kill_training_midway(clone: Path) -> None:
 
 
 def fresh_checkpoints(cache: Path, known: set[Path]) -> list[Path]:
-    return [p for p in cache.rglob("*.safetensors") if p not in known and "partial" not in p.name]
+    return [p for p in cache.rglob("state.pt") if p not in known]
 
 
 def test_tracked_run_shows_the_stage_and_its_shards(clone, monkeypatch):

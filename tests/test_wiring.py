@@ -108,7 +108,8 @@ def test_dvc_stage_depends_on_the_code_it_imports(name):
         text=True,
         check=True,
     )
-    loaded = {Path(line).relative_to(ROOT).as_posix() for line in done.stdout.split()}
+    files = {Path(line).relative_to(ROOT) for line in done.stdout.split()}
+    loaded = {f.as_posix() for f in files if f.name != "__init__.py"}  # these hold nothing to run
     deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][name]["deps"]
     assert loaded <= set(deps)
     assert f"tasks/{name}.py" in deps

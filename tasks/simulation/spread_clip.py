@@ -53,7 +53,9 @@ def spread(
     device : torch.device
         Where to train.
     """
-    tokenizer = open_clip.SimpleTokenizer(CONFIG["model_cfg"]["text_cfg"]["context_length"])
+    tokenizer = open_clip.SimpleTokenizer(
+        context_length=CONFIG["model_cfg"]["text_cfg"]["context_length"]
+    )
     _spread_texts(clip, corpus.scenes, tokenizer, work / "clip_texts.safetensors", seed, device)
     _follow_texts(clip, corpus, tokenizer, work / "clip_images.safetensors", seed, device)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from tasks.simulation import (
     pretrain_unet,
     pretrain_vae,
     pretraining,
+    spread_clip,
 )
 from tasks.simulation.judge import Judge
 
@@ -32,6 +33,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "BATCH_SIZE", 8)
         monkeypatch.setattr(module, "PLAN", replace(module.PLAN, steps=2, minutes=None))
     monkeypatch.setattr(pretrain_vae, "DECODER_PLAN", replace(pretrain_vae.DECODER_PLAN, steps=2))
+    monkeypatch.setattr(spread_clip, "BATCH_SIZE", 8)
+    for name in ("TEXT_PLAN", "IMAGE_PLAN"):
+        plan = replace(getattr(spread_clip, name), steps=2)
+        monkeypatch.setattr(spread_clip, name, plan)
     monkeypatch.setattr(pretraining, "N_STEPS", 1)
 
 
