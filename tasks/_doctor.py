@@ -83,8 +83,8 @@ def _params_findings(params_file: Path) -> Iterator[Finding]:
 
 
 def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
-    source = params.get("ingest", {}).get("source", "")
-    folder = artifacts.raw / str(source)
+    source = params.get("ingest", {}).get("source", {})
+    folder = artifacts.raw / str(source.get("folder", ""))
     if folder.exists():
         yield Finding("recordings", f"{folder} is there", "ok")
     elif folder == artifacts.simulated:

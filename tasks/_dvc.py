@@ -11,7 +11,7 @@ from tasks._wiring import load_stage, reads, writes
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.files import write_text
 
-SOURCE_FOLDER = "data/raw/${ingest.source}"  # the one study of data/raw that the params name
+SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
 METRICS = ("evaluate_metrics", "explain_metrics", "audit_metrics")
 HEADER = "# Derived from the stage signatures by `make wiring`; a test holds the two together.\n"
 

@@ -15,7 +15,7 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.tables import empty_table, write_table
 from tasks.eeg.sources.protocol import Stimulus
-from tasks.eeg.sources.registry import open_source
+from tasks.eeg.sources.registry import AnySourceParams, open_source
 from tasks.eeg.study import (
     EventsOf,
     check_events,
@@ -35,7 +35,7 @@ IMAGES_PER_SHARD = 2000
 class IngestParams(Params):
     """Which study is used, and how strict to be with it."""
 
-    source: str  # the study is data/raw/<source>
+    source: AnySourceParams
     on_missing_image: Literal["raise", "drop"]
 
 
@@ -65,7 +65,7 @@ def ingest(
     map
         Runs the shards: recordings, and blocks of images.
     """
-    source = open_source(params.source, raw / params.source)
+    source = open_source(params.source, raw)
     found = source.recordings()
     facts = map(partial(examine_recording, source), found)
     check_recordings(facts)
@@ -80,9 +80,17 @@ def ingest(
     shown = _without(shown, missing)
     images = map(examine_images, _blocks(present))
 
-    write_table(recording_table(params.source, facts), recordings, RECORDINGS)
+    write_table(
+        recording_table(params.source.name, params.source.model_dump_json(), facts),
+        recordings,
+        RECORDINGS,
+    )
     write_table(event_table(shown), events, EVENTS)
-    write_table(stimulus_table([i for block in images for i in block]), stimuli, STIMULI)
+    write_table(
+        stimulus_table([i for block in images for i in block], source.official_split() or {}),
+        stimuli,
+        STIMULI,
+    )
     write_table(source.oracle() or empty_table(ORACLE), oracle, ORACLE)
     write_table(source.topographies() or empty_table(TOPOGRAPHIES), topographies, TOPOGRAPHIES)
 

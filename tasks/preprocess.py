@@ -20,9 +20,10 @@ from tasks.eeg.cleaning import CleaningParams, clean_recording
 from tasks.eeg.design import describe_design
 from tasks.eeg.epochs import trial_id_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
-from tasks.eeg.sources.registry import open_source
+from tasks.eeg.sources.protocol import SourceError, StoredEpochs
+from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.eeg.splits import SplitParams, assign_splits
-from tasks.eeg.tables import quality_table, trial_table
+from tasks.eeg.tables import quality_table, recording_of_row, trial_table
 
 logger = logging.getLogger(__name__)
 
@@ -117,8 +118,14 @@ def process_recording(
     if entry.exists():
         logger.info("%s: epochs taken from the cache", name)
         return entry.read()
-    source = open_source(recording["dataset"], raw / recording["dataset"])
-    clean = clean_recording(source.read_raw(Path(recording["path"])), onsets_s, params, name)
+    source = open_source(parse_params(recording["source"]), raw)
+    found = source.read(recording_of_row(recording))
+    if isinstance(found, StoredEpochs):
+        raise SourceError(
+            f"{name} must be a continuous recording; {found.eeg.shape[0]} stored epochs were found. "
+            "Name the raw files of the study in ingest.source."
+        )
+    clean = clean_recording(found, onsets_s, params, name)
     kept = [t for t, reason in zip(trial_ids, clean.reject_reasons, strict=True) if not reason]
     write_epochs(entry.epochs, kept, clean.eeg, clean.info)
     logger.info(

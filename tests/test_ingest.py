@@ -25,7 +25,10 @@ def study(tmp_path: Path) -> MiniStudy:
 def run(study: MiniStudy, on_missing_image: str = "raise") -> Artifacts:
     artifacts = Artifacts(study.raw.parents[1])
     params = IngestParams.model_validate(
-        {"source": "simulated", "on_missing_image": on_missing_image}
+        {
+            "source": {"name": "simulated", "folder": "simulated"},
+            "on_missing_image": on_missing_image,
+        }
     )
     outs = {name: getattr(artifacts, name) for name in NAMES}
     ingest(study.raw, **outs, params=params, map=serial_map)
@@ -49,9 +52,11 @@ def test_the_tables_say_what_the_study_holds(study: MiniStudy) -> None:
     assert first == {
         "recording_id": "sub-01_ses-01",
         "dataset": "simulated",
+        "source": '{"name":"simulated","folder":"simulated"}',
         "subject": "sub-01",
         "session": "ses-01",
         "path": path.as_posix(),
+        "timed": True,
         "sfreq_hz": 250.0,
         "n_channels": 16,
         "duration_s": 33.6,

@@ -30,7 +30,9 @@ def run(study: MiniStudy, map: Map = serial_map, **changes: object) -> Artifacts
     ingest(
         study.raw,
         **{name: getattr(artifacts, name) for name in names},
-        params=IngestParams(source="simulated", on_missing_image="raise"),
+        params=IngestParams.model_validate(
+            {"source": {"name": "simulated", "folder": "simulated"}, "on_missing_image": "raise"}
+        ),
         map=serial_map,
     )
     preprocess(

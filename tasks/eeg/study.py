@@ -4,13 +4,21 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import mne
 from PIL import Image, UnidentifiedImageError
 
 from tasks.artifacts.files import sha256_of
-from tasks.eeg.sources.protocol import Event, Recording, Source, SourceError, Stimulus
+from tasks.eeg.sources.protocol import (
+    Event,
+    Recording,
+    Source,
+    SourceError,
+    Stimulus,
+    StoredEpochs,
+)
 
 LISTED = 10  # names in a message
 EventsOf = Mapping[Recording, Sequence[Event]]
@@ -58,26 +66,31 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
         If the file is truncated or holds no EEG.
     """
     try:
-        raw = source.read_raw(recording.path)
-        raw.get_data(start=raw.n_times - 1)
+        found = source.read(recording)
+        if not isinstance(found, StoredEpochs):
+            found.get_data(start=found.n_times - 1)
     except (ValueError, OSError, EOFError, RuntimeError) as error:
         raise SourceError(
             f"{recording.path} must be a whole recording; MNE cannot read it ({error}). "
             "Copy it from its origin again."
         ) from error
-    picks = mne.pick_types(raw.info, eeg=True, exclude=())
+    picks = mne.pick_types(found.info, eeg=True, exclude=())
     if not len(picks):
         raise SourceError(
             f"{recording.path} must have EEG channels; its channels are of the types "
-            f"{sorted(set(raw.get_channel_types()))}. Set the types in the source."
+            f"{sorted(set(found.info.get_channel_types()))}. Set the types in the source."
         )
-    sfreq_hz = float(raw.info["sfreq"])
+    sfreq_hz = float(found.info["sfreq"])
+    if isinstance(found, StoredEpochs):
+        files, n_samples = [], found.eeg.shape[0] * found.eeg.shape[2]
+    else:
+        files, n_samples = [Path(name) for name in found.filenames if name], found.n_times
     return RecordingFacts(
         recording=recording,
         sfreq_hz=sfreq_hz,
-        channels=tuple(raw.ch_names[pick] for pick in picks),
-        duration_s=raw.n_times / sfreq_hz,
-        sha256=_sha256_of_all({recording.path, *(Path(name) for name in raw.filenames if name)}),
+        channels=tuple(found.info["ch_names"][pick] for pick in picks),
+        duration_s=n_samples / sfreq_hz,
+        sha256=_sha256_of_all({recording.path, *files}),
     )
 
 
@@ -112,7 +125,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> None:
         if fact.channels != first.channels:
             differing = [
                 f"{a} and {b}"
-                for a, b in zip(first.channels, fact.channels, strict=False)
+                for a, b in zip_longest(first.channels, fact.channels, fillvalue="none")
                 if a != b
             ]
             raise SourceError(

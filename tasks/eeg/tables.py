@@ -1,7 +1,8 @@
 """The rows of the tables that `ingest` and `preprocess` write."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,13 +18,15 @@ from tasks.eeg.sources.protocol import Event, Recording
 from tasks.eeg.study import EventsOf, ImageFacts, RecordingFacts
 
 
-def recording_table(dataset: str, facts: Sequence[RecordingFacts]) -> pa.Table:
+def recording_table(dataset: str, source: str, facts: Sequence[RecordingFacts]) -> pa.Table:
     """Return one row per recording, under contract RECORDINGS.
 
     Parameters
     ----------
     dataset
         Name of the source.
+    source
+        Its params, as JSON.
     facts
         What was found.
     """
@@ -31,9 +34,11 @@ def recording_table(dataset: str, facts: Sequence[RecordingFacts]) -> pa.Table:
         {
             "recording_id": fact.recording.recording_id,
             "dataset": dataset,
+            "source": source,
             "subject": fact.recording.subject,
             "session": fact.recording.session,
             "path": fact.recording.path.as_posix(),
+            "timed": fact.recording.timed,
             "sfreq_hz": fact.sfreq_hz,
             "n_channels": len(fact.channels),
             "duration_s": fact.duration_s,
@@ -42,6 +47,18 @@ def recording_table(dataset: str, facts: Sequence[RecordingFacts]) -> pa.Table:
         for fact in facts
     ]
     return pa.Table.from_pylist(rows, RECORDINGS)
+
+
+def recording_of_row(row: Mapping[str, Any]) -> Recording:
+    """Return what a row of `recordings` was made from.
+
+    Parameters
+    ----------
+    row
+        Under contract RECORDINGS.
+    """
+    names = ("recording_id", "subject", "session", "timed")
+    return Recording(**{name: row[name] for name in names}, path=Path(row["path"]))
 
 
 def event_table(events: EventsOf) -> pa.Table:
@@ -59,13 +76,15 @@ def event_table(events: EventsOf) -> pa.Table:
     return pa.Table.from_pylist(rows, EVENTS)
 
 
-def stimulus_table(images: Sequence[ImageFacts]) -> pa.Table:
+def stimulus_table(images: Sequence[ImageFacts], official_split: Mapping[str, str]) -> pa.Table:
     """Return one row per picture, under contract STIMULI.
 
     Parameters
     ----------
     images
         What was found.
+    official_split
+        The publisher's, by stimulus_id.
     """
     rows = [
         {
@@ -75,6 +94,7 @@ def stimulus_table(images: Sequence[ImageFacts]) -> pa.Table:
             "width_px": image.width_px,
             "height_px": image.height_px,
             "sha256": image.sha256,
+            "official_split": official_split.get(image.stimulus.stimulus_id, ""),
         }
         for image in images
     ]

@@ -11,5 +11,6 @@ STIMULI = contract(
     field("width_px", pa.int32(), "width", unit="px"),
     field("height_px", pa.int32(), "height", unit="px"),
     field("sha256", pa.string(), "of the image file's bytes"),
+    field("official_split", pa.string(), "split by the publisher; empty where there is none"),
     key="stimulus_id",
 )

@@ -2,21 +2,31 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import mne
+import numpy as np
 import pyarrow as pa
+from jaxtyping import Float32
 
 from tasks._errors import PerceptError
+from tasks._params import Params
 
 
 class SourceError(PerceptError):
     """A study on disk is not what its source expects."""
 
 
+class SourceParams(Params):
+    """What every source is told; a source adds its own."""
+
+    name: str  # of the source
+    folder: str  # the study is data/raw/<folder>
+
+
 @dataclass(frozen=True)
 class Recording:
-    """One continuous recording.
+    """One continuous recording, or one file's worth of a subject's epochs.
 
     Attributes
     ----------
@@ -25,13 +35,39 @@ class Recording:
     subject, session
         For instance ``sub-01`` and ``ses-01``.
     path
-        The file that MNE opens.
+        The file that holds it.
+    timed
+        Whether the order and the onsets of its events are those of the experiment. Publishers of
+        epochs often leave them out: nothing that rests on time can then be said of the recording.
     """
 
     recording_id: str
     subject: str
     session: str
     path: Path
+    timed: bool = True
+
+
+@dataclass(frozen=True)
+class StoredEpochs:
+    """Epochs as a publisher cut them, where the continuous recording is not to be had.
+
+    Attributes
+    ----------
+    eeg
+        One epoch per event, in the order of the events. It may be a read-only view of a file.
+    info
+        Channels, their types and positions, and the sampling rate.
+    tmin_s
+        Time of the first sample, relative to the onset.
+    unit
+        Of ``eeg``; ``standardised`` numbers have none, and no threshold in microvolt applies to them.
+    """
+
+    eeg: Float32[np.ndarray, "n_events n_channels n_times"]
+    info: mne.Info
+    tmin_s: float
+    unit: Literal["uV", "standardised"]
 
 
 @dataclass(frozen=True)
@@ -91,8 +127,8 @@ class Source(Protocol):
         """Return every stimulus; its image need not exist, `ingest` checks that."""
         ...
 
-    def read_raw(self, path: Path) -> mne.io.BaseRaw:
-        """Open a recording without loading it: volts, channel types and electrode positions set."""
+    def read(self, recording: Recording) -> mne.io.BaseRaw | StoredEpochs:
+        """Open a recording: channel types and electrode positions set; a raw one unloaded, in volt."""
         ...
 
     def official_split(self) -> dict[str, str] | None:

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Literal
 
 import mne
 import pyarrow as pa
@@ -9,10 +10,22 @@ import pyarrow as pa
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.tables import read_table
-from tasks.eeg.sources.protocol import Event, Recording, SourceError, Stimulus
+from tasks.eeg.sources.protocol import (
+    Event,
+    Recording,
+    SourceError,
+    SourceParams,
+    Stimulus,
+)
 
 LAST_TAG = bytes.fromhex("0000006c 00000000 00000000 ffffffff")  # "nothing follows" of a FIF file
 REMEDY = "Run `dvc repro --force simulate` to make the study anew."
+
+
+class SimulatedParams(SourceParams):
+    """Nothing but where the study lies."""
+
+    name: Literal["simulated"]
 
 
 class SimulatedSource:
@@ -25,10 +38,12 @@ class SimulatedSource:
     ----------
     folder
         Where the study lies.
+    params
+        The layout has no variants.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, params: SimulatedParams) -> None:
+        self.folder, self.params = folder, params
 
     def recordings(self) -> list[Recording]:
         """Return every recording, in order of subject and session."""
@@ -59,10 +74,10 @@ class SimulatedSource:
         images = self.folder / "stimuli"
         return [Stimulus(name, concept, images / f"{name}.png") for name, concept in rows]
 
-    def read_raw(self, path: Path) -> mne.io.BaseRaw:
+    def read(self, recording: Recording) -> mne.io.BaseRaw:
         """Open a recording without loading it."""
-        _check_whole(path)
-        return mne.io.read_raw_fif(path, verbose="ERROR")
+        _check_whole(recording.path)
+        return mne.io.read_raw_fif(recording.path, verbose="ERROR")
 
     def official_split(self) -> None:
         """Return None: the split is ours to make."""
