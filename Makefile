@@ -8,6 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export HF_HUB_OFFLINE ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help repro test check ui lock clean wiring bench
 
