@@ -66,7 +66,7 @@ def draw_scalp_maps(
         axes = np.atleast_1d(figure.subplots(height, width, squeeze=False)).ravel()
         for axis in axes[len(cells) :]:
             axis.set_axis_off()
-        for index, (axis, (row, column)) in enumerate(zip(axes, cells, strict=False)):
+        for index, (axis, (row, column)) in enumerate(zip(axes[: len(cells)], cells, strict=True)):
             _draw_scalp(axis, maps[row][column], info)
             if n_columns or index < width:
                 axis.set_title(column)

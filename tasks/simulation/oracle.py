@@ -117,9 +117,9 @@ def noise_covariance(
 
 def _energy(gram: Float[np.ndarray, "n n"], n_levels: list[int]) -> np.ndarray:
     """Return half the squared norm, under the noise, of every combination of levels."""
-    starts = np.cumsum([0, *n_levels])
+    starts = np.cumsum([0, *n_levels[:-1]])
     combinations = np.indices(n_levels, sparse=True)
-    chosen = [start + levels for start, levels in zip(starts, combinations, strict=False)]
+    chosen = [start + levels for start, levels in zip(starts, combinations, strict=True)]
     halves: np.ndarray = 0.5 * sum(gram[a, b] for a in chosen for b in chosen)
     return halves
 
