@@ -90,7 +90,8 @@ def reproduce(stages: list[str] | None = None, force: bool = False) -> None:
     wait(list(started.values()))
     for future in started.values():
         future.result()
-    _show_scores()
+    if "evaluate" in chosen:
+        _show_scores()
 
 
 def _show_scores() -> None:
