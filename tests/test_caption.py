@@ -45,6 +45,7 @@ def scenes(tmp_path, monkeypatch):
             "width_px": 64,
             "height_px": 64,
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "official_split": "",
         }
         rows.append(row)
     write_table(pa.Table.from_pylist(rows), STIMULI_PATH, STIMULI)

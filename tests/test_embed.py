@@ -105,7 +105,7 @@ def study(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("L", (4, 4), colour).save(path)
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append((f"s-{number}", "dog", path.as_posix(), 4, 4, sha256))
+        rows.append((f"s-{number}", "dog", path.as_posix(), 4, 4, sha256, ""))
     columns = dict(zip(STIMULI.names, zip(*rows, strict=True), strict=True))
     write_table(pa.table({n: list(v) for n, v in columns.items()}), STIMULI_PATH, STIMULI)
 

@@ -84,6 +84,8 @@ def _recordings() -> list[Row]:
             "subject": subject,
             "session": "ses-01",
             "path": f"data/raw/simulated/recordings/{subject}_ses-01_eeg.fif",
+            "source": '{"name":"simulated","folder":"simulated"}',
+            "timed": True,
             "sfreq_hz": 256.0,
             "n_channels": 128,
             "duration_s": 900.0,
@@ -106,6 +108,7 @@ def _stimuli(root: Path, scenes: dict[str, Scene]) -> Iterator[Row]:
             "width_px": 64,
             "height_px": 64,
             "sha256": "0" * 64,
+            "official_split": "",
         }
 
 
