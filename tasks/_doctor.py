@@ -83,14 +83,27 @@ def _params_findings(params_file: Path) -> Iterator[Finding]:
 
 
 def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
-    source = params.get("ingest", {}).get("source", {})
-    folder = artifacts.raw / str(source.get("folder", ""))
-    if folder.exists():
-        yield Finding("recordings", f"{folder} is there", "ok")
-    elif folder == artifacts.simulated:
+    """Name every file of the study that is missing, where it goes and where it comes from."""
+    from pydantic import TypeAdapter, ValidationError
+
+    from tasks.eeg.sources.obtaining import missing_files
+    from tasks.eeg.sources.registry import AnySourceParams
+
+    try:
+        source = TypeAdapter(AnySourceParams).validate_python(
+            params.get("ingest", {}).get("source", {})
+        )
+    except ValidationError:
+        return  # said by the params findings
+    folder = artifacts.raw / source.folder
+    if folder == artifacts.simulated and not folder.exists():
         yield Finding("recordings", f"{folder} will be simulated by `percept run simulate`", "ok")
-    else:
-        yield Finding("recordings", f"{folder} is missing; put the study's files there", "!!")
+        return
+    missing = missing_files(source, folder)
+    for need in missing:
+        yield Finding("recordings", f"{folder / need.pattern} is missing; {need.origin}", "!!")
+    if not missing:
+        yield Finding("recordings", f"{folder} is there", "ok")
 
 
 def _captioner(params: dict[str, Any]) -> Iterator[Finding]:

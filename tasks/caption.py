@@ -17,6 +17,7 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.tables import read_table, write_table
 from tasks.language.cache import CAPTION_CACHE, CaptionCache
 from tasks.language.captioners.base import Caption, Captioner, Stimulus
+from tasks.language.captioners.file import FileCaptioner
 from tasks.language.captioners.openai import OpenAICaptioner, OpenAIParams
 from tasks.language.captioners.sidecar import SidecarCaptioner
 from tasks.language.prompts import TIER_OF
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 class CaptionParams(Params):
     """Who describes the stimuli, and what to do about captions that cannot be used."""
 
-    backend: Literal["scene", "openai"]
+    backend: Literal["scene", "openai", "file"]
     on_failure: OnFailure
     max_words: PositiveInt
     openai: OpenAIParams
@@ -36,7 +37,7 @@ class CaptionParams(Params):
 
 def caption(
     stimuli: Path,
-    raw: Path,  # noqa: ARG001  (the pictures lie in it)
+    raw: Path,
     *,
     captions: Path,
     params: CaptionParams,
@@ -49,7 +50,7 @@ def caption(
     stimuli : Path
         Table of the pictures.
     raw : Path
-        Folder that the pictures, and the scenes beside simulated ones, lie in.
+        Folder that the pictures, and the scenes or captions beside them, lie in.
     captions : Path
         Table to write, sorted by caption_id.
     params : CaptionParams
@@ -63,7 +64,7 @@ def caption(
         If captions cannot be used and ``on_failure`` is ``raise``; what was paid for is kept.
     """
     pictures = read_stimuli(stimuli)
-    captioner = _captioner(params)
+    captioner = _captioner(params, raw)
     shards = map(captioner.describe, captioner.shards(pictures))
     written = usable([caption for shard in shards for caption in shard], params.on_failure)
     logger.info("%d captions of %d stimuli.", len(written), len(pictures))
@@ -95,7 +96,9 @@ def captions_to_table(captions: Sequence[Caption]) -> pa.Table:
     return pa.table(columns).sort_by("caption_id")
 
 
-def _captioner(params: CaptionParams) -> Captioner:
+def _captioner(params: CaptionParams, raw: Path) -> Captioner:
     if params.backend == "scene":
         return SidecarCaptioner()
+    if params.backend == "file":
+        return FileCaptioner(raw, params.max_words)
     return OpenAICaptioner(params.openai, params.max_words, CaptionCache(CAPTION_CACHE))

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mne
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,21 +17,24 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.files import link_or_copy
 from tasks.artifacts.tables import read_table, write_table
-from tasks.eeg.cleaning import CleaningParams, clean_recording
+from tasks.eeg.cleaning import CleaningParams, CleanRecording, clean_recording
 from tasks.eeg.design import describe_design
 from tasks.eeg.epochs import trial_id_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
-from tasks.eeg.splits import SplitParams, assign_splits
+from tasks.eeg.splits import Split, SplitParams, assign_splits
+from tasks.eeg.stored import clean_stored_epochs
 from tasks.eeg.tables import quality_table, recording_of_row, trial_table
+from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
 
 logger = logging.getLogger(__name__)
 
 
 class PreprocessParams(CleaningParams):
-    """How recordings are cleaned, and how trials are split."""
+    """How recordings are cleaned and whitened, and how trials are split."""
 
+    whitening: WhiteningParams | None
     split: SplitParams
 
 
@@ -50,6 +54,7 @@ def preprocess(
 
     A finished recording is kept in ``data/cache/preprocess`` under a hash of its bytes, its events,
     the params and the code, so that an interrupted run, or one with a subject more, goes on from there.
+    The split comes first: it rests on no EEG, and whitening may only look at training trials.
 
     Parameters
     ----------
@@ -64,25 +69,32 @@ def preprocess(
     quality
         Table of what was found in each recording.
     params
-        Cleaning and split.
+        Cleaning, whitening and split.
     map
-        Runs the shards: one per recording.
+        Runs the shards: one per recording, then one per session.
     """
     rows = read_table(recordings, RECORDINGS).to_pylist()
     shown = read_table(events, EVENTS)
     pictures = read_table(stimuli, STIMULI)
-    design = describe_design(shown, pictures)
-    logger.log(logging.WARNING if design.confounded else logging.INFO, "%s", design.sentence)
+    untimed = {row["recording_id"] for row in rows if not row["timed"]}
+    design = describe_design(shown, pictures, timed=not untimed)
+    level = logging.INFO if design.confounded is False else logging.WARNING
+    logger.log(level, "%s", design.sentence)
+    splits = assign_splits(_with_subjects(shown, rows), pictures, params.split, untimed)
 
     cache = ShardCache(raw.parent / "cache" / "preprocess")
     work = partial(process_recording, events, raw, cache, params)
     names = [row["recording_id"] for row in rows]
     findings = dict(zip(names, map(work, rows), strict=True))
+    if params.whitening is not None:
+        training = _training_stimuli(shown, splits)
+        whiten = partial(whiten_session, cache, params.whitening)
+        for done in map(whiten, sessions_of(rows, findings, training)):
+            findings |= done
 
     _publish(findings, epochs)
     table = trial_table(rows, shown, pictures, findings)
-    splits = pa.array(assign_splits(table, pictures, params.split), pa.string())
-    write_table(table.append_column("split", splits), trials, TRIALS)
+    write_table(table.append_column("split", pa.array(splits, pa.string())), trials, TRIALS)
     write_table(quality_table(findings), quality, QUALITY)
 
 
@@ -113,19 +125,14 @@ def process_recording(
     shown = read_table(events, EVENTS).filter(pc.field("recording_id") == name)
     trial_ids = [trial_id_of(name, order) for order in shown["presentation_order"].to_pylist()]
     onsets_s = shown["onset_s"].to_pylist()
-    steps = params.model_dump(mode="json", exclude={"split"})
+    steps = params.model_dump(mode="json", exclude={"split", "whitening"})
     entry = cache.entry(name, [recording["sha256"], trial_ids, onsets_s, steps])
     if entry.exists():
         logger.info("%s: epochs taken from the cache", name)
         return entry.read()
     source = open_source(parse_params(recording["source"]), raw)
     found = source.read(recording_of_row(recording))
-    if isinstance(found, StoredEpochs):
-        raise SourceError(
-            f"{name} must be a continuous recording; {found.eeg.shape[0]} stored epochs were found. "
-            "Name the raw files of the study in ingest.source."
-        )
-    clean = clean_recording(found, onsets_s, params, name)
+    clean = _clean(found, onsets_s, params, name)
     kept = [t for t, reason in zip(trial_ids, clean.reject_reasons, strict=True) if not reason]
     write_epochs(entry.epochs, kept, clean.eeg, clean.info)
     logger.info(
@@ -147,6 +154,38 @@ def process_recording(
             "peak_to_peak_uv": clean.peak_to_peak_uv,
         },
     )
+
+
+def _clean(
+    found: mne.io.BaseRaw | StoredEpochs, onsets_s: list[float], params: CleaningParams, name: str
+) -> CleanRecording:
+    """Clean what a source has read, whatever it is."""
+    if not isinstance(found, StoredEpochs):
+        return clean_recording(found, onsets_s, params, name)
+    if len(found.eeg) != len(onsets_s):
+        raise SourceError(
+            f"{name} must store one epoch per event; it stores {len(found.eeg)} for "
+            f"{len(onsets_s)} events. Mend the source."
+        )
+    return clean_stored_epochs(found, params, name)
+
+
+def _with_subjects(shown: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
+    """Return the events with what a split may look at beside them."""
+    subject_of = {row["recording_id"]: row["subject"] for row in rows}
+    subjects = [subject_of[name] for name in shown["recording_id"].to_pylist()]
+    return shown.append_column("subject", pa.array(subjects, pa.string()))
+
+
+def _training_stimuli(shown: pa.Table, splits: list[Split]) -> dict[str, str]:
+    """Return the stimulus of each training trial."""
+    names = ("recording_id", "presentation_order", "stimulus_id")
+    columns = (shown[name].to_pylist() for name in names)
+    return {
+        trial_id_of(name, order): stimulus
+        for name, order, stimulus, split in zip(*columns, splits, strict=True)
+        if split == "train"
+    }
 
 
 def _publish(findings: dict[str, Findings], folder: Path) -> None:

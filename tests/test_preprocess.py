@@ -3,15 +3,21 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import tasks.preprocess
 from tasks._map import Map, serial_map
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.tables import read_table
+from tasks.artifacts.contracts.recordings import RECORDINGS
+from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.shards import ShardError
+from tasks.eeg.sources.protocol import Recording, SourceError, StoredEpochs
+from tasks.eeg.sources.simulated import SimulatedSource
+from tasks.eeg.splits import SplitError, TimeChunkSplit
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import preprocess
 from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
@@ -24,7 +30,9 @@ def study(tmp_path: Path) -> MiniStudy:
     return write_study(tmp_path / "data" / "raw")
 
 
-def run(study: MiniStudy, map: Map = serial_map, **changes: object) -> Artifacts:
+def run(
+    study: MiniStudy, map: Map = serial_map, timed: bool = True, **changes: object
+) -> Artifacts:
     artifacts = Artifacts(study.raw.parents[1])
     names = ("recordings", "events", "stimuli", "oracle", "topographies")
     ingest(
@@ -35,6 +43,8 @@ def run(study: MiniStudy, map: Map = serial_map, **changes: object) -> Artifacts
         ),
         map=serial_map,
     )
+    if not timed:
+        _forget_times(artifacts)
     preprocess(
         *(getattr(artifacts, name) for name in ("recordings", "events", "stimuli", "raw")),
         **{name: getattr(artifacts, name) for name in OUTS},
@@ -42,6 +52,12 @@ def run(study: MiniStudy, map: Map = serial_map, **changes: object) -> Artifacts
         map=map,
     )
     return artifacts
+
+
+def _forget_times(artifacts: Artifacts) -> None:
+    table = read_table(artifacts.recordings, RECORDINGS)
+    changed = [row | {"timed": False} for row in table.to_pylist()]
+    write_table(pa.Table.from_pylist(changed, RECORDINGS), artifacts.recordings, RECORDINGS)
 
 
 def rows(artifacts: Artifacts, name: str) -> list[dict[str, Any]]:
@@ -181,3 +197,61 @@ def test_a_block_design_is_warned_of(study: MiniStudy, caplog: pytest.LogCapture
         study.events_file(name).write_text(text + "\n")
     run(study)
     assert "block design: class and time are confounded" in caplog.text
+
+
+def test_an_untimed_recording_is_not_judged_nor_split_by_time(
+    study: MiniStudy, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(study, timed=False)
+    assert "whether class and time are confounded cannot be told" in caplog.text
+    chunks = {"n_chunks": 4, "test_chunk": 3, "validation_chunk": 1, "guard_s": 1.0}
+    split = TimeChunkSplit(strategy="time_chunk", **chunks)
+    with pytest.raises(SplitError, match="were not published: sub-01_ses-01, sub-02_ses-01"):
+        run(study, timed=False, split=split)
+
+
+def test_whitened_epochs_are_cached_and_clean_ones_kept(
+    study: MiniStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean = run(study)
+    trials = rows(clean, "trials")
+    counting = Counting(monkeypatch)
+    whitening = {"covariance_of": "epochs", "shrinkage": "auto"}
+    first = contents(run(study, whitening=whitening))
+    monkeypatch.setattr("tasks.eeg.whitening.fit_session", None)
+    artifacts = run(study, whitening=whitening)
+    assert contents(artifacts) == first
+    assert counting.names == []
+    assert rows(artifacts, "trials") == trials
+    eeg, info = read_epochs(artifacts.epochs, [row["trial_id"] for row in trials if row["kept"]])
+    assert info.unit == "whitened"
+    assert eeg[:, :, 20:].std() == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("n_missing", [0, 1])
+def test_stored_epochs_are_taken_one_per_event(
+    study: MiniStudy, n_missing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Publisher(SimulatedSource):
+        def read(self, recording: Recording) -> StoredEpochs:
+            raw = super().read(recording)
+            starts = [round((4 + 0.8 * i - 0.1) * 250) for i in range(study.n_trials - n_missing)]
+            signal = raw.get_data() * 1e6
+            eeg = np.stack([signal[:, start : start + 200] for start in starts])
+            return StoredEpochs(eeg.astype(np.float32), raw.info, -0.1, "uV")
+
+    monkeypatch.setattr(
+        tasks.preprocess, "open_source", lambda params, raw: Publisher(raw / params.folder, params)
+    )
+    off = {"high_pass_hz": None, "low_pass_hz": None, "notch_hz": []}
+    if n_missing:
+        message = "must store one epoch per event; it stores 31 for 32 events"
+        with pytest.raises(SourceError, match=message):
+            run(study, filters=off)
+        return
+    artifacts = run(study, filters=off)
+    kept = [row["trial_id"] for row in rows(artifacts, "trials") if row["kept"]]
+    eeg, info = read_epochs(artifacts.epochs, kept)
+    assert eeg.shape == (2 * study.n_trials, 16, 80)
+    assert info.filters == "as published"
+    assert all(np.isnan(row["drift_uv"]) for row in rows(artifacts, "quality"))

@@ -22,6 +22,7 @@ from tasks.eeg.quality import (
     line_noise_ratio,
     reject_reasons,
 )
+from tasks.eeg.resampling import make_cut_grid, resampling_matrix
 from tasks.eeg.signal import FilterParams, Grid, WindowParams, cut_epochs, make_grid, read_signal
 
 TRIALS_LOOKED_AT = 400  # at least, evenly spaced, to find bad channels
@@ -33,6 +34,7 @@ class CleaningParams(Params):
     mains_hz: float
     filters: FilterParams
     window: WindowParams
+    resample: Literal["continuous", "epochs"]  # the recording, or each epoch once it is cut
     baseline_s: tuple[float, float] | None  # mean to subtract; null leaves it
     reference: Literal["average", "recorded"]
     on_nan: Literal["raise", "interpolate"]
@@ -105,26 +107,20 @@ def clean_recording(
 
     # 2. Find channels without signal, and look at the others before anything is removed.
     bad = find_broken_channels(signal, channels, params.bad_channels.flat_uv)
-    _refuse_nan(bad, params.on_nan, name)
+    refuse_broken(bad, len(channels), params, name)
     signal[[channels.index(channel) for channel in bad]] = 0
     good = np.flatnonzero([channel not in bad for channel in channels])
-    _check_bad_channels(bad, len(channels), params.bad_channels.max_fraction, name)
     hum = line_noise_ratio(signal, good, sfreq_hz, params.mains_hz)
     drift = drift_uv(signal, good, sfreq_hz)
 
     # 3. Filter, resample and cut.
-    grid = make_grid(sfreq_hz, params.window)
     onsets = np.asarray(onsets_s, np.float64)
-    epochs, inside = cut_epochs(signal, sfreq_hz, onsets, grid, params.filters)
+    epochs, inside, grid = _cut(signal, sfreq_hz, onsets, params)
     flat = _flat(signal, good, onsets, sfreq_hz, grid, params.reject.flat_uv)
     del signal
 
     # 4. Interpolate bad channels, re-reference, subtract the baseline.
-    some = np.flatnonzero(inside)[:: max(1, inside.sum() // TRIALS_LOOKED_AT)]
-    bad |= find_deviating_channels(
-        epochs[np.ix_(some, good)], [channels[c] for c in good], params.bad_channels
-    )
-    _check_bad_channels(bad, len(channels), params.bad_channels.max_fraction, name)
+    bad |= deviating_channels(epochs, inside, bad, channels, params, name)
     mixing = spatial_matrix(raw.info, list(bad), params.reference)
     epochs = np.matmul(mixing.astype(np.float32), epochs)
     subtract_baseline(epochs, grid, params.baseline_s)
@@ -132,15 +128,8 @@ def clean_recording(
     # 5. Reject trials.
     reasons = reject_reasons(epochs, inside, flat, channels, params.reject.peak_to_peak_uv)
     eeg = epochs[[not reason for reason in reasons]]
-    return CleanRecording(
-        eeg=eeg,
-        info=_info(channels, grid, params),
-        reject_reasons=tuple(reasons),
-        bad_channels=bad,
-        line_noise_ratio=hum,
-        drift_uv=drift,
-        peak_to_peak_uv=float(np.median(np.ptp(eeg, axis=2).max(axis=1))) if len(eeg) else 0.0,
-    )
+    info = _info(channels, grid, params)
+    return CleanRecording(eeg, info, tuple(reasons), bad, hum, drift, median_range(eeg))
 
 
 def pick_eeg(raw: mne.io.BaseRaw, name: str) -> mne.io.BaseRaw:
@@ -187,13 +176,86 @@ def subtract_baseline(
     epochs -= epochs[:, :, within].mean(axis=2, keepdims=True)
 
 
-def _refuse_nan(bad: dict[str, str], on_nan: str, name: str) -> None:
+def median_range(eeg: Float32[np.ndarray, "n_trials n_channels n_times"]) -> float:
+    """Return the median over epochs of the largest channel's range; 0 where there are none."""
+    return float(np.median(np.ptp(eeg, axis=2).max(axis=1))) if len(eeg) else 0.0
+
+
+def refuse_broken(bad: dict[str, str], n_channels: int, params: CleaningParams, name: str) -> None:
+    """Check whether a recording can do without its broken channels.
+
+    Raises
+    ------
+    QualityError
+        If it cannot.
+    """
     broken = [channel for channel, reason in bad.items() if reason == "not finite"]
-    if broken and on_nan == "raise":
+    if broken and params.on_nan == "raise":
         raise QualityError(
             f"{name} must be finite; {len(broken)} channels hold NaN or infinity: "
             f"{', '.join(broken[:10])}. Mend the recording, or set preprocess.on_nan to interpolate."
         )
+    _check_bad_channels(bad, n_channels, params.bad_channels.max_fraction, name)
+
+
+def deviating_channels(
+    epochs: Float32[np.ndarray, "n_trials n_channels n_times"],
+    inside: Bool[np.ndarray, "n_trials"],
+    bad: dict[str, str],
+    channels: Sequence[str],
+    params: CleaningParams,
+    name: str,
+) -> dict[str, str]:
+    """Return the channels, beside the bad ones, that are unlike the others, with the reason.
+
+    Parameters
+    ----------
+    epochs
+        Not yet re-referenced.
+    inside
+        Which epochs may be looked at; some of them are.
+    bad
+        Channels known as bad.
+    channels
+        All names.
+    params
+        The thresholds.
+    name
+        Of the recording, for messages.
+
+    Raises
+    ------
+    QualityError
+        If too many channels are bad.
+    """
+    good = np.flatnonzero([channel not in bad for channel in channels])
+    some = np.flatnonzero(inside)[:: max(1, inside.sum() // TRIALS_LOOKED_AT)]
+    found = find_deviating_channels(
+        epochs[np.ix_(some, good)], [c for c in channels if c not in bad], params.bad_channels
+    )
+    _check_bad_channels(bad | found, len(channels), params.bad_channels.max_fraction, name)
+    return found
+
+
+def _cut(
+    signal: Float32[np.ndarray, "n_channels n_samples"],
+    sfreq_hz: float,
+    onsets_s: Float64[np.ndarray, "n_events"],
+    params: CleaningParams,
+) -> tuple[
+    Float32[np.ndarray, "n_events n_channels n_times"],
+    Bool[np.ndarray, "n_events"],
+    Grid,
+]:
+    """Filter, resample and cut in the order that the params name."""
+    if params.resample == "continuous":
+        grid = make_grid(sfreq_hz, params.window)
+        return *cut_epochs(signal, sfreq_hz, onsets_s, grid, params.filters), grid
+    grids = make_cut_grid(sfreq_hz, params.window)
+    cut, out = grids.cut, grids.out
+    same = out.up == out.down
+    after = None if same else resampling_matrix(cut.n_times, out.up, out.down)
+    return *cut_epochs(signal, sfreq_hz, onsets_s, cut, params.filters, after), out
 
 
 def _check_bad_channels(

@@ -1,5 +1,6 @@
 """What the order of the events says about the design of a study."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,11 @@ import pyarrow as pa
 CONFOUNDED_ABOVE = 0.1  # excess of equal neighbours over chance, of the largest possible excess
 SIGNIFICANT_Z = 5.0  # standard deviations above chance, so that few events do not raise the alarm
 
+UNTIMED = (
+    "the order of presentation was not published: whether class and time are confounded "
+    "cannot be told"
+)
+
 
 @dataclass(frozen=True)
 class Design:
@@ -18,7 +24,7 @@ class Design:
     Attributes
     ----------
     confounded
-        Whether the time of a trial gives its concept away.
+        Whether the time of a trial gives its concept away; None where that cannot be told.
     same_as_previous
         Share of trials that show the concept of the trial before.
     chance
@@ -29,14 +35,14 @@ class Design:
         The verdict in words.
     """
 
-    confounded: bool
+    confounded: bool | None
     same_as_previous: float
     chance: float
     n: int
     sentence: str
 
 
-def describe_design(events: pa.Table, stimuli: pa.Table) -> Design:
+def describe_design(events: pa.Table, stimuli: pa.Table, timed: bool = True) -> Design:
     """Say whether class and time are confounded, from the events alone.
 
     In a block design each trial shows the class of its neighbour in time: whatever drifts slowly
@@ -49,12 +55,16 @@ def describe_design(events: pa.Table, stimuli: pa.Table) -> Design:
         Contract EVENTS.
     stimuli
         Contract STIMULI.
+    timed
+        Whether the order of presentation of every recording is known.
 
     Returns
     -------
     Design
         The verdict.
     """
+    if not timed:
+        return Design(None, math.nan, math.nan, 0, UNTIMED)
     orders = _concepts_in_order(events, stimuli)
     pairs = [pair for order in orders for pair in zip(order[1:], order[:-1], strict=True)]
     chance = _chance(orders)

@@ -126,6 +126,41 @@ def read_epochs(
     return eeg, info
 
 
+def read_file(
+    path: Path,
+) -> tuple[list[str], Float32[np.ndarray, "n_trials n_channels n_times"], EpochsInfo]:
+    """Return all that one file holds.
+
+    Parameters
+    ----------
+    path
+        Written by `write_epochs`.
+
+    Returns
+    -------
+    trial_ids
+        One per epoch.
+    eeg
+        A fresh array, free to be changed.
+    info
+        What the numbers mean.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing or cannot be read.
+    """
+    file = _open(path)
+    trial_ids: list[str] = []
+    eeg = np.empty((file.parquet.metadata.num_rows, *file.shape), np.float32)
+    for index in range(file.parquet.num_row_groups):
+        names = file.read_group(index, "trial_id").to_pylist()
+        group = file.read_group(index, "eeg").combine_chunks().to_numpy_ndarray()
+        eeg[len(trial_ids) : len(trial_ids) + len(names)] = group
+        trial_ids += names
+    return trial_ids, eeg, file.info
+
+
 def recording_of(trial_id: str) -> str:
     """Return the recording that a trial belongs to."""
     return trial_id.rsplit("_trial-", 1)[0]

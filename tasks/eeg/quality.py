@@ -17,7 +17,7 @@ MAINS_BLOCKS = 100  # of two seconds, evenly spaced, in which the hum is measure
 class BadChannelParams(Params):
     """When a channel is interpolated from its neighbours; null leaves a check out."""
 
-    flat_uv: float  # below this standard deviation of the raw signal
+    flat_uv: float | None  # below this standard deviation of the raw signal
     deviation_z: float | None  # robust z-score of the log amplitude over channels
     min_correlation: float | None  # with the channel that is most like it
     max_fraction: float  # of the channels; more is an error
@@ -37,7 +37,7 @@ class QualityError(PerceptError):
 def find_broken_channels(
     signal: Float32[np.ndarray, "n_channels n_samples"],
     channels: Sequence[str],
-    flat_uv: float,
+    flat_uv: float | None,
 ) -> dict[str, str]:
     """Return the channels that carry no signal at all, with the reason: ``not finite`` or ``flat``.
 
@@ -48,13 +48,13 @@ def find_broken_channels(
     channels
         Their names.
     flat_uv
-        A channel whose standard deviation is below this is flat.
+        A channel whose standard deviation is below this is flat; None finds none.
     """
     reasons: dict[str, str] = {}
     for name, samples in zip(channels, signal, strict=True):
         if not np.isfinite(samples).all():
             reasons[name] = "not finite"
-        elif samples.std(dtype=np.float64) < flat_uv:
+        elif flat_uv is not None and samples.std(dtype=np.float64) < flat_uv:
             reasons[name] = "flat"
     return reasons
 

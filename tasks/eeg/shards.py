@@ -10,8 +10,16 @@ from typing import Any
 from tasks._errors import PerceptError
 from tasks.artifacts.files import fingerprint, sha256_of, write_json
 
-CODE = ("cleaning.py", "epochs.py", "quality.py", "signal.py")  # what the bytes depend on
-LIBRARIES = ("mne", "numpy", "pyarrow", "scipy")
+CODE = (  # what the bytes depend on
+    "cleaning.py",
+    "epochs.py",
+    "quality.py",
+    "resampling.py",
+    "signal.py",
+    "stored.py",
+    "whitening.py",
+)
+LIBRARIES = ("mne", "numpy", "pyarrow", "scikit-learn", "scipy")
 
 
 class ShardError(PerceptError):

@@ -124,6 +124,7 @@ def cut_epochs(
     onsets_s: Float64[np.ndarray, "n_events"],
     grid: Grid,
     filters: FilterParams,
+    after: Float32[np.ndarray, "n_cut n_times"] | None = None,
 ) -> tuple[
     Float32[np.ndarray, "n_events n_channels n_times"],
     Bool[np.ndarray, "n_events"],
@@ -142,6 +143,8 @@ def cut_epochs(
         From `make_grid`.
     filters
         What to remove.
+    after
+        What each epoch is multiplied by once it is cut, for instance to resample it.
 
     Returns
     -------
@@ -156,13 +159,17 @@ def cut_epochs(
     inside = (starts >= 0) & (starts + grid.n_times <= signal.shape[1] * grid.up // grid.down)
     groups = [(p, np.flatnonzero(inside & (phases == p))) for p in np.unique(phases[inside])]
     shifts = {p: plan.shift(int(p), grid) for p, _ in groups}
-    epochs = np.zeros((len(onsets_s), len(signal), grid.n_times), np.float32)
+    n_times = grid.n_times if after is None else after.shape[1]
+    epochs = np.zeros((len(onsets_s), len(signal), n_times), np.float32)
+    untouched = not kernels and grid.sfreq_hz == sfreq_hz and grid.n_phases == 1
     for channel, samples in enumerate(signal):
-        spectrum = plan.filtered_spectrum(samples)
+        spectrum = None if untouched else plan.filtered_spectrum(samples)
         for phase, events in groups:
-            resampled = scipy.fft.irfft(spectrum * shifts[phase], plan.n_out)[plan.pad_out :]
-            windows = sliding_window_view(resampled, grid.n_times)
-            epochs[events, channel] = windows[starts[events]]
+            resampled = samples
+            if spectrum is not None:
+                resampled = scipy.fft.irfft(spectrum * shifts[phase], plan.n_out)[plan.pad_out :]
+            cut = sliding_window_view(resampled, grid.n_times)[starts[events]]
+            epochs[events, channel] = cut if after is None else cut.astype(np.float32) @ after
     return epochs, inside
 
 

@@ -33,11 +33,13 @@ PARAMS = """
 mains_hz: 50.0
 filters: {high_pass_hz: 0.5, low_pass_hz: 40.0, notch_hz: [50.0]}
 window: {tmin_s: -0.1, tmax_s: 0.7, sfreq_hz: 100.0, onset_step_s: 0.002}
+resample: continuous
 baseline_s: [-0.1, 0.0]
 reference: average
 on_nan: raise
 bad_channels: {flat_uv: 0.1, deviation_z: 6.0, min_correlation: 0.4, max_fraction: 0.2}
 reject: {peak_to_peak_uv: 300.0, flat_uv: 0.1}
+whitening: null
 split: {strategy: image, seed: 0, zero_shot_fraction: 0.25, test_fraction: 0.25, validation_fraction: 0.25}
 """
 
@@ -46,7 +48,7 @@ def make_params(**changes: object) -> PreprocessParams:
     """Return params for small recordings; a change replaces, or updates where it is a dict."""
     params = yaml.safe_load(PARAMS)
     for name, value in changes.items():
-        params[name] = params[name] | value if isinstance(value, dict) else value
+        params[name] = (params[name] or {}) | value if isinstance(value, dict) else value
     return PreprocessParams.model_validate(params)
 
 

@@ -63,3 +63,12 @@ def test_a_handful_of_events_raises_no_alarm() -> None:
     assert describe_design(*make_tables({"a": ["c0_0"], "b": ["c1_0"]})).sentence == (
         "too few events to judge the design"
     )
+
+
+def test_an_unpublished_order_gives_no_verdict() -> None:
+    design = describe_design(*make_tables({"sub-01": IMAGES}), timed=False)
+    assert design.confounded is None
+    assert design.sentence == (
+        "the order of presentation was not published: "
+        "whether class and time are confounded cannot be told"
+    )

@@ -6,7 +6,16 @@ import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.eeg.splits import ConceptSplit, ImageSplit, SplitError, SplitParams, assign_splits
+from tasks.eeg.splits import (
+    ConceptSplit,
+    ImageSplit,
+    OfficialSplit,
+    SplitError,
+    SplitParams,
+    SubjectSplit,
+    TimeChunkSplit,
+    assign_splits,
+)
 
 IMAGE = ImageSplit(
     strategy="image", seed=0, zero_shot_fraction=0.15, test_fraction=0.2, validation_fraction=0.1
@@ -101,7 +110,7 @@ def test_nothing_to_train_on_is_refused() -> None:
         assign_splits(stimuli, stimuli, greedy)
     assert str(error.value) == (
         "The split 'concept' must leave trials to train on; it leaves none of 20. "
-        "Lower the fractions in preprocess.split."
+        "Change preprocess.split: smaller fractions, for instance."
     )
 
 
@@ -109,10 +118,115 @@ def test_nothing_to_train_on_is_refused() -> None:
     ("change", "message"),
     [
         ({"test_fraction": 0.95}, "must add up to less than 1"),
-        ({"strategy": "official"}, "does not match any of the expected tags: 'image', 'concept'"),
+        (
+            {"strategy": "odd"},
+            "does not match any of the expected tags: 'image', 'concept', 'official'",
+        ),
         ({"test_fraction": -0.1}, "greater than or equal to 0"),
     ],
 )
 def test_impossible_params_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TypeAdapter(SplitParams).validate_python(IMAGE.model_dump() | change)
+
+
+def test_the_official_split_is_taken_and_validation_drawn_where_there_is_none() -> None:
+    stimuli = make_stimuli(n_concepts=10)
+    published = ["test" if c == "c0" else "train" for c in stimuli["concept"].to_pylist()]
+    stimuli = stimuli.append_column("official_split", pa.array(published))
+    params = OfficialSplit(strategy="official", seed=0, validation_fraction=0.1)
+    found = parts(stimuli, assign_splits(stimuli, stimuli, params))
+    assert concepts(found["test"]) == {"c0"}
+    assert {split: len(names) for split, names in found.items()} == {
+        "train": 162,
+        "validation": 18,
+        "test": 20,
+    }
+    published[30:35] = ["validation"] * 5
+    stimuli = stimuli.set_column(2, "official_split", pa.array(published))
+    found = parts(stimuli, assign_splits(stimuli, stimuli, params))
+    assert found["validation"] == set(stimuli["stimulus_id"].to_pylist()[30:35])
+
+
+@pytest.mark.parametrize("part", ["", "none", "Testing"])
+def test_a_shown_stimulus_without_an_official_split_is_refused(part: str) -> None:
+    stimuli = make_stimuli(n_concepts=2)
+    published = ["train"] * 39 + [part]
+    stimuli = stimuli.append_column("official_split", pa.array(published))
+    params = OfficialSplit(strategy="official", seed=0, validation_fraction=0.1)
+    assert "train" in assign_splits(stimuli.slice(0, 39), stimuli, params)
+    with pytest.raises(SplitError, match=r"must have an official split, .* 1 have not: c1_19 \("):
+        assign_splits(stimuli, stimuli, params)
+
+
+def test_a_left_out_subject_is_the_test_part_and_nothing_else() -> None:
+    stimuli = make_stimuli()
+    shown = make_trials(stimuli, n_subjects=3, n_repetitions=1)
+    subjects = [f"sub-0{i // stimuli.num_rows + 1}" for i in range(shown.num_rows)]
+    trials = shown.append_column("subject", pa.array(subjects))
+    params = SubjectSplit(
+        strategy="subject", seed=0, test_subject="sub-02", validation_fraction=0.1
+    )
+    splits = assign_splits(trials, stimuli, params)
+    assert [s == "test" for s in splits] == [s == "sub-02" for s in subjects]
+    found = parts(trials, splits)
+    assert len(found["validation"]) == 80
+    assert not found["validation"] & found["train"]
+    with pytest.raises(SplitError, match="sub-01, sub-02, sub-03; it is 'sub-09'"):
+        assign_splits(trials, stimuli, params.model_copy(update={"test_subject": "sub-09"}))
+
+
+CHUNKS = TimeChunkSplit(
+    strategy="time_chunk", n_chunks=5, test_chunk=4, validation_chunk=2, guard_s=3.0
+)
+
+
+def make_timed() -> pa.Table:
+    """Return trials of two recordings: one a second for 100 s, and one each two seconds from 50 s on."""
+    onsets_s = [float(i) for i in range(101)] + [50.0 + 2 * i for i in range(101)]
+    names = ["a"] * 101 + ["b"] * 101
+    return pa.table({"recording_id": names, "onset_s": onsets_s})
+
+
+def test_time_chunks_are_parted_by_a_guard() -> None:
+    trials = make_timed()
+    splits = assign_splits(trials, make_stimuli(), CHUNKS)
+    first = splits[:101]
+    assert [i for i, s in enumerate(first) if s == "test"] == list(range(83, 101))
+    assert [i for i, s in enumerate(first) if s == "validation"] == list(range(43, 58))
+    guard = {*range(38, 43), *range(58, 63), *range(78, 83)}
+    assert {i for i, s in enumerate(first) if s == "none"} == guard
+    assert first[20] == "train"  # a border between two training chunks
+    second = {
+        split: [50 + 2 * i for i, s in enumerate(splits[101:]) if s == split]
+        for split in set(splits)
+    }
+    assert min(second["test"]) == 50 + 160 + 4
+    train_s = [t for t in second["train"] if t > 150]
+    assert min(train_s) == 50 + 120 + 4
+    assert max(train_s) == 50 + 160 - 4
+
+
+def test_time_chunks_of_an_untimed_recording_are_refused() -> None:
+    with pytest.raises(SplitError) as error:
+        assign_splits(make_timed(), make_stimuli(), CHUNKS, untimed={"b"})
+    assert str(error.value) == (
+        "The split 'time_chunk' must know when each trial was recorded; the onsets of 1 recordings "
+        "were not published: b. Choose another preprocess.split.strategy."
+    )
+    other = SubjectSplit(strategy="subject", seed=0, test_subject="s", validation_fraction=0.0)
+    trials = pa.table({"stimulus_id": ["c0_0", "c0_1"], "subject": ["s", "t"]})
+    assert assign_splits(trials, make_stimuli(), other, untimed={"b"}) == ["test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_chunk": 5}, "must be less than n_chunks"),
+        ({"test_chunk": 2}, "must differ"),
+        ({"n_chunks": 2}, "greater than or equal to 3"),
+    ],
+)
+def test_impossible_chunks_are_refused(change: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TypeAdapter(SplitParams).validate_python(CHUNKS.model_dump() | change)

@@ -18,7 +18,8 @@ TRIALS = contract(
     field(
         "split",
         pa.string(),
-        "train, validation, test (unseen pictures of trained concepts) or zero_shot (held-out concepts)",
+        "train, validation, test (what the strategy holds out), zero_shot (held-out concepts) or "
+        "none (too near in time to another part: used nowhere)",
     ),
     field("kept", pa.bool_(), "whether an epoch exists"),
     field("reject_reason", pa.string(), "why not; empty if kept"),

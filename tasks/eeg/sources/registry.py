@@ -2,17 +2,28 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
+from tasks.eeg.sources.bids import BidsParams, BidsSource
+from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
+from tasks.eeg.sources.eegcvpr import EegcvprParams, EegcvprSource
 from tasks.eeg.sources.protocol import Source, SourceError
 from tasks.eeg.sources.simulated import SimulatedParams, SimulatedSource
+from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params, ThingsEeg2Source
 
-AnySourceParams = SimulatedParams
+AnySourceParams = Annotated[
+    BidsParams | CsvStreamsParams | EegcvprParams | SimulatedParams | ThingsEeg2Params,
+    Field(discriminator="name"),
+]
 
 SOURCES: Mapping[str, Callable[[Path, Any], Source]] = {
+    "bids": BidsSource,
+    "csv_streams": CsvStreamsSource,
+    "eegcvpr": EegcvprSource,
     "simulated": SimulatedSource,
+    "things_eeg2": ThingsEeg2Source,
 }
 
 

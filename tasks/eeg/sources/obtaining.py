@@ -1,0 +1,86 @@
+"""What each kind of study needs on disk, and where a newcomer gets it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.eeg.sources.bids import BidsParams
+from tasks.eeg.sources.csv_streams import CsvStreamsParams
+from tasks.eeg.sources.eegcvpr import EegcvprParams
+from tasks.eeg.sources.registry import AnySourceParams
+from tasks.eeg.sources.simulated import SimulatedParams
+from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params
+from tasks.eeg.sources.things_eeg2_layouts import FILES
+
+PERCEIVE_LAB = (
+    "ask the authors, PeRCeiVe Lab: github.com/perceivelab/eeg_visual_classification; "
+    "it may not be redistributed"
+)
+IMAGENET = "ImageNet ILSVRC2012 training images, after registration at image-net.org"
+OSF = "THINGS-EEG2, CC BY 4.0: osf.io/3jk45"
+
+
+@dataclass(frozen=True)
+class Needed:
+    """One file, or a family of files.
+
+    Attributes
+    ----------
+    pattern
+        Relative to the study; a glob pattern.
+    origin
+        Where it comes from.
+    """
+
+    pattern: str
+    origin: str
+
+
+def needed_files(params: AnySourceParams) -> list[Needed]:
+    """Return what must lie in the folder of a study.
+
+    Parameters
+    ----------
+    params
+        Of its source.
+    """
+    match params:
+        case SimulatedParams():
+            return [Needed("recordings/*_eeg.fif", "run `dvc repro simulate`")]
+        case EegcvprParams():
+            files = [Needed(params.file, PERCEIVE_LAB), Needed(f"{params.images}/n*/*", IMAGENET)]
+            if params.split_file:
+                files.append(Needed(params.split_file, PERCEIVE_LAB))
+            if params.image_order:
+                origin = "issue 5 of perceivelab/eeg_visual_classification has it attached"
+                files.append(Needed(params.image_order, origin))
+            return files
+        case ThingsEeg2Params():
+            return [
+                *(Needed(f"{params.eeg}/{pattern}", OSF) for pattern in FILES[params.layout]),
+                Needed(f"{params.images}/training_images/*/*", "osf.io/y63gw"),
+                Needed(f"{params.images}/test_images/*/*", "osf.io/y63gw"),
+                Needed(params.metadata, "osf.io/y63gw"),
+            ]
+        case BidsParams():
+            table = "write it: a line per stimulus with the columns stimulus, image and concept"
+            return [
+                Needed("sub-*/**/*_eeg.*", "your recordings in BIDS, for instance by mne-bids"),
+                Needed(params.stimuli_table, table),
+            ]
+        case CsvStreamsParams():
+            files = [Needed("**/*.csv", "your recordings; docs/real_recordings.md has an example")]
+            images = sorted({marker.image for marker in params.markers.values()})
+            return files + [Needed(image, "the picture that was shown") for image in images]
+
+
+def missing_files(params: AnySourceParams, folder: Path) -> list[Needed]:
+    """Return what of `needed_files` is not in ``folder``.
+
+    Parameters
+    ----------
+    params
+        Of the source.
+    folder
+        Of the study.
+    """
+    return [need for need in needed_files(params) if not any(folder.glob(need.pattern))]

@@ -1,0 +1,254 @@
+"""EEG-BIDS: a small synthetic study, and the EEGLAB recording with events.tsv or its annotations."""
+
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks._map import serial_map
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.tables import read_table
+from tasks.eeg.cleaning import clean_recording
+from tasks.eeg.sources.bids import BidsParams, BidsSource
+from tasks.eeg.sources.protocol import SourceError
+from tasks.eeg.sources.registry import parse_params
+from tasks.ingest import IngestParams, ingest
+from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
+
+PARAMS = BidsParams(
+    name="bids",
+    folder="study",
+    task="look",
+    stimulus_column="stim_file",
+    stimuli_table="stimuli.tsv",
+    montage=None,
+)
+EVENTS = """onset\tduration\tstim_file\tresponse
+4.5\t0.5\tcup.png\tn/a
+2.5\tn/a\tcar.png\tn/a
+3.0\tn/a\tn/a\tleft
+6.5\t0.5\tcup.png\tn/a
+"""
+OFF = {"deviation_z": None, "min_correlation": None}
+
+
+def write_stimuli(folder: Path, names: tuple[str, ...]) -> None:
+    (folder / "images").mkdir(parents=True)
+    lines = ["stimulus\tconcept\timage"]
+    for name in names:
+        Image.new("RGB", (8, 8)).save(folder / "images" / f"{Path(name).stem}.png")
+        lines.append(f"{name}\t{Path(name).stem}\timages/{Path(name).stem}.png")
+    (folder / "stimuli.tsv").write_text("\n".join(lines) + "\n")
+
+
+def write_recording(path: Path, raw: mne.io.BaseRaw | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = make_raw(make_signal(2500)) if raw is None else raw
+    raw.save(path, overwrite=True, verbose="ERROR")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "raw" / "study"
+    write_stimuli(folder, ("cup.png", "car.png"))
+    for name in ("sub-01/ses-02/eeg/sub-01_ses-02_task-look_run-2", "sub-02/eeg/sub-02_task-look"):
+        write_recording(folder / f"{name}_eeg.fif")
+        (folder / f"{name}_events.tsv").write_text(EVENTS)
+    write_recording(folder / "sub-02" / "eeg" / "sub-02_task-rest_eeg.fif")
+    return folder
+
+
+def opened(folder: Path, **changes: object) -> BidsSource:
+    return BidsSource(folder, PARAMS.model_copy(update=changes))
+
+
+def test_recordings_events_and_stimuli_are_listed(folder: Path) -> None:
+    source = opened(folder)
+    recordings = source.recordings()
+    assert [(r.recording_id, r.subject, r.session) for r in recordings] == [
+        ("sub-01_ses-02_run-2", "sub-01", "ses-02"),
+        ("sub-02_ses-01", "sub-02", "ses-01"),
+    ]
+    events = source.events(recordings[1])
+    assert [(e.presentation_order, e.onset_s, e.duration_s, e.stimulus_id) for e in events] == [
+        (0, 2.5, 0.0, "car.png"),
+        (1, 4.5, 0.5, "cup.png"),
+        (2, 6.5, 0.5, "cup.png"),
+    ]
+    assert [(s.stimulus_id, s.concept) for s in source.stimuli()] == [
+        ("cup.png", "cup"),
+        ("car.png", "car"),
+    ]
+    assert source.official_split() is source.oracle() is source.topographies() is None
+
+
+def test_the_study_is_ingested(folder: Path) -> None:
+    artifacts = Artifacts(folder.parents[2])
+    params = IngestParams.model_validate(
+        {"source": PARAMS.model_dump(), "on_missing_image": "raise"}
+    )
+    names = ("recordings", "events", "stimuli", "oracle", "topographies")
+    outs = {name: getattr(artifacts, name) for name in names}
+    ingest(artifacts.raw, **outs, params=params, map=serial_map)
+    schemas = Artifacts.all()
+    recordings = read_table(artifacts.recordings, schemas["recordings"].schema).to_pylist()
+    assert [r["n_channels"] for r in recordings] == [16, 16]
+    assert parse_params(recordings[0]["source"]) == PARAMS
+    assert read_table(artifacts.events, schemas["events"].schema).num_rows == 6
+
+
+def test_annotations_are_events_where_there_is_no_table(folder: Path) -> None:
+    path = folder / "sub-02" / "eeg" / "sub-02_task-look_eeg.fif"
+    raw = make_raw(make_signal(2500))
+    raw.set_annotations(
+        mne.Annotations([4.0, 3.0, 5.0], [0.2, 0.3, 0], ["cup.png", "car.png", "?"])
+    )
+    write_recording(path, raw.crop(tmin=1.0))
+    path.with_name("sub-02_task-look_events.tsv").unlink()
+    source = opened(folder)
+    events = source.events(source.recordings()[1])
+    assert [(e.stimulus_id, e.onset_s, e.duration_s) for e in events] == [
+        ("car.png", 2.0, pytest.approx(0.3)),
+        ("cup.png", 3.0, pytest.approx(0.2)),
+    ]
+
+
+def test_neither_table_nor_annotations_is_refused(folder: Path) -> None:
+    (folder / "sub-02" / "eeg" / "sub-02_task-look_events.tsv").unlink()
+    source = opened(folder)
+    with pytest.raises(SourceError, match=r"must have sub-02_task-look_events\.tsv beside it, or"):
+        source.events(source.recordings()[1])
+
+
+def test_channel_types_come_from_their_table(folder: Path) -> None:
+    path = folder / "sub-02" / "eeg" / "sub-02_task-look_channels.tsv"
+    rows = [f"{name}\t{'VEOG' if name == 'Fp1' else 'EEG'}\tuV" for name in CHANNELS]
+    path.write_text("\n".join(["name\ttype\tunits", *rows]) + "\n")
+    source = opened(folder)
+    types = source.read(source.recordings()[1]).get_channel_types()
+    assert types == ["eog"] + ["eeg"] * 15
+    path.write_text("\n".join(["name\ttype\tunits", *rows[2:]]) + "\n")
+    with pytest.raises(SourceError, match=r"must list every channel .*; 2 are missing: Fp1, Fp2"):
+        source.read(source.recordings()[1])
+
+
+def test_a_montage_fills_in_missing_positions(folder: Path) -> None:
+    path = folder / "sub-02" / "eeg" / "sub-02_task-look_eeg.fif"
+    write_recording(path, make_raw(make_signal(2500)).set_montage(None))
+    bare, placed = opened(folder), opened(folder, montage="colin27_1005")
+    recording = bare.recordings()[1]
+    assert bare.read(recording).get_montage() is None
+    assert set(placed.read(recording).get_montage().ch_names) == set(CHANNELS)
+    with pytest.raises(
+        SourceError, match=r"must be a montage of MNE .* 'GSN-HydroCel-32' does not fit"
+    ):
+        opened(folder, montage="GSN-HydroCel-32").read(recording)
+
+
+def test_two_tasks_need_a_choice(folder: Path) -> None:
+    with pytest.raises(SourceError, match=r"must name one task; .* holds \['look', 'rest'\]"):
+        opened(folder, task=None).recordings()
+    with pytest.raises(SourceError, match=r"named like sub-01/eeg/sub-01_task-no_eeg\.vhdr"):
+        opened(folder, task="no").recordings()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("stim_file", "trial_type", r"\['stim_file'\] are missing from \['onset', 'duration'"),
+        ("4.5\t", "four\t", r"must hold numbers where they are due; .*'four'"),
+        ("6.5\t0.5\tcup.png\tn/a\n", "6.5\t0.5", r"4 columns in every line; line 5 has fewer"),
+    ],
+)
+def test_broken_events_are_refused(folder: Path, old: str, new: str, message: str) -> None:
+    path = folder / "sub-02" / "eeg" / "sub-02_task-look_events.tsv"
+    path.write_text(EVENTS.replace(old, new))
+    source = opened(folder)
+    with pytest.raises(SourceError, match=message):
+        source.events(source.recordings()[1])
+
+
+def test_a_missing_table_of_stimuli_is_named(folder: Path) -> None:
+    (folder / "stimuli.tsv").unlink()
+    with pytest.raises(SourceError, match=r"stimuli\.tsv must exist; it does not"):
+        opened(folder).stimuli()
+
+
+def write_brainvision(stem: Path) -> None:
+    """Write the three files of the format by hand: MNE writes it only with another package."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    signal = make_signal(2500).astype("<f4")
+    stem.with_suffix(".eeg").write_bytes(signal.T.tobytes())
+    channels = "\n".join(f"Ch{n}={name},,1,µV" for n, name in enumerate(CHANNELS, start=1))
+    stem.with_suffix(".vhdr").write_text(
+        "Brain Vision Data Exchange Header File Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
+        f"DataFile={stem.name}.eeg\nMarkerFile={stem.name}.vmrk\nDataFormat=BINARY\n"
+        f"DataOrientation=MULTIPLEXED\nNumberOfChannels={len(CHANNELS)}\nSamplingInterval=4000\n\n"
+        f"[Binary Infos]\nBinaryFormat=IEEE_FLOAT_32\n\n[Channel Infos]\n{channels}\n"
+    )
+    stem.with_suffix(".vmrk").write_text(
+        "Brain Vision Data Exchange Marker File, Version 1.0\n\n[Common Infos]\nCodepage=UTF-8\n"
+        f"DataFile={stem.name}.eeg\n\n[Marker Infos]\nMk1=Stimulus,S  1,751,1,0\n"
+    )
+
+
+def test_brainvision_with_a_montage_and_its_markers(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    write_stimuli(folder, ("Stimulus/S  1",))
+    write_brainvision(folder / "sub-01" / "eeg" / "sub-01_task-look_eeg")
+    source = opened(folder, montage="colin27_1005")
+    (recording,) = source.recordings()
+    raw = source.read(recording)
+    assert np.allclose(raw.get_data() * 1e6, make_signal(2500), atol=1e-3)
+    assert set(raw.get_montage().ch_names) == set(CHANNELS)
+    (event,) = source.events(recording)
+    assert (event.onset_s, event.stimulus_id) == (3.0, "Stimulus/S  1")
+
+
+@pytest.fixture
+def eeglab(tmp_path: Path, shared_data: Path) -> Path:
+    """Link the EEGLAB recording into a BIDS study, under names of BIDS."""
+    origin = shared_data / "eeglab"
+    if not origin.is_dir():
+        pytest.skip(f"no EEGLAB recording at {origin}")
+    folder = tmp_path / "eeglab"
+    write_stimuli(folder, ("square",))
+    eeg = folder / "sub-01" / "ses-01" / "eeg"
+    eeg.mkdir(parents=True)
+    for suffix in ("set", "fdt"):
+        link = eeg / f"sub-01_ses-01_task-look_eeg.{suffix}"
+        link.symlink_to(origin / f"eeglab_data.{suffix}")
+    return folder
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_the_eeglab_recording_gives_80_epochs(eeglab: Path, table: bool) -> None:
+    source = opened(eeglab, stimulus_column="trial_type")
+    (recording,) = source.recordings()
+    raw = source.read(recording)
+    if table:
+        lines = ["onset\tduration\ttrial_type"] + [
+            f"{a['onset']}\t{a['duration']}\t{'n/a' if a['description'] == 'rt' else 'square'}"
+            for a in raw.annotations
+        ]
+        path = recording.path.with_name("sub-01_ses-01_task-look_events.tsv")
+        path.write_text("\n".join(lines) + "\n")
+    events = source.events(recording)
+    assert recording.recording_id == "sub-01_ses-01"
+    assert len(events) == 80
+    samples = [[round(e.onset_s * 128), 0, 1] for e in events]
+    epochs = mne.Epochs(
+        raw, np.array(samples), tmin=-0.1, tmax=0.5, baseline=None, preload=True, verbose="ERROR"
+    )
+    assert epochs.get_data().shape == (80, 32, 78)
+    params = make_params(
+        filters={"high_pass_hz": 1.0, "low_pass_hz": 30.0, "notch_hz": []},
+        window={"tmin_s": -0.1, "tmax_s": 0.5, "sfreq_hz": 128.0, "onset_step_s": 1 / 128},
+        bad_channels=OFF,
+        reject={"peak_to_peak_uv": None},
+    )
+    onsets_s = [e.onset_s for e in events]
+    clean = clean_recording(raw, onsets_s, params, recording.recording_id)
+    assert clean.eeg.shape == (80, 32, 77)  # the last sample of the window is exclusive

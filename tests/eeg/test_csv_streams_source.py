@@ -1,0 +1,199 @@
+"""Timestamped CSV files with markers: a small study, and the Muse recordings of cats and dogs."""
+
+from collections import Counter
+from pathlib import Path
+
+import mne
+import numpy as np
+import pytest
+import yaml
+
+from tasks.eeg.cleaning import clean_recording
+from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
+from tasks.eeg.sources.protocol import SourceError
+from tasks.eeg.sources.registry import open_source, parse_params
+from tests.conftest import REPOSITORY
+from tests.eeg.studies import make_params
+
+PRESET = yaml.safe_load((REPOSITORY / "presets" / "muse_cats_dogs.yaml").read_text())
+SOURCE = PRESET["ingest"]["source"]
+N_SAMPLES = 2560
+MARKED = {300: 1, 600: 2, 601: 2, 900: 1}  # the second lasts two samples
+
+
+def write_run(path: Path, times_s: np.ndarray | None = None, marked: dict = MARKED) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if times_s is None:
+        times_s = 1e9 + np.arange(N_SAMPLES) / 256
+    signal = np.random.default_rng(0).normal(size=(N_SAMPLES, 5)) * 10
+    lines = ["timestamps,TP9,AF7,AF8,TP10,Right AUX,Marker"]
+    for i, (time_s, row) in enumerate(zip(times_s, signal, strict=True)):
+        lines.append(f"{time_s:.3f},{','.join(f'{value:.3f}' for value in row)},{marked.get(i, 0)}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def opened(folder: Path, **changes: object) -> CsvStreamsSource:
+    return CsvStreamsSource(folder, CsvStreamsParams.model_validate(SOURCE | changes))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    for name in ("subject1/session1/data_b.csv", "subject1/session1/data_a.csv"):
+        write_run(tmp_path / name)
+    write_run(tmp_path / "subject2" / "session3" / "data_a.csv")
+    (tmp_path / "subject1" / "notes.txt").write_text("none\n")
+    return tmp_path
+
+
+def test_recordings_events_and_stimuli_are_listed(study: Path) -> None:
+    source = opened(study)
+    recordings = source.recordings()
+    assert [r.recording_id for r in recordings] == [
+        "sub-01_ses-01_run-01",
+        "sub-01_ses-01_run-02",
+        "sub-02_ses-03_run-01",
+    ]
+    assert recordings[0].path.name == "data_a.csv"
+    events = source.events(recordings[0])
+    assert [(e.presentation_order, e.onset_s, e.stimulus_id) for e in events] == [
+        (0, 300 / 256, "dog"),
+        (1, 600 / 256, "cat"),
+        (2, 900 / 256, "dog"),
+    ]
+    assert [s.concept for s in source.stimuli()] == ["dog", "cat"]
+    assert source.official_split() is source.oracle() is source.topographies() is None
+
+
+def test_the_signal_is_in_volt_at_known_places(study: Path) -> None:
+    source = opened(study)
+    raw = source.read(source.recordings()[0])
+    assert raw.ch_names == ["TP9", "AF7", "AF8", "TP10"]
+    assert (raw.info["sfreq"], raw.n_times) == (256, N_SAMPLES)
+    assert raw.get_data().std() == pytest.approx(10e-6, rel=0.05)
+    assert all(np.linalg.norm(c["loc"][:3]) > 0.05 for c in raw.info["chs"])
+    nanovolt = opened(study, unit_scale_uv=1e-3)
+    assert np.allclose(nanovolt.read(source.recordings()[0]).get_data() * 1e3, raw.get_data())
+
+
+def test_params_survive_the_table_of_recordings(study: Path) -> None:
+    params = CsvStreamsParams.model_validate(SOURCE)
+    assert parse_params(params.model_dump_json()) == params
+    (study / params.folder).mkdir()
+    assert isinstance(open_source(params, study), CsvStreamsSource)
+
+
+def test_a_gap_is_refused(study: Path) -> None:
+    times_s = 1e9 + np.arange(N_SAMPLES) / 256
+    times_s[1000:] += 0.2
+    write_run(study / "subject1" / "session1" / "data_a.csv", times_s)
+    source = opened(study)
+    with pytest.raises(SourceError, match=r"must rise by at most 0\.02 s; 1 do not, .* to 0\.20"):
+        source.read(source.recordings()[0])
+    loose = opened(study, max_gap_s=1.0)
+    with pytest.raises(SourceError, match=r"of a grid of 256 Hz; they stray by 0\.2"):
+        loose.read(source.recordings()[0])
+    assert opened(study, max_gap_s=1.0, max_drift_s=1.0).read(source.recordings()[0])
+
+
+def test_another_rate_is_refused(study: Path) -> None:
+    source = opened(study, sfreq_hz=250.0)
+    with pytest.raises(SourceError, match=r"of a grid of 250 Hz; they stray by 0\.2"):
+        source.read(source.recordings()[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"files": "nothing"}, r"must have the groups"),
+        (
+            {"files": "(?P<subject>x)(?P<session>y)"},
+            r"must hold files that match .* none was found",
+        ),
+    ],
+)
+def test_files_that_do_not_match_are_refused(study: Path, changes: dict, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        opened(study, **changes).recordings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"montage": "no_such"}, r"must be a montage of MNE .* 'no_such' does not fit"),
+        ({"channels": {"TP9": "nowhere"}}, r"must be a montage of MNE .* does not fit"),
+        ({"channels": {"TP11": "TP9"}}, r"must be a CSV file with the columns .*TP11"),
+    ],
+)
+def test_channels_that_do_not_fit_are_refused(study: Path, changes: dict, message: str) -> None:
+    source = opened(study, **changes)
+    with pytest.raises(SourceError, match=message):
+        source.read(source.recordings()[0])
+
+
+def test_an_unknown_marker_is_refused(study: Path) -> None:
+    write_run(study / "subject1" / "session1" / "data_a.csv", marked={5: 1, 9: 7})
+    source = opened(study)
+    with pytest.raises(SourceError, match=r"or listed in ingest\.source\.markers; \[7\] are not"):
+        source.events(source.recordings()[0])
+
+
+@pytest.mark.parametrize("cut", [20, 1])
+def test_a_cut_line_and_text_are_refused(study: Path, cut: int) -> None:
+    path = study / "subject1" / "session1" / "data_a.csv"
+    text = path.read_text().rstrip()
+    path.write_text(text[:-cut] if cut > 1 else text.replace("\n1000000001.000,", "\nx,", 1))
+    source = opened(study)
+    with pytest.raises(SourceError, match="must hold numbers in whole lines"):
+        source.read(source.recordings()[0])
+
+
+@pytest.fixture(scope="module")
+def muse(shared_data: Path) -> CsvStreamsSource:
+    folder = shared_data / "muse_cats_dogs"
+    if not folder.is_dir():
+        pytest.skip(f"no Muse recordings at {folder}")
+    return opened(folder)
+
+
+def test_the_muse_recordings_have_1161_events(muse: CsvStreamsSource) -> None:
+    recordings = muse.recordings()
+    assert [r.recording_id for r in recordings] == [
+        f"sub-01_ses-01_run-{run:02d}" for run in range(1, 7)
+    ]
+    shown = Counter(e.stimulus_id for r in recordings for e in muse.events(r))
+    assert shown == {"dog": 976, "cat": 185}
+    assert {muse.read(r).info["sfreq"] for r in recordings} == {256}
+
+
+def test_1143_muse_epochs_are_kept_by_mne_with_an_iir_filter(muse: CsvStreamsSource) -> None:
+    kept: Counter = Counter()
+    codes = {"dog": 1, "cat": 2}
+    for recording in muse.recordings():
+        raw = muse.read(recording).filter(1, 30, method="iir", verbose="ERROR")
+        shown = [[round(e.onset_s * 256), 0, codes[e.stimulus_id]] for e in muse.events(recording)]
+        epochs = mne.Epochs(
+            raw, np.array(shown), codes, -0.1, 0.8, baseline=None, reject={"eeg": 100e-6},
+            preload=True, verbose="ERROR",
+        )  # fmt: skip
+        kept.update({name: len(epochs[name]) for name in codes if name in epochs.event_id})
+    assert kept == {"dog": 959, "cat": 184}
+
+
+def test_muse_epochs_kept_by_our_fir_filters(muse: CsvStreamsSource) -> None:
+    params = make_params(
+        mains_hz=60.0,
+        filters={"high_pass_hz": 1.0, "low_pass_hz": 30.0, "notch_hz": []},
+        window={"tmin_s": -0.1, "tmax_s": 0.8, "sfreq_hz": 64.0, "onset_step_s": 1 / 256},
+        baseline_s=None,
+        reference="recorded",
+        bad_channels={"deviation_z": None, "min_correlation": None},
+        reject={"peak_to_peak_uv": 100.0},
+    )
+    kept: Counter = Counter()
+    for recording in muse.recordings():
+        events = muse.events(recording)
+        onsets_s = [e.onset_s for e in events]
+        clean = clean_recording(muse.read(recording), onsets_s, params, recording.recording_id)
+        reasons = zip(events, clean.reject_reasons, strict=True)
+        kept.update(event.stimulus_id for event, reason in reasons if not reason)
+    assert kept == {"dog": 958, "cat": 184}  # one dog fewer than with the IIR filter

@@ -1,0 +1,42 @@
+"""A newcomer is told which files are missing, where they go and where they come from."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from tasks._doctor import examine
+from tasks.eeg.sources.obtaining import missing_files, needed_files
+from tasks.eeg.sources.registry import AnySourceParams
+
+PRESETS = Path(__file__).resolve().parents[2] / "presets"
+
+
+def source_of(preset: str) -> AnySourceParams:
+    params = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())
+    return TypeAdapter(AnySourceParams).validate_python(params["ingest"]["source"])
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def test_every_file_of_an_empty_study_is_missing_and_has_an_origin(
+    preset: str, tmp_path: Path
+) -> None:
+    params = source_of(preset)
+    missing = missing_files(params, tmp_path)
+    assert missing == needed_files(params) != []
+    assert all(need.origin for need in missing)
+
+
+def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
+    params = source_of("eegcvpr")
+    (tmp_path / params.file).touch()
+    patterns = [need.pattern for need in missing_files(params, tmp_path)]
+    assert params.file not in patterns
+    assert f"{params.images}/n*/*" in patterns
+
+
+def test_doctor_names_the_missing_files(tmp_path: Path) -> None:
+    findings = examine(PRESETS / "eegcvpr.yaml", tmp_path)
+    lines = [f.text for f in findings if f.what == "recordings" and f.blocks]
+    assert any("eeg_5_95_std.pth is missing; ask the authors" in line for line in lines)
