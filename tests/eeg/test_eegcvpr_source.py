@@ -14,12 +14,14 @@ from PIL import Image
 from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
+from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.eegcvpr import CONCEPTS, EegcvprParams, EegcvprSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.ingest import IngestParams, ingest
-from tasks.preprocess import PreprocessParams
+from tasks.preprocess import PreprocessParams, preprocess
 from tasks.simulation.head import CHANNELS
+from tests.conftest import REPOSITORY
 
 WNIDS = ("n13054560", "n02106662", "n99999999")  # as in the file: sorted by nothing
 N_IMAGES = 4  # of each class
@@ -330,3 +332,25 @@ def test_a_picture_that_is_not_on_disk_is_named_or_dropped(raw: Path) -> None:
     events = rows(run(raw, on_missing_image="drop"), "events")
     assert len(events) == 12
     assert {e["presentation_order"] for e in events} == {0, 1, 2, 4, 5, 6}
+
+
+def test_the_study_becomes_epochs(raw: Path) -> None:
+    artifacts = run(raw)
+    section = yaml.safe_load((REPOSITORY / "presets" / "eegcvpr.yaml").read_text())["preprocess"]
+    changes = {
+        "split": {"strategy": "official", "seed": 0, "validation_fraction": 0.1},
+        "bad_channels": section["bad_channels"] | {"min_correlation": None},  # noise has none
+    }
+    preprocess(
+        *(getattr(artifacts, name) for name in ("recordings", "events", "stimuli", "raw")),
+        **{name: getattr(artifacts, name) for name in ("trials", "epochs", "quality")},
+        params=PreprocessParams.model_validate(section | changes),
+        map=serial_map,
+    )
+    trials = rows(artifacts, "trials")
+    assert len(trials) == 2 * len(USED)
+    words = {"train": "train", "val": "validation", "test": "test"}
+    assert all(row["split"] == words[PART_OF[row["stimulus_id"]]] for row in trials)
+    eeg, info = read_epochs(artifacts.epochs, [row["trial_id"] for row in trials])
+    assert eeg.shape == (2 * len(USED), 128, 440)
+    assert (info.unit, info.sfreq_hz, info.tmin_s) == ("standardised", 1000, 0.02)

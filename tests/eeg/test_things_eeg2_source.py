@@ -16,12 +16,13 @@ from PIL import Image
 from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
+from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params, ThingsEeg2Source
 from tasks.eeg.sources.things_eeg2_layouts import NICE_CHANNELS
 from tasks.ingest import IngestParams, ingest
-from tasks.preprocess import PreprocessParams
+from tasks.preprocess import PreprocessParams, preprocess
 from tests.conftest import REPOSITORY
 
 PRESET = yaml.safe_load((REPOSITORY / "presets" / "things_eeg2.yaml").read_text())
@@ -191,6 +192,50 @@ def run(study: Study, layout: str) -> dict[str, list[dict]]:
     outs = {name: getattr(artifacts, name) for name in NAMES}
     ingest(study.raw, **outs, params=params, map=serial_map)
     return {n: read_table(p, Artifacts.all()[n].schema).to_pylist() for n, p in outs.items()}
+
+
+def preprocess_params(layout: str) -> PreprocessParams:
+    """Return the preset's params, fitted to a recording of three seconds or to stored epochs."""
+    section = PRESET["preprocess"]
+    raw = layout == "raw"
+    low_pass_hz = 100.0 if raw else None
+    flat_uv = 0.1 if raw else None
+    changes = {
+        "filters": {"high_pass_hz": None, "low_pass_hz": low_pass_hz, "notch_hz": []},
+        "window": section["window"]
+        | {"tmin_s": 0.0, "tmax_s": 0.8, "sfreq_hz": 250.0 if raw else None},
+        "baseline_s": None,
+        "bad_channels": section["bad_channels"] | {"flat_uv": flat_uv, "min_correlation": None},
+        "reject": {"peak_to_peak_uv": None, "flat_uv": flat_uv},
+        "whitening": section["whitening"] if raw else None,
+        "split": section["split"] | {"validation_fraction": 0.3},
+    }
+    return PreprocessParams.model_validate(section | changes)
+
+
+@pytest.mark.parametrize("layout", WRITERS)
+def test_every_layout_becomes_epochs(study: Study, layout: str) -> None:
+    WRITERS[layout](study)
+    run(study, layout)
+    artifacts = Artifacts(study.root)
+    outs = {name: getattr(artifacts, name) for name in ("trials", "epochs", "quality")}
+    preprocess(
+        *(getattr(artifacts, name) for name in ("recordings", "events", "stimuli", "raw")),
+        **outs,
+        params=preprocess_params(layout),
+        map=serial_map,
+    )
+    trials = read_table(artifacts.trials, Artifacts.all()["trials"].schema).to_pylist()
+    assert {row["split"] for row in trials} == {"train", "validation", "test", "zero_shot"} - {
+        "test"
+    }
+    kept = [row["trial_id"] for row in trials if row["kept"]]
+    eeg, info = read_epochs(artifacts.epochs, kept)
+    whole = sum(N_IMAGES[part] * N_REPS[part] for part in SHORT)
+    assert len(kept) == (whole if layout != "raw" else len(trials))
+    assert info.unit == ("whitened" if layout == "raw" else "standardised")
+    assert np.isfinite(eeg).all()
+    assert eeg.std() > 0
 
 
 def edit_raw(study: Study, change: Callable[[dict], None], part: str = "training") -> None:
