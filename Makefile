@@ -38,6 +38,9 @@ check: $(STAMP) ## format, lint, types, docstrings
 ui: $(STAMP) ## start the Prefect server and the deployments, print the URL
 	$(BIN)/python -m flows.serve
 
+bench: $(STAMP) ## run every benchmark, one line of JSON each (needs 25 GB of disk)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
 wiring: $(STAMP) ## write dvc.yaml anew from the stage signatures
 	$(BIN)/percept wiring
 
