@@ -7,6 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tasks.language.prompts import Tier
 from tasks.reporting.cards import Sample, draw_sample
 from tasks.reporting.charts import training_charts
+from tasks.reporting.design import design_warning
 from tasks.reporting.formats import plural, sentence
 from tasks.reporting.glossary import OVERALL
 from tasks.reporting.images import embed, thumbnails
@@ -97,6 +98,7 @@ def _scores(study: Study) -> dict[str, object]:
         "audit_uri": csv_uri(scores_csv(study.audit)),
         "audit_figures": figures(study.plots.audit),
         "scores": grouped(study.evaluate),
+        "design_warning": design_warning(study),
         "scores_uri": csv_uri(scores_csv(study.evaluate)),
         "evaluate_figures": figures(study.plots.evaluate),
         "explain": grouped(study.explain),

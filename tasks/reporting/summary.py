@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from tasks.artifacts.metrics import Score
+from tasks.reporting.design import design_warning, is_blocked
 from tasks.reporting.formats import enumeration, interval, number, plural
 from tasks.reporting.scores import BETTER, ScoreRow, reading, score_row, share_of_ceiling
 from tasks.reporting.study import Study
@@ -80,18 +81,6 @@ def facts(study: Study) -> list[Fact]:
     ]
 
 
-def is_blocked(study: Study) -> bool:
-    """Return whether each block shows one concept alone, so that drift can stand in for seeing.
-
-    Parameters
-    ----------
-    study : Study
-        One run of the pipeline.
-    """
-    per_block = study.trials.groupby(["recording_id", "block"])["concept"].nunique()
-    return bool(len(per_block) > 1 and per_block.median() <= 1)
-
-
 def is_simulated(study: Study) -> bool:
     """Return whether every recording was simulated.
 
@@ -156,12 +145,9 @@ def limits(study: Study) -> list[str]:
             "The EEG is simulated: these numbers show that the pipeline recovers what was planted, "
             "not how well a real brain can be read.",
         )
-    if is_blocked(study):
-        found.insert(
-            0,
-            "Each block shows a single concept, so slow drift of the recording alone can give high "
-            "scores: do not read them as vision before the drift controls.",
-        )
+    warning = design_warning(study)
+    if warning:
+        found.insert(0, warning)
     if not study.renders.empty:
         found.append(
             "Pictures are drawn from words. Whatever the captions leave out, such as exact shape and "

@@ -6,6 +6,7 @@ import pytest
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import Score, write_scores
+from tasks.reporting.design import design_warning
 from tasks.reporting.summary import facts, headlines, limits, result
 from tests.reporting.fabricated import get, put
 from tests.reporting.runs import load
@@ -85,7 +86,26 @@ def test_a_blocked_design_is_called_so_and_warned_of(artifacts: Artifacts) -> No
     put(artifacts, "trials", blocked)
     study = load(artifacts)
     assert {fact.name: fact.value for fact in facts(study)}["Design"] == "Blocked"
-    assert limits(study)[0].startswith("Each block shows a single concept, so slow drift")
+    assert limits(study)[0].startswith("Block design: the trials of a concept follow each other")
+    assert design_warning(study) == limits(study)[0]
+
+
+def test_trials_of_a_concept_in_a_row_are_a_block_design_too(artifacts: Artifacts) -> None:
+    rows = get(artifacts, "trials")
+    assert design_warning(load(artifacts)) is None
+    ordered = sorted(rows, key=lambda row: (row["recording_id"], row["concept"]))
+    put(artifacts, "trials", [row | {"presentation_order": i} for i, row in enumerate(ordered)])
+    assert str(design_warning(load(artifacts))).startswith("Block design")
+
+
+def test_an_order_that_was_not_published_is_said_so(artifacts: Artifacts) -> None:
+    rows = get(artifacts, "recordings")
+    put(artifacts, "recordings", [row | {"timed": False} for row in rows])
+    warning = design_warning(load(artifacts))
+    assert warning == (
+        "The order of presentation was not published: whether class and time are confounded cannot "
+        "be told."
+    )
 
 
 @pytest.mark.parametrize(("dataset", "simulated"), [("simulated", True), ("eegcvpr", False)])
