@@ -135,6 +135,7 @@ def _shown_in(
     if n_shared := pc.sum(pc.is_in(stimuli, elsewhere)).as_py():
         raise GalleryError(
             f"A stimulus must be in one split; {n_shared} are in {' or '.join(splits)} and in "
-            "another. Run `dvc repro preprocess`."
+            "another. Choose image, concept or official in preprocess.split.strategy: with the "
+            "others pictures are shared by the parts, and a gallery of other pictures cannot be had."
         )
     return np.asarray(pc.is_in(captions["stimulus_id"], stimuli))

@@ -15,7 +15,7 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.encoder.dataset import TrainingData
+from tasks.encoder.dataset import TrainingData, TrainingDataError
 from tasks.encoder.losses import recall_at_1, same_captions
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
@@ -68,6 +68,11 @@ class LinearEncoder(nn.Module):
     def __init__(self, sizes: LinearSizes) -> None:
         super().__init__()
         self.sizes = sizes
+        if sizes.n_components > sizes.n_channels:
+            raise TrainingDataError(
+                f"train.linear.n_components must be at most the {sizes.n_channels} channels; it is "
+                f"{sizes.n_components}. Lower it."
+            )
         groups, components, values = sizes.n_groups, sizes.n_components, sizes.n_kinds * sizes.dim
         n_bins = sizes.n_times // sizes.bin_samples
         self.register_buffer("mean", torch.zeros(groups, sizes.n_channels, sizes.n_times))

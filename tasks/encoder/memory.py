@@ -63,7 +63,7 @@ def fit_memory(
     """
     shown = scores[stimulus_index]
     weights = encoding_model(shown, latents, ridge)
-    noise = np.cov((latents - shown @ weights).T)
+    noise = np.atleast_2d(np.cov((latents - shown @ weights).T))
     stimuli = _distinct(vectors, stimulus_index)[:max_slots]
     expected = scores[stimuli] @ weights
     keys = np.linalg.solve(noise, expected.T)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from tasks.encoder.baselines import LinearEncoder, LinearSizes
+from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory
 from tasks.encoder.scores import vector_scores, word_scores
@@ -119,4 +121,30 @@ def test_a_memory_gives_the_posterior_over_captions():
     assert (
         len(fit_memory(latents, scores, stimulus_index, vectors, max_slots=2, ridge=1.0).stimuli)
         == 2
+    )
+
+
+def test_one_latent_is_enough_for_a_memory():
+    rng = np.random.default_rng(0)
+    scores, vectors = rng.normal(size=(60, 2)), rng.normal(size=(60, 4)).astype(np.float32)
+    latents = scores[:, :1] + 0.1 * rng.normal(size=(60, 1))
+    memory = fit_memory(latents, scores, np.arange(60), vectors, max_slots=10, ridge=1.0)
+    assert memory.keys.shape == (1, 10)
+
+
+def test_more_components_than_channels_are_refused():
+    sizes = LinearSizes(
+        n_groups=1,
+        n_channels=4,
+        n_times=8,
+        n_components=5,
+        bin_samples=2,
+        n_kinds=1,
+        dim=3,
+        n_scores=2,
+    )
+    with pytest.raises(TrainingDataError) as error:
+        LinearEncoder(sizes)
+    assert str(error.value) == (
+        "train.linear.n_components must be at most the 4 channels; it is 5. Lower it."
     )
