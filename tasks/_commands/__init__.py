@@ -1,0 +1,1 @@
+"""Scores, their uncertainty, and what they do and do not show."""
