@@ -105,6 +105,7 @@ def evaluate(
     require_same_space(vectors[0], encode([real["image_path"][0]], encoder)[0])
     judge = Judge.load(judge_model)
     drawn = read_table(renders, RENDERS).to_pandas().merge(held_out.trials, on="trial_id")
+    drawn = drawn[~drawn["flagged"]].reset_index(drop=True)  # withheld pictures are black
     paths = drawn["image_path"].tolist()
     rendered = Pictures(drawn, encode(paths, encoder), judge_all(paths, judge))
     unseen, training = real["split"].isin(SPLITS), real["split"] == "train"

@@ -148,7 +148,8 @@ def write_renders(folder, trials, scenes):
             path = folder / "images" / condition / f"{trial_id}_0.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture(scene).save(path)
-            rows.append((trial_id, condition, 0, "a prompt", i, str(path.relative_to(folder))))
+            name = str(path.relative_to(folder))
+            rows.append((trial_id, condition, 0, "a prompt", 2.0, i, name, False))
     frame = pd.DataFrame(rows, columns=RENDERS.names)
     write_table(pa.Table.from_pandas(frame, schema=RENDERS), folder / "renders.parquet", RENDERS)
 

@@ -77,6 +77,9 @@ CONDITIONS: Mapping[str, str] = {
     "decoded": "decoded captions",
     "true_captions": "true captions",
     "shuffled_eeg": "captions decoded from shuffled EEG",
+    "noise_eeg": "captions decoded from noise",
+    "class_name": "the name of the concept",
+    "random_caption": "captions of random training pictures",
 }
 """Rendering conditions in words."""
 
