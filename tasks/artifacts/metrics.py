@@ -55,8 +55,17 @@ class Score(BaseModel):
 
 
 def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
-    """Write named scores as JSON, sorted by name."""
-    write_json(path, {name: score.model_dump() for name, score in scores.items()})
+    """Write named scores as JSON, sorted by name, in six significant digits.
+
+    Processors sum in different orders, which shows from the seventh digit on: rounded, the same
+    study gives the same file on any machine.
+    """
+    write_json(path, {name: _rounded(score) for name, score in scores.items()})
+
+
+def _rounded(score: Score) -> dict[str, object]:
+    fields = score.model_dump().items()
+    return {key: float(f"{v:.6g}") if isinstance(v, float) else v for key, v in fields}
 
 
 def read_scores(path: Path) -> dict[str, Score]:

@@ -44,6 +44,12 @@ def test_scores_round_trip(tmp_path):
     assert read_scores(tmp_path / "m.json") == scores
 
 
+def test_scores_are_the_same_file_on_processors_that_sum_in_other_orders(tmp_path):
+    for name, value in (("a", 0.8732307438055674), ("b", 0.8732307652632395)):
+        write_scores(tmp_path / name, {"cosine": Score(value=value, n=3, low=value)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
 def test_scores_refuse_nan():
     with pytest.raises(ValueError, match="finite"):
         Score(value=float("nan"), n=1)
