@@ -70,7 +70,7 @@ def _client(address: str | None) -> Iterator[Client]:
                 n_workers=worker_count(),
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # an HTTP server on loopback, any port
             ) as cluster,
             Client(cluster) as client,
         ):
@@ -106,5 +106,5 @@ class DaskExecutor(Executor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Cancel what has not ended, unless it is waited for."""
-        self._inner.shutdown(wait=wait, cancel_futures=cancel_futures)
+        """Cancel what has not ended, or wait for it."""
+        self._inner.shutdown(wait=wait and not cancel_futures)

@@ -54,4 +54,4 @@ def worker_pid_on_gpu(shard: int) -> int:
 
 def digests(folder: Path) -> dict[str, str]:
     """Return the hash of every result in a folder."""
-    return {path.name: sha256_of(path) for path in sorted(folder.glob("*.txt"))}
+    return {path.name: sha256_of(path) for path in sorted(folder.glob("[0-9].txt"))}

@@ -11,7 +11,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from shard_work import (
+
+from tasks._errors import PerceptError
+from tasks._map import wants_gpu, worker_count
+from tasks._ray import ray_executor
+from tasks._runners import RunnerError, runner_map
+from tasks.artifacts.files import sha256_of
+from tasks.simulate import simulate
+from tests.runners.shard_work import (
     digests,
     fail_at_three,
     square,
@@ -20,12 +27,6 @@ from shard_work import (
     worker_pid,
     worker_pid_on_gpu,
 )
-
-from tasks._errors import PerceptError
-from tasks._map import wants_gpu, worker_count
-from tasks._runners import RunnerError, runner_map
-from tasks.artifacts.files import sha256_of
-from tasks.simulate import simulate
 from tests.simulation.studies import make_params
 
 pytestmark = pytest.mark.filterwarnings(
@@ -35,7 +36,6 @@ pytestmark = pytest.mark.filterwarnings(
 )
 CLUSTERS = ["dask", "ray"]
 NUMBERS = range(8)
-HERE = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +47,8 @@ def two_workers(monkeypatch):
 
 @pytest.fixture(scope="module")
 def environment():
-    """Let the workers of clusters import this folder's modules, and no hang-over of settings."""
-    folders = [str(HERE), str(HERE.parents[1])]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(folders)}
+    """Let the workers of clusters import what they are sent."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +58,7 @@ def dask_address(environment, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
+    http = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     worker = ["dask_worker", address, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
     processes = [
         subprocess.Popen(
@@ -69,7 +69,7 @@ def dask_address(environment, tmp_path_factory):
             stderr=subprocess.DEVNULL,
         )
         for name, *options in (
-            ["dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
+            ["dask_scheduler", "--host", "127.0.0.1", "--port", str(port), *http],
             worker,
             [*worker, "--resources", "GPU=1"],
         )
@@ -87,13 +87,12 @@ def dask_address(environment, tmp_path_factory):
 @pytest.fixture(scope="module")
 def ray_cluster(environment):
     """Start a cluster on this machine that has two cores and, so it believes, two GPUs."""
-    import ray
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
-        ray.init(num_cpus=2, num_gpus=2, include_dashboard=False, configure_logging=False)
-        yield
-        ray.shutdown()
+        patch.setenv("PERCEPT_WORKERS", "2")
+        patch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 2}')
+        with ray_executor(None, gpu=False):
+            yield
 
 
 @pytest.fixture
@@ -223,27 +222,9 @@ def test_shards_that_want_a_gpu_go_to_the_dask_worker_that_has_one(use):
     assert len(set(runner_map(worker_pid_on_gpu, range(12)))) == 1
 
 
-@pytest.mark.parametrize("runner", CLUSTERS)
-def test_without_an_address_a_cluster_of_this_machine_starts_and_ends(
-    runner, environment, tmp_path
-):
-    """In a process of its own, as `percept run` does, since Ray is one per process."""
-    code = (
-        "if __name__ == '__main__':\n"
-        "    from tasks._runners import runner_map\n"
-        "    from shard_work import worker_pid\n"
-        "    import os\n"
-        "    assert os.getpid() not in runner_map(worker_pid, range(4))\n"
-    )
-    (tmp_path / "driver.py").write_text(code)
-    own = environment | {"PERCEPT_RUNNER": runner, "PERCEPT_WORKERS": "1"}
-    subprocess.run(
-        [sys.executable, str(tmp_path / "driver.py")],
-        env=own,
-        check=True,
-        timeout=240,
-        cwd=tmp_path,
-    )
+def test_without_an_address_a_dask_cluster_of_this_machine_starts_and_ends(monkeypatch):
+    monkeypatch.setenv("PERCEPT_RUNNER", "dask")
+    assert os.getpid() not in runner_map(worker_pid, range(4))
 
 
 def test_unknown_runner(monkeypatch):
