@@ -161,7 +161,7 @@ def high_pass(evidence: Evidence) -> Finding | None:
     update = {
         "verdict": f"{sentence}: it cannot be told from guessing."
         if not beats_chance(whole)
-        else f"{sentence}: {left:.0%} of its margin does not need what is slower than an epoch."
+        else f"{sentence}: {min(left, 1):.0%} of its margin does not need what is slower than an epoch."
     }
     return Finding(
         level.model_copy(update=update), curve, "epochs", "share of trials whose concept is named"

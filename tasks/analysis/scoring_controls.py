@@ -174,8 +174,7 @@ def random_codebook(evidence: Evidence) -> Finding:
         if more
         else f"Nothing beyond a class is shown to be decoded: {found}."
     )
-    update = {"control": encoder.value, "control_low": encoder.low, "control_high": encoder.high}
-    return Finding(found_by_codes.model_copy(update=update | {"verdict": verdict}))
+    return Finding(found_by_codes.model_copy(update={"verdict": verdict}))
 
 
 def _within_concept(held_out: HeldOut) -> Hits:

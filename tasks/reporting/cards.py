@@ -18,6 +18,9 @@ CONDITIONS: tuple[str, ...] = ("decoded", "true_captions", "shuffled_eeg")
 GALLERY = "train"
 """Captions of training pictures: what the renders are made from."""
 
+OWN_GALLERY = "test"
+"""Captions of held-out pictures, the trial's own among them."""
+
 TITLES: Mapping[str, str] = {
     "decoded": "Decoded",
     "true_captions": "True captions",
@@ -49,13 +52,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class CaptionPair:
-    """The nearest caption of one kind, beside the true one of the picture that was shown."""
+    """The nearest caption of one kind, beside the true one of the picture that was shown.
+
+    Attributes
+    ----------
+    kind, tier
+        Of the caption.
+    retrieved, cosine
+        The nearest caption of a training picture, and how near it is.
+    true
+        Caption of the picture that was shown.
+    rank
+        Place of the true text among captions of held-out pictures; 0: beyond those that were kept.
+    """
 
     kind: str
     tier: Tier
     retrieved: str
     cosine: float
     true: str
+    rank: int
 
 
 @dataclass(frozen=True)
@@ -213,6 +229,7 @@ def _captions(study: Study, stimulus_of: "pd.Series[str]") -> dict[str, tuple[Ca
         & (retrievals["rank"] == 1)
         & retrievals["trial_id"].isin(stimulus_of.index)
     ]
+    ranks = _own_ranks(retrievals, stimulus_of, text_of)
     pairs: dict[str, list[CaptionPair]] = {}
     for row in rows.to_dict("records"):
         trial_id, kind = row["trial_id"], row["kind"]
@@ -223,9 +240,23 @@ def _captions(study: Study, stimulus_of: "pd.Series[str]") -> dict[str, tuple[Ca
                 retrieved=text_of[row["caption_id"]],
                 cosine=float(row["cosine"]),
                 true=text_of.get(f"{stimulus_of[trial_id]}_{kind}", ""),
+                rank=ranks.get((trial_id, kind), 0),
             )
         )
     return {
         trial_id: tuple(sorted(found, key=lambda pair: KIND_NAMES.index(pair.kind)))
         for trial_id, found in pairs.items()
     }
+
+
+def _own_ranks(
+    retrievals: pd.DataFrame, stimulus_of: "pd.Series[str]", text_of: Mapping[str, str]
+) -> dict[tuple[str, str], int]:
+    """Return the best rank, by trial and kind, of a caption that reads as the trial's own does."""
+    rows = retrievals[
+        (retrievals["gallery"] == OWN_GALLERY) & retrievals["trial_id"].isin(stimulus_of.index)
+    ]
+    own = (rows["trial_id"].map(stimulus_of) + "_" + rows["kind"]).map(text_of)
+    found = rows[rows["caption_id"].map(text_of) == own]
+    best = found.groupby(["trial_id", "kind"])["rank"].min()
+    return {(str(trial_id), str(kind)): int(rank) for (trial_id, kind), rank in best.items()}

@@ -10,6 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from tasks._errors import PerceptError
 
+QUALITY = 80
+"""Of thumbnails, of 100: what is lost cannot be seen, and the page is a quarter of the size."""
+
 
 def open_picture(path: Path) -> Image.Image:
     """Open a picture in RGB.
@@ -42,31 +45,29 @@ def embed(path: Path) -> str:
     path : Path
         A picture file.
     """
-    return _data_uri(path.read_bytes())
+    return _data_uri(path.read_bytes(), "png")
 
 
 def thumbnails(size_px: int) -> Callable[[Path], str]:
-    """Return a function from a picture's path to the data URI of its thumbnail.
+    """Return a function from a picture's path to the data URI of its thumbnail, in WebP.
 
     Parameters
     ----------
     size_px : int
-        Longest side. Larger pictures are scaled down, smaller PNGs keep their bytes.
+        Longest side. Larger pictures are scaled down.
     """
 
     @cache
     def thumbnail(path: Path) -> str:
         """Return the data URI of one picture."""
         picture = open_picture(path)
-        if max(picture.size) <= size_px and path.suffix == ".png":
-            return embed(path)
         picture.thumbnail((size_px, size_px))
         buffer = io.BytesIO()
-        picture.save(buffer, "PNG", optimize=True)
-        return _data_uri(buffer.getvalue())
+        picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+        return _data_uri(buffer.getvalue(), "webp")
 
     return thumbnail
 
 
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

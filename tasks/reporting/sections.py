@@ -8,12 +8,14 @@ from tasks.reporting.cards import Sample
 from tasks.reporting.charts import training_charts
 from tasks.reporting.design import design_warning
 from tasks.reporting.glossary import OVERALL
+from tasks.reporting.images import thumbnails
 from tasks.reporting.plots import confusion_table, figures, recall_chart, region_table
 from tasks.reporting.reading import TERMS, caption_source, provenance
 from tasks.reporting.scores import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
 from tasks.reporting.summary import facts, headlines, limits, result, title
 from tasks.reporting.tables import caption_examples, channel_table, quality_table, subject_table
+from tasks.reporting.trial_data import trial_data
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _scores(shown: Shown) -> Content:
 def _pictures(shown: Shown) -> Content:
     return {
         "sample": shown.sample,
+        "trial_data": trial_data(shown.sample, thumbnails(shown.selection.thumbnail_px)),
         "seed": shown.selection.seed,
         "page_size": shown.selection.page_size,
         "tiers": list(Tier),

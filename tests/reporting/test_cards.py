@@ -101,3 +101,17 @@ def test_unknown_conditions_follow_the_known(artifacts: Artifacts) -> None:
     ]
     assert isinstance(card.pictures[-1].verdict, type(None))
     assert not pd.isna(card.pictures[0].prompt)
+
+
+def test_the_rank_of_the_own_caption_is_that_of_its_text(artifacts: Artifacts) -> None:
+    study = load(artifacts)
+    text = dict(zip(study.captions["caption_id"], study.captions["text"], strict=True))
+    rows = study.retrievals.query("gallery == 'test'")
+    ranks = set()
+    for card in draw_sample(study, 30, seed=1).cards:
+        for pair in card.captions:
+            own = rows[(rows["trial_id"] == card.trial_id) & (rows["kind"] == pair.kind)]
+            reads = own[own["caption_id"].map(text) == pair.true]["rank"]
+            assert pair.rank == (reads.min() if len(reads) else 0)
+            ranks.add(pair.rank)
+    assert len(ranks) > 1
