@@ -5,16 +5,19 @@ from pathlib import Path
 import pandas as pd
 from pydantic import PositiveInt
 
+from tasks.analysis.corrections import holm_over_heads
 from tasks.analysis.decoding import (
     ScoreParams,
     concept_confusion,
     decoding_scores,
     recall_curves,
 )
+from tasks.analysis.failures import failure_examples
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
 from tasks.analysis.picture_scores import picture_scores
 from tasks.analysis.pictures import (
+    CONCEPT,
     Pictures,
     encode,
     judge_all,
@@ -22,6 +25,7 @@ from tasks.analysis.pictures import (
     require_same_space,
     true_factors,
 )
+from tasks.analysis.render_scores import hub_scores, nearest_captions, render_scores
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
@@ -113,10 +117,17 @@ def evaluate(
     shown = Pictures(rows, vectors[unseen], judge_all(rows["image_path"].tolist(), judge))
     truth = true_factors(rows, judge.vocabulary)
     scores |= picture_scores(rendered, shown, vectors[training], truth, params, params.n_halves)
+    scores |= render_scores(rendered, shown, held_out, truth, params)
+    scores |= hub_scores(held_out, retrieved, params)
+    scores = holm_over_heads(scores, list(held_out.predicted))
 
     write_table(judgement_table(rendered, truth), judgements, JUDGEMENTS)
     for name, plot in plots(held_out, params.largest_k).items():
         write_text(evaluate_plots / f"{name}.csv", plot.to_csv(index=False, float_format="%.6g"))
+    nearest = nearest_captions(held_out, retrieved)
+    decoded = rendered.where(condition="decoded", sample=0)
+    examples = failure_examples(decoded, truth.get(CONCEPT, {}), nearest)
+    write_text(evaluate_plots / "failures.csv", examples.to_csv(index=False))
     prefix = KNOWN if (unseen & training).any() else ""
     write_scores(evaluate_metrics, {prefix + name: score for name, score in scores.items()})
 

@@ -25,7 +25,7 @@ from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.simulation.judge import Judgement
-from tests.synthetic_study import COLOURS, CONCEPTS, THEMES, make_study, unit
+from tests.synthetic_study import COLOURS, CONCEPTS, DIM, THEMES, make_study, unit
 
 VOCABULARY = {"concept": CONCEPTS, "colour": COLOURS, "theme": THEMES}
 PARAMS = EvaluateParams(
@@ -66,7 +66,7 @@ def picture(values):
 
 def encode_images(pictures):
     pixels = np.stack([np.asarray(p, np.float64)[1:].ravel() for p in pictures])
-    projection = np.random.default_rng(0).standard_normal((pixels.shape[1], 24))
+    projection = np.random.default_rng(0).standard_normal((pixels.shape[1], DIM))
     return unit((pixels - 127) @ projection).astype(np.float32)
 
 

@@ -21,6 +21,8 @@ from tasks.analysis.galleries import Vectors
 from tasks.analysis.statistics import Estimate
 
 MIN_PICTURES = 4
+N_SPLITS = 10
+"""Splits of an inception score, as published ones have."""
 
 
 class Halves:
@@ -111,6 +113,23 @@ def inception_score(probabilities: Float[np.ndarray, "n n_classes"], halves: Hal
     """
     of_halves = np.array([_clarity(some) for (some,) in halves.draw(probabilities)])
     return halves.estimate(_clarity(probabilities), of_halves)
+
+
+def score_over_splits(
+    probabilities: Float[np.ndarray, "n n_classes"], n_splits: int = N_SPLITS
+) -> tuple[float, float, int]:
+    """Return mean and deviation of the inception score over splits, as torchmetrics does, and their number.
+
+    Parameters
+    ----------
+    probabilities : Float[np.ndarray, "n n_classes"]
+        What a classifier sees, in an order that is as good as random.
+    n_splits : int
+        Splits, fewer where there are too few pictures for them.
+    """
+    n_splits = max(1, min(n_splits, len(probabilities) // MIN_PICTURES))
+    of_splits = [_clarity(part) for part in np.array_split(probabilities, n_splits)]
+    return float(np.mean(of_splits)), float(np.std(of_splits)), n_splits
 
 
 class _Identity(nn.Module):

@@ -14,6 +14,7 @@ from tasks.analysis.distances import (
     frechet_distance,
     inception_score,
     kernel_distance,
+    score_over_splits,
 )
 from tasks.analysis.galleries import Vectors, rank
 from tasks.analysis.pictures import CONCEPT, Pictures
@@ -91,9 +92,9 @@ def judged_scores(
         of_stimuli = _judged_score(stimuli, factor, shown, params)
         measured = {
             condition: _judged_score(chosen, factor, shown, params)
-            for condition, chosen in _conditions(renders)
+            for condition, chosen in conditions_of(renders)
         }
-        measured = _with_control(_with_ceiling(measured, of_stimuli.value))
+        measured = with_control(with_ceiling(measured, of_stimuli.value))
         scores[f"{name}_stimuli"] = of_stimuli
         scores |= {f"{name}_{condition}": found for condition, found in measured.items()}
     return scores
@@ -118,7 +119,7 @@ def similarity_scores(
     columns = columns_of(stimulus_ids, stimuli.rows["stimulus_id"], "`stimuli`")
     likeness: dict[str, Score] = {}
     two_way: dict[str, Score] = {}
-    for condition, chosen in _conditions(renders):
+    for condition, chosen in conditions_of(renders):
         resampling = params.draw(chosen.rows["stimulus_id"].tolist(), stimulus_ids)
         cosines = chosen.vectors @ stimuli.vectors[columns].T
         likeness[condition] = score(cosines, resampling, chance=None, unit="cosine")
@@ -128,7 +129,7 @@ def similarity_scores(
     return {
         f"{name}_{condition}": found
         for name, measured in (("clip_image_similarity", likeness), ("two_way_clip", two_way))
-        for condition, found in _with_control(_with_ceiling(measured, 1.0)).items()
+        for condition, found in with_control(with_ceiling(measured, 1.0)).items()
     }
 
 
@@ -171,9 +172,9 @@ def distance_scores(
                 unit="distance",
                 verdict=note,
             )
-            for condition, chosen in _conditions(first)
+            for condition, chosen in conditions_of(first)
         }
-        scores |= {f"{name}_{c}": s for c, s in _with_control(measured).items()}
+        scores |= {f"{name}_{c}": s for c, s in with_control(measured).items()}
     return scores
 
 
@@ -200,11 +201,19 @@ def clarity_scores(
             chance=1.0,
             ceiling=real,
             unit="score",
-            verdict=f"{len(held_out.rows)} held-out stimuli score {real:.3g}; no EEG is needed.",
+            verdict=(
+                f"{_over_splits(chosen)} {len(held_out.rows)} held-out stimuli score {real:.3g}; no EEG "
+                "is needed."
+            ),
         )
-        for condition, chosen in _conditions(renders.where(sample=0))
+        for condition, chosen in conditions_of(renders.where(sample=0))
     }
-    return {f"is_judge_{c}": s for c, s in _with_control(measured).items()}
+    return {f"is_judge_{c}": s for c, s in with_control(measured).items()}
+
+
+def _over_splits(pictures: Pictures) -> str:
+    mean, deviation, n_splits = score_over_splits(pictures.judgement.probabilities[CONCEPT])
+    return f"Over {n_splits} splits {mean:.3g} ± {deviation:.2g}, as is usual."
 
 
 def _judged_score(
@@ -219,12 +228,13 @@ def _judged_score(
     return score(matrix, resampling, chance=1 / n_values)
 
 
-def _conditions(renders: Pictures) -> Iterator[tuple[str, Pictures]]:
+def conditions_of(renders: Pictures) -> Iterator[tuple[str, Pictures]]:
+    """Yield each condition with its renders."""
     for condition in renders.rows["condition"].unique():
         yield condition, renders.where(condition=condition)
 
 
-def _with_ceiling(measured: Mapping[str, Score], best: float) -> dict[str, Score]:
+def with_ceiling(measured: Mapping[str, Score], best: float) -> dict[str, Score]:
     """Set true captions as the ceiling of decoded ones, and `best` as their own."""
     true = measured.get(TRUE_CAPTIONS)
     return {
@@ -235,7 +245,7 @@ def _with_ceiling(measured: Mapping[str, Score], best: float) -> dict[str, Score
     }
 
 
-def _with_control(measured: Mapping[str, Score]) -> dict[str, Score]:
+def with_control(measured: Mapping[str, Score]) -> dict[str, Score]:
     """Set the measurement on shuffled EEG as the control of the other conditions."""
     control = measured.get(SHUFFLED_EEG)
     if control is None:

@@ -29,6 +29,8 @@ class Score(BaseModel):
         The same score for shuffled EEG, with its interval.
     p_value
         Of the permutation test against chance.
+    p_holm
+        The same, adjusted after Holm over all heads that were asked the same.
     lower_is_better
         True of distances such as KID and FID.
     unit
@@ -49,6 +51,7 @@ class Score(BaseModel):
     control_low: float | None = None
     control_high: float | None = None
     p_value: float | None = None
+    p_holm: float | None = None
     lower_is_better: bool = False
     unit: str = "share"
     verdict: str = ""

@@ -150,11 +150,26 @@ def draw_sample(study: Study, max_trials: int, seed: int) -> Sample:
     eligible = _eligible(study)
     order = np.random.default_rng(seed).permutation(len(eligible))[:max_trials]
     trial_ids = [eligible[i] for i in order]
+    cards = cards_of(study, trial_ids)
+    n_samples = 0 if study.renders.empty else int(study.renders["sample"].max()) + 1
+    return Sample(cards, len(eligible), n_samples)
+
+
+def cards_of(study: Study, trial_ids: list[str]) -> tuple[TrialCard, ...]:
+    """Gather what the cards of some trials show.
+
+    Parameters
+    ----------
+    study : Study
+        Tables of one run.
+    trial_ids : list[str]
+        Which trials, in order.
+    """
     trials = study.trials.set_index("trial_id").loc[trial_ids]
     image_of = dict(zip(study.stimuli["stimulus_id"], study.stimuli["image_path"], strict=True))
     pictures = _pictures(study, set(trial_ids))
     captions = _captions(study, trials["stimulus_id"])
-    cards = tuple(
+    return tuple(
         TrialCard(
             trial_id=str(trial_id),
             subject=trial["subject"],
@@ -167,8 +182,6 @@ def draw_sample(study: Study, max_trials: int, seed: int) -> Sample:
         )
         for trial_id, trial in trials.iterrows()
     )
-    n_samples = 0 if study.renders.empty else int(study.renders["sample"].max()) + 1
-    return Sample(cards, len(eligible), n_samples)
 
 
 def _eligible(study: Study) -> list[str]:
@@ -258,5 +271,6 @@ def _own_ranks(
     ]
     own = (rows["trial_id"].map(stimulus_of) + "_" + rows["kind"]).map(text_of)
     found = rows[rows["caption_id"].map(text_of) == own]
-    best = found.groupby(["trial_id", "kind"])["rank"].min()
-    return {(str(trial_id), str(kind)): int(rank) for (trial_id, kind), rank in best.items()}
+    best = found.groupby(["trial_id", "kind"])["rank"].min().reset_index()
+    keys = zip(best["trial_id"], best["kind"], strict=True)
+    return dict(zip(keys, map(int, best["rank"]), strict=True))

@@ -49,6 +49,11 @@ GROUPS: Mapping[str, Group] = {
         "a score that is as good for shuffled EEG says nothing about decoding.",
         ceiling="Real pictures",
     ),
+    "failures": Group(
+        "How does it fail?",
+        "Signatures of decoders that look better than they are. Examples stand in the section of that name.",
+        ceiling="Pictures shown",
+    ),
     "maps": Group(
         "Do the maps hold?",
         "Saliency of the heads of each tier, held against the truth where a study has one.",
@@ -262,6 +267,38 @@ def _inception(match: re.Match[str]) -> Meaning:
     return Meaning("generator", f"Inception score by {_the(space)}: {short}", explanation)
 
 
+def _n_way(match: re.Match[str]) -> Meaning:
+    n, k, space, condition = match.groups()
+    short = _CONDITIONS_IN_SHORT.get(condition, words(condition))
+    label = f"Class told among {n}, in {k} {'guess' if k == '1' else 'guesses'}: {short}"
+    explanation = (
+        f"Share of renders for which the class that {_the(space)} sees in the picture shown is among its {k} "
+        f"likeliest of {n}; the other {int(n) - 1} are drawn at random, in expectation."
+    )
+    return Meaning("pictures", label, explanation, is_detail=True)
+
+
+def _hallucination(match: re.Match[str]) -> Meaning:
+    space, condition = match.groups()
+    short = _CONDITIONS_IN_SHORT.get(condition, words(condition))
+    explanation = (
+        f"Share of pictures in which {_the(space)} is sure to see another concept than was shown."
+    )
+    return Meaning("failures", f"Semantic hallucination: {short}", explanation)
+
+
+def _distinct(match: re.Match[str]) -> Meaning:
+    short = _CONDITIONS_IN_SHORT.get(match[1], words(match[1]))
+    return Meaning(
+        "failures", f"Different pictures per picture drawn: {short}", "1: no mode collapse."
+    )
+
+
+def _hub(match: re.Match[str]) -> Meaning:
+    explanation = "Share of trials that one caption is nearest to; a hub answers for everything."
+    return Meaning("failures", f"Trials of the commonest caption: {match[1]}", explanation, True)
+
+
 def _topography(match: re.Match[str]) -> Meaning:
     tier, part = match.groups()
     label = f"Map of the {tier} heads against the planted topography"
@@ -308,6 +345,12 @@ _CONDITIONS_IN_SHORT: Mapping[str, str] = {
     "stimuli": "shown",
 }
 _LIKENESSES: Mapping[str, tuple[str, str]] = {
+    "pixcorr": ("Correlation of pixels (PixCorr)", "Pearson correlation with the picture shown."),
+    "ssim": ("Structural similarity (SSIM)", "With the picture shown; 1: the same."),
+    "clipscore_of_100": (
+        "CLIPScore, of 100",
+        "Cosine of the picture with the true captions, times 100, in the CLIP that embedded them.",
+    ),
     "clip_image_similarity": (
         "CLIP similarity to the picture shown",
         "Mean cosine. Any two pictures are somewhat alike.",
@@ -327,6 +370,11 @@ _RULES: tuple[Rule, ...] = (
     (r"(clip_image_similarity|two_way_clip)_(\w+)", _likeness),
     (r"(kid|fid)_([a-z0-9]+)_(\w+)", _distance),
     (r"is_([a-z0-9]+)_(\w+)", _inception),
+    (r"(pixcorr|ssim|clipscore_of_100)_(\w+)", _likeness),
+    (r"n_way_(\d+)_top(\d+)_([a-z]+)_(\w+)", _n_way),
+    (r"semantic_hallucination_rate_([a-z]+)_(\w+)", _hallucination),
+    (r"distinct_pictures_(\w+)", _distinct),
+    (r"hub_share_(\w+)", _hub),
     (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
     (r".*(saliency|region|topograph|scalp).*", _maps),
     (r".*(silhouette|separation|cka|dominance).*", _heads),

@@ -19,11 +19,22 @@ def render_page(study: Study, selection: Selection) -> str:
     selection : Selection
         How much of it is shown.
     """
-    shown = Shown(study, draw_sample(study, selection.max_trials, selection.seed), selection)
+    return render(Shown(study, draw_sample(study, selection.max_trials, selection.seed), selection))
+
+
+def render(shown: Shown) -> str:
+    """Return the page of a study with the trials that were drawn.
+
+    Parameters
+    ----------
+    shown : Shown
+        Study, trials, and how much is shown.
+    """
     content: dict[str, object] = {"sections": SECTIONS}
     for section in SECTIONS:
         content |= section.content(shown)
-    return _environment(selection.thumbnail_px).get_template("report.html.j2").render(content)
+    environment = _environment(shown.selection.thumbnail_px)
+    return environment.get_template("report.html.j2").render(content)
 
 
 def _environment(thumbnail_px: int) -> Environment:

@@ -122,10 +122,17 @@ def score_row(name: str, score: Score, real: Score | None = None) -> ScoreRow:
         control=number(score.control, unit),
         control_interval=interval(score.control_low, score.control_high, unit),
         share_of_ceiling=number(share_of_ceiling(score), "share"),
-        p_value="" if score.p_value is None else probability(score.p_value),
+        p_value=_probability(score),
         real="" if real is None else number(real.value, unit),
         bar=bar(score, None if real is None else real.value),
     )
+
+
+def _probability(score: Score) -> str:
+    """Return the p-value as text, the adjusted one where the same was asked of several heads."""
+    if score.p_holm is not None:
+        return f"{probability(score.p_holm)} (Holm)"
+    return "" if score.p_value is None else probability(score.p_value)
 
 
 def share_of_ceiling(score: Score) -> float | None:

@@ -7,6 +7,7 @@ from tasks.language.prompts import Tier
 from tasks.reporting.cards import Sample
 from tasks.reporting.charts import training_charts
 from tasks.reporting.design import design_warning
+from tasks.reporting.failures import failure_families
 from tasks.reporting.glossary import OVERALL
 from tasks.reporting.images import thumbnails
 from tasks.reporting.plots import confusion_table, figures, recall_chart, region_table
@@ -105,6 +106,10 @@ def _pictures(shown: Shown) -> Content:
     }
 
 
+def _failures(shown: Shown) -> Content:
+    return {"failures": failure_families(shown.study)}
+
+
 def _captions(shown: Shown) -> Content:
     selection = shown.selection
     return {
@@ -143,6 +148,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("trust", "Can this be trusted?", _trust),
     Section("scores", "Scores", _scores),
     Section("pictures", "Pictures", _pictures),
+    Section("failures", "How it fails", _failures),
     Section("captions", "Captions", _captions),
     Section("scalp", "Scalp", _scalp),
     Section("quality", "Recordings", _quality),

@@ -54,6 +54,7 @@ def fabricate(root: Path, n_stimuli: int = 24, seed: int = 0) -> Artifacts:
     _log(artifacts.training_log, rng)
     _metrics(artifacts, len(held_out))
     _plots(artifacts, rng)
+    _failures(artifacts, held_out)
     return artifacts
 
 
@@ -341,6 +342,15 @@ def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
     header = "tier,region,n_channels,share,lowest_subject,highest_subject,planted_share"
     regions = [f"object,{name},20,0.25,0.2,0.3,0.22" for name in ("occipital", "temporal")]
     _csv(artifacts.explain_plots / "saliency_by_region.csv", header, regions)
+
+
+def _failures(artifacts: Artifacts, held_out: list[Row]) -> None:
+    rows = [
+        f"{signature},{trial['trial_id']},What to look at."
+        for signature in ("hallucination", "hub")
+        for trial in held_out[:2]
+    ]
+    _csv(artifacts.evaluate_plots / "failures.csv", "signature,trial_id,note", rows)
 
 
 def _csv(path: Path, header: str, lines: list[str]) -> None:

@@ -184,6 +184,7 @@ def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts)
     assert missing == [
         "The audit left no controls for this study, so the scores below stand unchecked.",
         "No scores were computed for this study.",
+        "No example of a failure signature was found.",
         "No scalp maps were drawn for this study.",
         "No scores of the maps were computed for this study.",
         "The training log holds too few epochs for a curve.",

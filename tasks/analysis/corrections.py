@@ -1,0 +1,47 @@
+"""Corrections of p-values where one question is asked of many heads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tasks.artifacts.metrics import Score
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm (1979): valid whatever the dependence between the tests.
+
+    Parameters
+    ----------
+    p_values : Sequence[float]
+        Of one family.
+    """
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def holm_over_heads(scores: Mapping[str, Score], kinds: Sequence[str]) -> dict[str, Score]:
+    """Return scores with adjusted p-values where the same was asked of several heads.
+
+    Parameters
+    ----------
+    scores : Mapping[str, Score]
+        Name to score; the names of single heads end with their kind.
+    kinds : Sequence[str]
+        Of the heads.
+    """
+    ending = re.compile(rf"(?:_of_\d+)?_({'|'.join(map(re.escape, kinds))})$")
+    families: dict[str, list[str]] = {}
+    for name, found in scores.items():
+        if ending.search(name) and found.p_value is not None:
+            families.setdefault(ending.sub("", name), []).append(name)
+    adjusted = dict(scores)
+    for names in families.values():
+        p_values = [float(scores[name].p_value or 0.0) for name in names]
+        for name, p_value in zip(names, holm(p_values), strict=True):
+            adjusted[name] = scores[name].model_copy(update={"p_holm": p_value})
+    return adjusted
