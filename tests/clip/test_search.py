@@ -20,7 +20,7 @@ def naive(queries, gallery, k):
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
-@pytest.mark.parametrize("max_block_bytes", [1, 4 * 1024 * 7, 2**26])
+@pytest.mark.parametrize("max_block_bytes", [1, 4 * 2048 * 7, 2**26])
 def test_the_answer_is_the_naive_one_whatever_the_blocks(k, max_block_bytes):
     rng = np.random.default_rng(0)
     queries, gallery = unit(rng, 1100), unit(rng, 40)
@@ -31,7 +31,7 @@ def test_the_answer_is_the_naive_one_whatever_the_blocks(k, max_block_bytes):
     assert cosines.dtype == np.float32
 
 
-@pytest.mark.parametrize("max_block_bytes", [1, 4 * 1024 * 7, 2**26])
+@pytest.mark.parametrize("max_block_bytes", [1, 4 * 2048 * 7, 2**26])
 def test_equal_vectors_are_equally_near_and_in_gallery_order(max_block_bytes):
     rng = np.random.default_rng(1)
     words = unit(rng, 6)
@@ -55,7 +55,7 @@ def test_different_vectors_that_are_equally_near_are_in_gallery_order():
 def test_ties_at_the_edge_of_a_block_fall_to_the_first():
     gallery = -np.eye(64, dtype=np.float32)
     queries = np.eye(64, dtype=np.float32)[:1]
-    indices, _ = top_k(queries, gallery, 5, max_block_bytes=4 * 1024 * 8)
+    indices, _ = top_k(queries, gallery, 5, max_block_bytes=4 * 2048 * 8)
     np.testing.assert_array_equal(indices, [[1, 2, 3, 4, 5]])
 
 
