@@ -12,7 +12,7 @@ from tasks.analysis.decoding import (
     recall_curves,
 )
 from tasks.analysis.galleries import Vectors
-from tasks.analysis.held_out import SPLITS, HeldOut, vectors_of
+from tasks.analysis.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
 from tasks.analysis.picture_scores import picture_scores
 from tasks.analysis.pictures import (
     Pictures,
@@ -105,9 +105,10 @@ def evaluate(
     require_same_space(vectors[0], encode([real["image_path"][0]], encoder)[0])
     judge = Judge.load(judge_model)
     drawn = read_table(renders, RENDERS).to_pandas().merge(held_out.trials, on="trial_id")
+    drawn = drawn[~drawn["flagged"]].reset_index(drop=True)  # withheld pictures are black
     paths = drawn["image_path"].tolist()
     rendered = Pictures(drawn, encode(paths, encoder), judge_all(paths, judge))
-    unseen, training = real["split"].isin(SPLITS), real["split"] == "train"
+    unseen, training = real["split"].isin(SPLITS), real["trained"]
     rows = real[unseen].reset_index(drop=True)
     shown = Pictures(rows, vectors[unseen], judge_all(rows["image_path"].tolist(), judge))
     truth = true_factors(rows, judge.vocabulary)
@@ -116,12 +117,19 @@ def evaluate(
     write_table(judgement_table(rendered, truth), judgements, JUDGEMENTS)
     for name, plot in plots(held_out, params.largest_k).items():
         write_text(evaluate_plots / f"{name}.csv", plot.to_csv(index=False, float_format="%.6g"))
-    write_scores(evaluate_metrics, scores)
+    prefix = KNOWN if (unseen & training).any() else ""
+    write_scores(evaluate_metrics, {prefix + name: score for name, score in scores.items()})
 
 
 def read_stimuli(stimuli: Path, trials: Path, image_vectors: Path) -> tuple[pd.DataFrame, Vectors]:
-    """Return the stimuli that have trials, with their split, and their vectors in the same order."""
-    splits = read_table(trials, TRIALS, ["stimulus_id", "split"]).to_pandas().drop_duplicates()
+    """Return the stimuli that have trials, with their split, and their vectors in the same order.
+
+    A stimulus that is held out counts as that, also where it is ``trained`` on.
+    """
+    shown = read_table(trials, TRIALS, ["stimulus_id", "concept", "split"]).to_pandas()
+    splits = one_split_per_stimulus(shown, SPLITS).drop(columns="concept")
+    trained = shown.loc[shown["split"] == "train", "stimulus_id"]
+    splits["trained"] = splits["stimulus_id"].isin(trained)
     rows = read_table(stimuli, STIMULI).to_pandas().merge(splits, on="stimulus_id")
     rows = rows.sort_values("stimulus_id", ignore_index=True)
     vectors = vectors_of(

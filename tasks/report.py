@@ -6,7 +6,8 @@ from pydantic import Field
 
 from tasks._params import Params
 from tasks.artifacts.files import write_text
-from tasks.reporting.page import Selection, render_page
+from tasks.reporting.page import render_page
+from tasks.reporting.sections import Selection
 from tasks.reporting.study import read_study
 
 

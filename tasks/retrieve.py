@@ -20,7 +20,7 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.clip.galleries import Gallery, build_galleries
+from tasks.clip.galleries import Gallery, build_galleries, known_stimuli
 from tasks.clip.vectors import Vectors, vectors_to_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder, load_encoder
@@ -74,6 +74,9 @@ def retrieve(
     """
     model = load_encoder(encoder)
     trial_rows = read_table(trials, TRIALS)
+    if known := known_stimuli(trial_rows):
+        text = "%d held-out pictures were also in training: identification among known pictures."
+        logger.warning(text, len(known))
     caption_rows, vectors = read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS)
     galleries = build_galleries(trial_rows, caption_rows, vectors, model.kinds)
     queries = _held_out(trial_rows)

@@ -148,7 +148,8 @@ def write_renders(folder, trials, scenes):
             path = folder / "images" / condition / f"{trial_id}_0.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture(scene).save(path)
-            rows.append((trial_id, condition, 0, "a prompt", i, str(path.relative_to(folder))))
+            name = str(path.relative_to(folder))
+            rows.append((trial_id, condition, 0, "a prompt", 2.0, i, name, False))
     frame = pd.DataFrame(rows, columns=RENDERS.names)
     write_table(pa.Table.from_pandas(frame, schema=RENDERS), folder / "renders.parquet", RENDERS)
 
@@ -277,3 +278,34 @@ def test_another_clip_than_the_one_that_embedded_is_refused(workplace):
     with pytest.raises(PerceptError, match=re.escape(message)):
         run(workplace)
     assert not (workplace / "evaluate.json").exists()
+
+
+def test_scores_of_pictures_that_were_also_in_training_are_named_so(workplace):
+    unknown = run(workplace)
+    path = workplace / "trials.parquet"
+    rows = read_table(path, TRIALS).to_pylist()
+    known = {row["stimulus_id"] for row in rows if row["split"] == "test"}
+    rows += [
+        row | {"trial_id": row["trial_id"] + "x", "split": "train"}
+        for row in rows
+        if row["stimulus_id"] in known
+    ]
+    write_table(pa.Table.from_pylist(rows, TRIALS), path, TRIALS)
+    scores = run(workplace)
+    assert scores.keys() == {f"known_{name}" for name in unknown}
+    stimulus = "stimulus_recall_at_1_of_50"
+    assert scores[f"known_{stimulus}"] == unknown[stimulus]
+
+
+def test_sets_of_too_few_pictures_have_no_distance(workplace, caplog):
+    path = workplace / "renders.parquet"
+    rows = read_table(path, RENDERS).to_pylist()
+    few = sorted({row["trial_id"] for row in rows})[:3]
+    rows = [row for row in rows if row["trial_id"] in few]
+    write_table(pa.Table.from_pylist(rows, RENDERS), path, RENDERS)
+    scores = run(workplace)
+    assert not any(name.startswith(("kid_", "fid_", "is_")) for name in scores)
+    assert "two_way_clip_decoded" in scores
+    assert caplog.messages[-1] == (
+        "Distances between sets need 4 pictures; there are 3, so none is scored."
+    )

@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 from collections import Counter
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -18,18 +19,24 @@ from diffusers import (
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from tasks import render as stage
 from tasks._errors import PerceptError
 from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
 from tasks.diffusion import drawing
-from tasks.render import RenderParams, render
-from tests.synthetic_study import KINDS, make_study
+from tasks.diffusion.conditions import Condition, readable
+from tasks.eeg.epochs import EpochsInfo, write_epochs
+from tests.synthetic_study import DIM, KINDS, make_study
 
+CONDITIONS = get_args(Condition)
 N_STIMULI = 8 * 3 + 2 * 3
+N_TRIALS = 20
+CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 SIZE_PX = 16
 
 
@@ -58,7 +65,7 @@ class StandIn:
 def params(**changes):
     values = {
         "model": "shipped",
-        "conditions": ("decoded", "true_captions", "shuffled_eeg"),
+        "conditions": CONDITIONS[:3],
         "kinds": KINDS,
         "max_trials": 20,
         "n_samples": 1,
@@ -67,7 +74,7 @@ def params(**changes):
         "batch_size": 7,
         "seed": 0,
     }
-    return RenderParams.model_validate(values | changes)
+    return stage.RenderParams.model_validate(values | changes)
 
 
 @pytest.fixture
@@ -76,8 +83,46 @@ def workplace(tmp_path, monkeypatch):
     study = make_study(noise=0.2)
     for name, contract in (("trials", TRIALS), ("captions", CAPTIONS), ("retrievals", RETRIEVALS)):
         write_table(getattr(study, name), tmp_path / f"{name}.parquet", contract)
+    write_table(study.text_vectors, tmp_path / "text_vectors.parquet", TEXT_VECTORS)
+    write_eeg(study.trials, tmp_path / "epochs")
     make_pipeline(tmp_path / "diffusion")
     return tmp_path
+
+
+def write_eeg(trials, folder):
+    info = EpochsInfo(CHANNELS, 100.0, 0.0, "uV", "average", "none")
+    rows = trials.to_pylist()
+    rng = np.random.default_rng(0)
+    for recording_id in sorted({row["recording_id"] for row in rows}):
+        ids = [row["trial_id"] for row in rows if row["recording_id"] == recording_id]
+        eeg = rng.standard_normal((len(ids), len(CHANNELS), 10)).astype(np.float32)
+        write_epochs(folder / f"{recording_id}.parquet", ids, eeg, info)
+
+
+class Projector:
+    """An encoder whose prediction is a fixed projection of what it hears, which it keeps."""
+
+    kinds = KINDS
+
+    def __init__(self):
+        self.heard = []
+
+    def require_channels(self, channels):
+        assert channels == CHANNELS
+
+    def predict(self, eeg, subjects):
+        assert len(eeg) == len(subjects)
+        self.heard.append(eeg)
+        weights = np.random.default_rng(0).standard_normal((eeg[0].size, len(KINDS) * DIM))
+        vectors = (eeg.reshape(len(eeg), -1) @ weights).reshape(len(eeg), len(KINDS), DIM)
+        return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def encoder(monkeypatch):
+    encoder = Projector()
+    monkeypatch.setattr(stage, "load_encoder", lambda folder: encoder)
+    return encoder
 
 
 def make_pipeline(folder):
@@ -100,9 +145,12 @@ def stand_in(monkeypatch):
 
 
 def run(folder, mapper=serial_map, **changes):
-    render(
+    stage.render(
         folder / "trials.parquet",
+        folder / "epochs",
         folder / "captions.parquet",
+        folder / "text_vectors.parquet",
+        folder / "encoder",
         folder / "retrievals.parquet",
         folder / "diffusion",
         renders=folder / "renders.parquet",
@@ -149,6 +197,92 @@ def test_prompts_come_from_the_captions_of_their_condition(workplace, stand_in):
         expected = ", ".join(own[stimulus_id, kind] for kind in KINDS)
         assert prompt["true_captions", trial_id] == expected
     assert sorted(prompt["shuffled_eeg"]) == sorted(prompt["decoded"])
+
+
+def test_controls_know_nothing_of_the_picture_but_its_name(workplace, stand_in, encoder):
+    renderer = stand_in(StandIn())
+    rows = run(workplace, conditions=CONDITIONS)
+    assert len(rows) == N_TRIALS * len(CONDITIONS) == renderer.drawn.total()
+    assert not rows["flagged"].any()
+    trials = read_table(workplace / "trials.parquet", TRIALS).to_pandas()
+    captions = read_table(workplace / "captions.parquet", CAPTIONS).to_pandas()
+    known = set(trials.loc[trials["split"] == "train", "stimulus_id"])
+    prompts = {
+        stimulus_id: ", ".join(own.set_index("kind")["text"][list(KINDS)])
+        for stimulus_id, own in captions.groupby("stimulus_id")
+    }
+    shown = rows.merge(trials, on="trial_id")
+    by_name = shown[shown["condition"] == "class_name"]
+    assert (by_name["prompt"] == by_name["concept"]).all()
+    by_lot = rows.loc[rows["condition"] == "random_caption", "prompt"]
+    assert set(by_lot) <= {prompts[stimulus_id] for stimulus_id in known}
+    assert by_lot.nunique() > 5
+    assert set(trials["stimulus_id"]) - known
+    texts = {kind: set(own["text"]) for kind, own in captions.groupby("kind")}
+    for prompt in rows.loc[rows["condition"] == "noise_eeg", "prompt"]:
+        parts = prompt.split(", ")
+        assert all(part in texts[kind] for part, kind in zip(parts, KINDS, strict=True))
+
+
+def test_noise_looks_like_training_eeg_and_leads_to_captions_of_training_pictures(
+    workplace, stand_in, encoder
+):
+    stand_in(StandIn())
+    rows = run(workplace, conditions=("noise_eeg",))
+    (heard,) = encoder.heard
+    assert heard.shape == (N_TRIALS, len(CHANNELS), 10)
+    assert heard.std() == pytest.approx(1, abs=0.1)
+    again = run(workplace, conditions=("noise_eeg", "decoded"))
+    assert again[again["condition"] == "noise_eeg"].reset_index(drop=True).equals(rows)
+    captions = read_table(workplace / "captions.parquet", CAPTIONS).to_pandas()
+    vectors = dict(
+        zip(
+            captions["caption_id"],
+            np.stack(
+                read_table(workplace / "text_vectors.parquet", TEXT_VECTORS)["vector"].to_pylist()
+            ),
+            strict=True,
+        )
+    )
+    trials = read_table(workplace / "trials.parquet", TRIALS).to_pandas()
+    train = set(trials.loc[trials["split"] == "train", "stimulus_id"])
+    gallery = captions[captions["stimulus_id"].isin(train)].sort_values("caption_id")
+    predicted = encoder.predict(heard, [""] * N_TRIALS)
+    for trial, prompt in zip(predicted, rows["prompt"], strict=True):
+        nearest = []
+        for head, kind in enumerate(KINDS):
+            own = gallery[gallery["kind"] == kind]
+            cosines = [vectors[c] @ trial[head] for c in own["caption_id"]]
+            nearest.append(own["text"].iloc[int(np.argmax(cosines))])
+        assert prompt == ", ".join(nearest)
+
+
+def test_noise_of_a_subject_without_training_epochs_is_made_of_everybodys(
+    workplace, stand_in, encoder
+):
+    stand_in(StandIn())
+    path = workplace / "trials.parquet"
+    rows = read_table(path, TRIALS).to_pandas()
+    rows["kept"] &= (rows["split"] != "train") | (rows["subject"] != "sub-01")
+    write_table(pa.Table.from_pandas(rows, TRIALS, preserve_index=False), path, TRIALS)
+    assert len(run(workplace, conditions=("noise_eeg",))) == N_TRIALS
+    assert np.isfinite(encoder.heard[0]).all()
+    rows["kept"] &= rows["split"] != "train"
+    write_table(pa.Table.from_pandas(rows, TRIALS, preserve_index=False), path, TRIALS)
+    message = (
+        "Noise is made of the epochs of kept training trials; found none. "
+        "Mend the params of preprocess."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
+        run(workplace, conditions=("noise_eeg",))
+
+
+@pytest.mark.parametrize(
+    ("concept", "name"),
+    [("electric_guitar", "electric guitar"), ("bat2", "bat"), ("dog", "dog"), ("F_16", "F 16")],
+)
+def test_concepts_are_named_in_words(concept, name):
+    assert readable(concept) == name
 
 
 def test_concepts_take_turns_and_each_stimulus_is_drawn_once(workplace, stand_in):
@@ -336,12 +470,15 @@ def test_a_missing_caption_is_named(workplace):
     held_out = rows["caption_id"].to_pylist().index("stimulus-003_ThemeTag")
     kept = [index for index in range(len(rows)) if index != held_out]
     write_table(rows.take(kept), path, CAPTIONS)
-    message = (
-        "A prompt needs a caption of each kind; stimulus stimulus-003 has none of ThemeTag. "
-        "Run `dvc repro caption`."
+    trials = read_table(workplace / "trials.parquet", TRIALS).to_pandas().set_index("trial_id")
+    with pytest.raises(PerceptError) as caught:
+        run(workplace, max_trials=1000, conditions=("true_captions",))
+    (trial_id,) = re.findall(r"trial (\S+) has", str(caught.value))
+    assert trials.loc[trial_id, "stimulus_id"] == "stimulus-003"
+    assert str(caught.value) == (
+        f"A prompt needs a caption of each kind; trial {trial_id} has none of ThemeTag in the "
+        "condition true_captions. Run `dvc repro caption`."
     )
-    with pytest.raises(PerceptError, match=re.escape(message)):
-        run(workplace, max_trials=1000)
 
 
 def test_an_empty_caption_is_no_prompt(workplace):
@@ -352,7 +489,11 @@ def test_an_empty_caption_is_no_prompt(workplace):
         for k, t in zip(*(rows[c].to_pylist() for c in ("kind", "text")), strict=True)
     ]
     write_table(rows.set_column(4, "text", pa.array(texts)), path, CAPTIONS)
-    with pytest.raises(PerceptError, match=r"trial .* has none of ThemeTag. Run `dvc repro retr"):
+    message = (
+        r"^A prompt needs a caption of each kind; trial \S+ has none of ThemeTag in the condition "
+        r"decoded\. Run `dvc repro retrieve`\.$"
+    )
+    with pytest.raises(PerceptError, match=message):
         run(workplace)
 
 

@@ -14,7 +14,7 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.clip.galleries import GalleryError
+from tasks.clip.galleries import GalleryError, known_stimuli
 from tasks.clip.vectors import table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, write_epochs
 from tasks.retrieve import RetrieveError, RetrieveParams, retrieve
@@ -209,12 +209,27 @@ def test_a_gallery_smaller_than_k_is_named(tables, encoder):
     )
 
 
-def test_a_stimulus_in_two_splits_is_refused(tables, encoder):
+def test_pictures_that_were_also_in_training_are_known_and_in_both_galleries(
+    tables, encoder, caplog
+):
     rows = tables["trials"].to_pylist()
-    next(row for row in rows if row["split"] == "test")["split"] = "train"
-    write(tables | {"trials": pa.Table.from_pylist(rows, tables["trials"].schema)})
-    with pytest.raises(GalleryError, match="A stimulus must be in one split; 1 are in train and"):
-        run()
+    first = next(row for row in rows if row["split"] == "test")
+    known, rest = first["stimulus_id"], [row for row in rows if row is not first]
+    rest.append(first | {"trial_id": f"{first['recording_id']}_trial-9999", "split": "train"})
+    rest.append(first | {"presentation_order": 9998})
+    trials = pa.Table.from_pylist(rest, tables["trials"].schema)
+    assert known_stimuli(tables["trials"]) == []
+    assert known_stimuli(trials) == [known]
+
+    write(tables | {"trials": trials})
+    _, retrievals = run()
+    found = {
+        (row["gallery"], row["caption_id"].rsplit("_", 1)[0]) for row in retrievals.to_pylist()
+    }
+    assert {("train", known), ("test", known)} <= found
+    assert caplog.messages[0] == (
+        "1 held-out pictures were also in training: identification among known pictures."
+    )
 
 
 def test_other_channels_than_the_encoder_knows_are_refused(tables, encoder):

@@ -136,7 +136,9 @@ def make_maps(
     few = explained.sample(params.max_gradient_trials, params.seed)
     trials = explained if params.attribution == "pattern" else few
     seeds = range(params.seed, params.seed + params.n_controls)
-    shuffles = [trials.shuffled(derangement(trials.stimuli, seed)) for seed in seeds]
+    shuffles = [  # held against the truth alone
+        trials.shuffled(derangement(trials.stimuli, seed)) for seed in seeds if planted
+    ]
     networks = [heads.randomised(seed) for seed in seeds]
 
     def of_tiers(

@@ -19,6 +19,9 @@ from tasks.clip.vectors import table_to_vectors
 SPLITS = GALLERY_SPLITS["test"]
 """Splits that no training has seen: unseen pictures of trained concepts, and held-out concepts."""
 
+KNOWN = "known_"
+"""What the names of scores begin with where held-out pictures were also in training."""
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -59,7 +62,7 @@ class HeldOut:
                 f"Evaluation needs kept trials of the splits {', '.join(SPLITS)}; found none. "
                 "Hold out stimuli in `preprocess`."
             )
-        of_stimulus = shown.drop_duplicates("stimulus_id")[["stimulus_id", "concept", "split"]]
+        of_stimulus = one_split_per_stimulus(shown, ("train", "validation"))
         texts = captions.to_pandas().merge(of_stimulus, on="stimulus_id").sort_values("caption_id")
         ids = texts["caption_id"].tolist()
         return cls(
@@ -129,6 +132,23 @@ class HeldOut:
             texts[kind] = tuple(self.captions["text"].iloc[rows])
             vectors[kind] = self.vectors[rows]
         return CaptionGallery(tuple(stimulus_ids), texts, vectors)
+
+
+def one_split_per_stimulus(trials: pd.DataFrame, first: Sequence[str]) -> pd.DataFrame:
+    """Return the concept and one split of each stimulus, though its trials be in several.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        Columns stimulus_id, concept, split.
+    first : Sequence[str]
+        Splits that count before others, in this order.
+    """
+    places = trials["split"].map({split: place for place, split in enumerate(first)})
+    order = trials.assign(place=places.fillna(len(first))).sort_values(
+        ["stimulus_id", "place"], kind="stable"
+    )
+    return order.drop_duplicates("stimulus_id")[["stimulus_id", "concept", "split"]]
 
 
 def vectors_of(

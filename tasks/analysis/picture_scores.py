@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from tasks.analysis.decoding import ScoreParams
 from tasks.analysis.distances import (
+    MIN_PICTURES,
     Halves,
     frechet_distance,
     inception_score,
@@ -17,6 +19,8 @@ from tasks.analysis.galleries import Vectors, rank
 from tasks.analysis.pictures import CONCEPT, Pictures
 from tasks.analysis.scores import agreement, columns_of, score
 from tasks.artifacts.metrics import Score
+
+logger = logging.getLogger(__name__)
 
 TRUE_CAPTIONS = "true_captions"
 SHUFFLED_EEG = "shuffled_eeg"
@@ -30,7 +34,7 @@ def picture_scores(
     params: ScoreParams,
     n_halves: int,
 ) -> dict[str, Score]:
-    """Return all scores of the rendered pictures.
+    """Return all scores of the rendered pictures; those of sets only where the sets are large enough.
 
     Parameters
     ----------
@@ -46,8 +50,13 @@ def picture_scores(
         Random halves behind each interval of a distance.
     """
     scores = similarity_scores(renders, held_out, params)
-    scores |= distance_scores(renders, held_out.vectors, training, params, n_halves)
-    if CONCEPT in truth:
+    n_pictures = min(len(held_out.rows), len(training), renders.rows["trial_id"].nunique())
+    if n_pictures < MIN_PICTURES:
+        text = "Distances between sets need %d pictures; there are %d, so none is scored."
+        logger.warning(text, MIN_PICTURES, n_pictures)
+    else:
+        scores |= distance_scores(renders, held_out.vectors, training, params, n_halves)
+    if CONCEPT in truth and n_pictures >= MIN_PICTURES:
         scores |= clarity_scores(renders, held_out, params, n_halves)
     for split, prefix in (("test", ""), ("zero_shot", "zero_shot_")):
         drawn, shown = renders.where(split=split), held_out.where(split=split)

@@ -14,7 +14,7 @@ import open_clip
 from PIL import Image
 
 from tasks._errors import PerceptError
-from tasks._map import Map
+from tasks._map import Map, on_gpu
 from tasks.artifacts.files import write_json
 from tasks.artifacts.pictures import read_picture
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
@@ -142,6 +142,7 @@ def embed_missing(
     return vectors
 
 
+@on_gpu
 def _embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None:
     """Embed texts into the cache, batch by batch."""
     model = load_clip(embedder.source, embedder.precision)
@@ -150,6 +151,7 @@ def _embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None
         cache.write([key for key, _ in batch], vectors)
 
 
+@on_gpu
 def _embed_images(
     embedder: Embedder, cache: VectorCache, pieces: Pieces, *, layer: int | None
 ) -> None:

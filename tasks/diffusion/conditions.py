@@ -1,21 +1,45 @@
-"""Which trials are rendered, and from whose captions in each condition."""
+"""Which trials are rendered, and whose captions each condition takes.
+
+``decoded`` is what the EEG gives. The others say what it is worth: ``true_captions`` is the ceiling,
+``class_name`` what a perfect classifier would give, ``shuffled_eeg`` and ``noise_eeg`` what encoder,
+gallery and generator give without the trial's own EEG, and ``random_caption`` what the generator gives
+without any of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from tasks._errors import PerceptError
 from tasks.analysis.statistics import derangement, seed_of
 from tasks.clip.galleries import GALLERY_SPLITS
-from tasks.diffusion.composition import compose
 
-Condition = Literal["decoded", "true_captions", "shuffled_eeg"]
+Condition = Literal[
+    "decoded", "true_captions", "shuffled_eeg", "noise_eeg", "class_name", "random_caption"
+]
 HELD_OUT_SPLITS = GALLERY_SPLITS["test"]
 GALLERY = "train"
 """Decoded captions are those of training pictures: none was written about the picture shown."""
+CLASS_NAME = "class_name"
+"""The kind of the caption that is the name of the concept alone."""
+
+
+class Caption(NamedTuple):
+    """A text, and how near it is to what the EEG predicts: 1 where it was not retrieved."""
+
+    text: str
+    cosine: float
+
+
+Captions = Mapping[str, Sequence[Caption]]
+"""Caption kind to captions, nearest first."""
 
 
 def select_trials(trials: pd.DataFrame, max_trials: int, seed: int) -> pd.DataFrame:
@@ -53,61 +77,91 @@ def select_trials(trials: pd.DataFrame, max_trials: int, seed: int) -> pd.DataFr
     return lot.head(max_trials).drop(columns=["lot", "turn"]).sort_values("trial_id")
 
 
-def prompts_of(
-    chosen: pd.DataFrame,
-    captions: pd.DataFrame,
-    retrievals: pd.DataFrame,
-    kinds: Sequence[str],
-    seed: int,
-) -> dict[Condition, list[str]]:
-    """Compose the prompt of each trial in each condition.
+@dataclass(frozen=True)
+class Sources:
+    """Where the captions of each condition come from.
 
-    Parameters
+    Attributes
     ----------
+    trials, captions, retrievals : pandas.DataFrame
+        Rows of the contracts of these names.
     chosen : pandas.DataFrame
         Trials to render.
-    captions, retrievals : pandas.DataFrame
-        Rows of the contracts of these names.
-    kinds : Sequence[str]
-        Caption kinds that make up a prompt.
+    retrieve_from_noise : callable
+        Chosen trials to rows as of `retrievals`, with noise in the place of their EEG.
     seed : int
-        Of the derangement that gives each trial the decoded captions of another one.
-
-    Returns
-    -------
-    dict
-        Condition to prompts, in the order of `chosen`.
-
-    Raises
-    ------
-    PerceptError
-        If a trial lacks a caption, or a prompt is empty.
+        Of the shuffling and the random captions.
     """
-    trial_ids = chosen["trial_id"].tolist()
-    stimulus_ids = chosen["stimulus_id"].tolist()
-    nearest = retrievals[(retrievals["gallery"] == GALLERY) & (retrievals["rank"] == 1)]
-    retrieved = nearest.merge(captions[["caption_id", "text"]], on="caption_id")
-    texts = _texts(retrieved, "trial_id")
-    decoded = [_prompt(texts.get(t, {}), kinds, f"trial {t}", "retrieve") for t in trial_ids]
-    texts = _texts(captions, "stimulus_id")
-    true = [_prompt(texts.get(s, {}), kinds, f"stimulus {s}", "caption") for s in stimulus_ids]
-    shuffled = [decoded[source] for source in derangement(stimulus_ids, seed)]
-    return {"decoded": decoded, "true_captions": true, "shuffled_eeg": shuffled}
+
+    trials: pd.DataFrame
+    captions: pd.DataFrame
+    retrievals: pd.DataFrame
+    chosen: pd.DataFrame
+    retrieve_from_noise: Callable[[pd.DataFrame], pd.DataFrame]
+    seed: int
+
+    def captions_of(self, condition: Condition) -> list[Captions]:
+        """Return the captions of each chosen trial in a condition, in the order of the trials.
+
+        Parameters
+        ----------
+        condition : Condition
+            Its name.
+        """
+        stimulus_ids = self.chosen["stimulus_id"].tolist()
+        match condition:
+            case "decoded":
+                return self._decoded
+            case "true_captions":
+                return self._written(stimulus_ids)
+            case "shuffled_eeg":
+                return [self._decoded[source] for source in derangement(stimulus_ids, self.seed)]
+            case "noise_eeg":
+                return self._nearest(self.retrieve_from_noise(self.chosen))
+            case "class_name":
+                names = self.chosen["concept"]
+                return [{CLASS_NAME: [Caption(readable(name), 1.0)]} for name in names]
+            case "random_caption":
+                return self._written(self._random_stimuli())
+
+    @cached_property
+    def _decoded(self) -> list[Captions]:
+        return self._nearest(self.retrievals)
+
+    def _nearest(self, retrievals: pd.DataFrame) -> list[Captions]:
+        """Return what was retrieved for each chosen trial."""
+        found = retrievals[retrievals["gallery"] == GALLERY].sort_values("rank")
+        found = found.merge(self.captions[["caption_id", "text"]], on="caption_id")
+        by_trial = _grouped(found, "trial_id")
+        return [by_trial.get(trial_id, {}) for trial_id in self.chosen["trial_id"]]
+
+    def _written(self, stimulus_ids: Sequence[str]) -> list[Captions]:
+        """Return the captions that were written about some stimuli."""
+        by_stimulus = _grouped(self.captions.assign(cosine=1.0), "stimulus_id")
+        return [by_stimulus.get(stimulus_id, {}) for stimulus_id in stimulus_ids]
+
+    def _random_stimuli(self) -> list[str]:
+        """Draw a stimulus of the gallery for each chosen trial: its captions belong together."""
+        inside = self.trials["split"].isin(GALLERY_SPLITS[GALLERY])
+        known = np.unique(self.trials.loc[inside, "stimulus_id"])
+        if not len(known):
+            raise PerceptError(
+                "Random captions need stimuli of the split train; found none. "
+                "Mend the params of preprocess."
+            )
+        seeds = [seed_of(self.seed, "random_caption", t) for t in self.chosen["trial_id"]]
+        return [str(known[seed % len(known)]) for seed in seeds]
 
 
-def _texts(captions: pd.DataFrame, key: str) -> dict[str, dict[str, str]]:
-    """Return the captions by kind of each trial or stimulus."""
-    found: dict[str, dict[str, str]] = {}
-    for name, kind, text in zip(captions[key], captions["kind"], captions["text"], strict=True):
-        found.setdefault(name, {})[kind] = text
+def readable(concept: str) -> str:
+    """Return the name of a concept in words: data sets join them by underscores and number homonyms."""
+    return re.sub(r"(?<=[a-z])\d+$", "", concept.replace("_", " ")).strip()
+
+
+def _grouped(captions: pd.DataFrame, key: str) -> dict[str, dict[str, list[Caption]]]:
+    """Return the captions by trial or stimulus and kind, in the order of the rows."""
+    found: dict[str, dict[str, list[Caption]]] = {}
+    columns = (captions[name] for name in (key, "kind", "text", "cosine"))
+    for name, kind, text, cosine in zip(*columns, strict=True):
+        found.setdefault(name, {}).setdefault(kind, []).append(Caption(text, cosine))
     return found
-
-
-def _prompt(texts: Mapping[str, str], kinds: Sequence[str], whose: str, stage: str) -> str:
-    empty = [kind for kind in kinds if not texts.get(kind, "").strip()]
-    if empty:
-        raise PerceptError(
-            f"A prompt needs a caption of each kind; {whose} has none of {', '.join(empty)}. "
-            f"Run `dvc repro {stage}`."
-        )
-    return compose(texts, kinds)

@@ -1,19 +1,44 @@
-"""What the order of presentation does to the scores, in words."""
+"""What the order of presentation and the split do to the scores, in words."""
 
 import pyarrow as pa
 
+from tasks.clip.galleries import known_stimuli
 from tasks.eeg.design import describe_design
+from tasks.reporting.formats import plural
 from tasks.reporting.study import Study
 
 
 def design_warning(study: Study) -> str | None:
-    """Return what the design does to every score of the study, or None where class and time are apart.
+    """Return what design and split do to every score of the study, or None where there is nothing to say.
 
     Parameters
     ----------
     study : Study
         One run of the pipeline.
     """
+    found = [known_pictures(study), _order_of_presentation(study)]
+    return " ".join(sentence for sentence in found if sentence) or None
+
+
+def known_pictures(study: Study) -> str | None:
+    """Return what it means that held-out pictures were also in training, or None where none was.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    known = known_stimuli(pa.Table.from_pandas(study.trials[["stimulus_id", "split"]]))
+    if not known:
+        return None
+    return (
+        f"Repeated stimuli: {plural(len(known), 'held-out picture')} were in training too, because the "
+        "split holds out parts of the recordings or subjects, not pictures. Every score is one of "
+        "identification among known pictures and says nothing of new ones."
+    )
+
+
+def _order_of_presentation(study: Study) -> str | None:
     events = pa.Table.from_pandas(
         study.trials[["recording_id", "presentation_order", "stimulus_id"]]
     )

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from tasks.analysis.held_out import KNOWN
 from tasks.reporting.formats import sentence, words
 
 
@@ -28,6 +29,11 @@ GROUPS: Mapping[str, Group] = {
     "retrieval": Group(
         "Which caption fits?",
         "Retrieval from single trials of pictures that were never in training.",
+    ),
+    "known": Group(
+        "Which of the known pictures was it?",
+        "Identification among pictures that were in training too, from other trials than these: parts "
+        "of the recordings or subjects were held out, not pictures. It says nothing of new pictures.",
     ),
     "zero_shot": Group(
         "And for concepts it has never met?",
@@ -77,6 +83,9 @@ CONDITIONS: Mapping[str, str] = {
     "decoded": "decoded captions",
     "true_captions": "true captions",
     "shuffled_eeg": "captions decoded from shuffled EEG",
+    "noise_eeg": "captions decoded from noise",
+    "class_name": "the name of the concept",
+    "random_caption": "captions of random training pictures",
 }
 """Rendering conditions in words."""
 
@@ -112,6 +121,10 @@ def meaning(name: str) -> Meaning:
     name : str
         Key of a metrics file.
     """
+    if name.startswith(KNOWN):
+        found = meaning(name.removeprefix(KNOWN))
+        group = "known" if found.group == "retrieval" else found.group
+        return replace(found, group=group, label=f"{found.label} (known pictures)")
     if name in CONTROLS:
         return Meaning("other", CONTROLS[name], _ABOUT_OVERALL if name == OVERALL else "")
     for pattern, describe in _RULES:

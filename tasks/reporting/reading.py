@@ -7,8 +7,9 @@ TERMS: tuple[tuple[str, str], ...] = (
     ("Trial", "One presentation of one picture to one subject. Nothing is averaged over trials."),
     (
         "Stimulus, concept",
-        "A stimulus is one picture; its concept is the object that it shows. A picture is in one "
-        "split only, for all subjects and presentations, so no picture scored here was in training.",
+        "A stimulus is one picture; its concept is the object that it shows. Unless it is said above "
+        "the scores, a picture is in one split only, for all subjects and presentations, so that no "
+        "picture scored here was in training.",
     ),
     (
         "Tier, kind, head",

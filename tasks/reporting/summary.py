@@ -3,15 +3,16 @@
 import re
 from dataclasses import dataclass
 
+from tasks.analysis.held_out import KNOWN
 from tasks.artifacts.metrics import Score
-from tasks.reporting.design import design_warning, is_blocked
+from tasks.reporting.design import design_warning, is_blocked, known_pictures
 from tasks.reporting.formats import enumeration, interval, number, plural
 from tasks.reporting.scores import BETTER, ScoreRow, reading, score_row, share_of_ceiling
 from tasks.reporting.study import Study
 
-RETRIEVAL = r"concept_recall_at_1_of_\d+"
+RETRIEVAL = rf"(?:{KNOWN})?concept_recall_at_1_of_\d+"
 ZERO_SHOT = r"zero_shot_concept_recall_at_1_of_\d+"
-PICTURES = r"judged_concept_accuracy_decoded"
+PICTURES = rf"(?:{KNOWN})?judged_concept_accuracy_decoded"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def facts(study: Study) -> list[Fact]:
     trials, recordings = study.trials, study.recordings
     n_kept, n_trials = int(trials["kept"].sum()), len(trials)
     held_out = trials[trials["split"] == "zero_shot"]["concept"].nunique()
-    splits = trials.drop_duplicates("stimulus_id")["split"].value_counts().to_dict()
+    splits = trials.drop_duplicates(["stimulus_id", "split"])["split"].value_counts().to_dict()
     return [
         Fact("Dataset", ", ".join(sorted(recordings["dataset"].unique()))),
         Fact("Subjects", f"{trials['subject'].nunique():,}", plural(len(recordings), "recording")),
@@ -148,6 +149,11 @@ def limits(study: Study) -> list[str]:
     warning = design_warning(study)
     if warning:
         found.insert(0, warning)
+    if not study.renders.empty and not any("kid_" in name for name in study.evaluate):
+        found.append(
+            "There are too few pictures for distances between sets (KID, FID) and for the clarity of a "
+            "set; neither is scored."
+        )
     if not study.renders.empty:
         found.append(
             "Pictures are drawn from words. Whatever the captions leave out, such as exact shape and "
@@ -187,24 +193,26 @@ def _identification(study: Study) -> str:
         return ""
     share = share_of_ceiling(row.score)
     reached = f", so this is {number(share, 'share')} of what can be reached" if share else ""
+    known = "that were in training too" if known_pictures(study) else "that it has never met"
     return (
-        "From single EEG trials of pictures that it has never met, the encoder names the right "
+        f"From single EEG trials of pictures {known}, the encoder names the right "
         f"concept out of {_size(row)} in {_with_interval(row.score)} of {row.score.n:,} trials. "
         f"{_beside(row.score)}{reached}.{_warning(row.score)}"
     )
 
 
 def _pictures(study: Study) -> str:
-    decoded = study.evaluate.get("judged_concept_accuracy_decoded")
-    if decoded is None:
+    row = _find(study, PICTURES)
+    if row is None:
         return ""
+    decoded, name = row.score, row.name.removesuffix("decoded")
     others = [
         f"{number(score.value, score.unit)} of those from {words}"
-        for name, words in (
+        for condition, words in (
             ("true_captions", "the true captions"),
             ("shuffled_eeg", "shuffled EEG"),
         )
-        if (score := study.evaluate.get(f"judged_concept_accuracy_{name}"))
+        if (score := study.evaluate.get(name + condition))
     ]
     beside = f", against {enumeration(others)}" if others else ""
     return (

@@ -202,8 +202,10 @@ def _renders(
                 "condition": condition,
                 "sample": 0,
                 "prompt": ", ".join(list(describe(scene).values())[:2]),
+                "guidance_scale": 2.0,
                 "seed": int(rng.integers(2**31)),
                 "image_path": str(path),
+                "flagged": False,
                 "judged": scene.concept,
                 "actual": trial["concept"],
             }

@@ -12,11 +12,13 @@ import pytest
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import write_scores
+from tasks.reporting.cards import draw_sample
+from tasks.reporting.sections import SECTIONS, Selection, Shown
 from tests.reporting.documents import Document
 from tests.reporting.fabricated import copy_study, get, put
-from tests.reporting.runs import load, read_report, write_report
+from tests.reporting.runs import PARAMS, load, read_report, write_report
 
-SECTIONS = ["result", "trust", "scores", "pictures", "captions", "scalp", "quality", "reading"]
+ANCHORS = [section.anchor for section in SECTIONS]
 OPTIONAL_TABLES = ("captions", "retrievals", "renders", "judgements", "saliency")
 
 
@@ -28,9 +30,17 @@ def page(template: Artifacts, tmp_path_factory: pytest.TempPathFactory) -> Docum
 
 
 def test_sections_stand_in_order_and_are_reached_from_the_navigation(page: Document) -> None:
-    assert [section.attributes["id"] for section in page.all("section")] == SECTIONS
+    assert [section.attributes["id"] for section in page.all("section")] == ANCHORS
     links = [e.attributes["href"] for e in page.all("a") if "nav" in e.path]
-    assert links == [f"#{section}" for section in SECTIONS]
+    assert links == [f"#{anchor}" for anchor in ANCHORS]
+
+
+def test_no_two_sections_use_the_same_name(artifacts: Artifacts) -> None:
+    study = load(artifacts)
+    selection = Selection(**PARAMS)
+    shown = Shown(study, draw_sample(study, selection.max_trials, selection.seed), selection)
+    names = [name for section in SECTIONS for name in section.content(shown)]
+    assert len(names) == len(set(names))
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(page: Document) -> None:
@@ -160,7 +170,7 @@ def test_missing_tables_are_said_in_a_sentence(
         put(artifacts, name, [])
     page = read_report(artifacts)
     assert any(sentence in e.text for e in page.all("p", **{"class": "missing"}))
-    assert [section.attributes["id"] for section in page.all("section")] == SECTIONS
+    assert [section.attributes["id"] for section in page.all("section")] == ANCHORS
 
 
 def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts) -> None:

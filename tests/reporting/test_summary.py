@@ -7,6 +7,7 @@ import pytest
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import Score, write_scores
 from tasks.reporting.design import design_warning
+from tasks.reporting.glossary import meaning
 from tasks.reporting.summary import facts, headlines, limits, result
 from tests.reporting.fabricated import get, put
 from tests.reporting.runs import load
@@ -126,3 +127,30 @@ def test_people_never_seen_are_spoken_of_only_where_there_are_some(artifacts: Ar
         row["split"] = "test" if row["subject"] == "sub-03" else "train"
     put(artifacts, "trials", rows)
     assert not says()
+
+
+def test_known_pictures_are_warned_of_and_named(artifacts: Artifacts) -> None:
+    rows = get(artifacts, "trials")
+    known = {row["stimulus_id"] for row in rows if row["split"] == "test"}
+    first = {row["stimulus_id"]: row["trial_id"] for row in reversed(rows)}.values()
+    held_out = [row for row in rows if row["split"] == "test"]
+    for row in held_out:
+        row["split"] = "train" if row["trial_id"] in first else "test"
+    put(artifacts, "trials", rows)
+    study = load(artifacts)
+    assert (
+        limits(study)[0]
+        == design_warning(study)
+        == (
+            f"Repeated stimuli: {len(known)} held-out pictures were in training too, because the split "
+            "holds out parts of the recordings or subjects, not pictures. Every score is one of "
+            "identification among known pictures and says nothing of new ones."
+        )
+    )
+    score = Score(value=0.5, n=10, chance=0.1)
+    assert say(artifacts, {"known_concept_recall_at_1_of_40": score}).startswith(
+        "From single EEG trials of pictures that were in training too, the encoder names the right "
+        "concept out of 40 in 50.0 % of 10 trials."
+    )
+    found = meaning("known_concept_recall_at_1_of_40")
+    assert (found.group, found.label) == ("known", "Right concept out of 40 (known pictures)")
