@@ -171,7 +171,7 @@ class _Shard:
 
     def read(self, rows: Int64[np.ndarray, " n"]) -> Vectors:
         """Return rows in float32, of unit norm also where they were rounded."""
-        vectors = self.vectors[rows].astype(np.float32)
+        vectors: Vectors = self.vectors[rows].astype(np.float32)
         if self.vectors.dtype != np.float32:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         return vectors
@@ -227,6 +227,7 @@ def _open(path: Path) -> _Shard | None:
     n_bytes = vectors_path.stat().st_size if vectors_path.exists() else 0
     header_bytes = n_bytes - dtype.itemsize * shape[0] * shape[1]
     if header_bytes < 0:
+        path.stat()  # merged meanwhile: the index goes first
         logger.warning("%s is incomplete; its vectors count as missing.", vectors_path)
         return None
     vectors = np.memmap(vectors_path, dtype, "r", header_bytes, shape)

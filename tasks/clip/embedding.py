@@ -62,7 +62,7 @@ class Embedder:
             If a vector cannot be read after it was written.
         """
         pieces = [(text_key(text), text) for text in texts]
-        return self._embed(pieces, "texts", _embed_texts, map)
+        return self._embed(pieces, "texts", embed_texts, map)
 
     def images(
         self, paths: Sequence[str], sha256s: Sequence[str], map: Map, layer: int | None = None
@@ -85,12 +85,16 @@ class Embedder:
         """
         pieces = list(zip(sha256s, paths, strict=True))
         sort = "images" if layer is None else f"images_layer_{layer:02d}"
-        return self._embed(pieces, sort, partial(_embed_images, layer=layer), map)
+        return self._embed(pieces, sort, partial(embed_images, layer=layer), map)
 
     def _embed(self, pieces: Pieces, sort: str, work: Callable[..., None], map: Map) -> Vectors:
         model = load_clip(self.source, self.precision)
         folder = VECTOR_CACHE / model.fingerprint
-        about = {"source": self.source, "precision": self.precision, "open_clip": open_clip.__version__}
+        about = {
+            "source": self.source,
+            "precision": self.precision,
+            "open_clip": open_clip.__version__,
+        }
         write_json(folder / "manifest.json", about | {"fingerprint": model.fingerprint})
         cache = VectorCache(folder / sort, self.precision)
         return embed_missing(pieces, partial(work, self, cache), cache, self.shard_size, map)
@@ -143,7 +147,7 @@ def embed_missing(
 
 
 @on_gpu
-def _embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None:
+def embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None:
     """Embed texts into the cache, batch by batch."""
     model = load_clip(embedder.source, embedder.precision)
     for batch in _split(pieces, embedder.batch_size):
@@ -152,7 +156,7 @@ def _embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None
 
 
 @on_gpu
-def _embed_images(
+def embed_images(
     embedder: Embedder, cache: VectorCache, pieces: Pieces, *, layer: int | None
 ) -> None:
     """Embed pictures into the cache, batch by batch, the next one being decoded meanwhile."""

@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
@@ -113,6 +115,12 @@ class ClipModel:
 
     def _layer(self, layer: int) -> Callable[[Tensor], Tensor]:
         """Return what encodes pictures to the mean patch after a block."""
+        n_blocks = _n_blocks(self.model.visual)
+        if layer > n_blocks:
+            raise PerceptError(
+                f"The image tower has {n_blocks} blocks; there is no block {layer}. "
+                "Mend embed.image_layers."
+            )
 
         def encode(pictures: Tensor) -> Tensor:
             found = self.model.visual.forward_intermediates(
@@ -153,6 +161,14 @@ def load_clip(source: str, precision: Precision = "float32") -> ClipModel:
         return ClipModel(source, precision=precision)
     name, _, pretrained = source.partition("/")
     return ClipModel(name, pretrained or None, precision)
+
+
+def _n_blocks(tower: Any) -> int:
+    if isinstance(tower, ModifiedResNet):
+        return 5  # the stem and four stages
+    if isinstance(tower, TimmModel):
+        return len(tower.trunk.feature_info)
+    return len(tower.transformer.resblocks)
 
 
 def _device() -> torch.device:

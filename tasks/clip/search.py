@@ -208,19 +208,28 @@ class _Search:
         values = chunks[row, :, place].float()
         which, offset = (values >= bar[row, None]).nonzero(as_tuple=True)
         column = start + offset * (n_columns // chunk) + place[which]
-        found = (row[which] + rows.start, column, values[which, offset])
-        self.pending.append(_Candidates(*(part.cpu().numpy() for part in found)))
+        self.pending.append(
+            _Candidates(
+                (row[which] + rows.start).cpu().numpy(),
+                column.cpu().numpy(),
+                values[which, offset].cpu().numpy(),
+            )
+        )
 
     def _raise(self, peaks: Float[Tensor, "n_rows n_chunks"], start: int) -> None:
         """Take the peaks that are among the highest of their rows."""
-        rows = start + (peaks.amax(dim=1) > self.highest[start : start + len(peaks), -1]).nonzero()[:, 0]
+        rows = (
+            start
+            + (peaks.amax(dim=1) > self.highest[start : start + len(peaks), -1]).nonzero()[:, 0]
+        )
         best = peaks[rows - start].topk(min(self.k, peaks.shape[1]), dim=1).values
         both = torch.cat([self.highest[rows], best], dim=1)
         self.highest[rows] = both.topk(self.k, dim=1).values
 
     def _settle(self) -> None:
         """Score the candidates anew and keep the k nearest of each query."""
-        parts = self.pending or [_Candidates(*np.zeros((2, 0), np.int64), np.zeros(0, np.float32))]
+        nothing = np.zeros(0, np.int64)
+        parts = [_Candidates(nothing, nothing, nothing.astype(np.float32)), *self.pending]
         every = _Candidates(
             np.concatenate([part.rows for part in parts]),
             np.concatenate([part.columns for part in parts]),

@@ -21,7 +21,9 @@ MIN_ROWS = 16
 
 def ends_alone_count(model: nn.Module) -> bool:
     """Tell whether what follows the end of a text cannot change its vector."""
-    return isinstance(model, CLIP) and model.attn_mask is not None and model.text_pool_type == "argmax"
+    return (
+        isinstance(model, CLIP) and model.attn_mask is not None and model.text_pool_type == "argmax"
+    )
 
 
 def encode_trimmed(model: CLIP, tokens: Int[Tensor, "n n_tokens"]) -> Float[Tensor, "n dim"]:
@@ -42,12 +44,15 @@ def encode_trimmed(model: CLIP, tokens: Int[Tensor, "n n_tokens"]) -> Float[Tens
     rows = tokens.argmax(dim=1)
     x = model.ln_final(x[range(len(rows)), rows])
     projection = model.text_projection
-    if projection is None:
-        return x
-    return projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    if projection is not None:
+        x = projection(x) if isinstance(projection, nn.Linear) else x @ projection
+    vectors: Tensor = x
+    return vectors
 
 
-def batches_of_one_length(lengths: Int64[np.ndarray, " n"]) -> Iterator[Int64[np.ndarray, " n_rows"]]:
+def batches_of_one_length(
+    lengths: Int64[np.ndarray, " n"],
+) -> Iterator[Int64[np.ndarray, " n_rows"]]:
     """Yield rows of about one length, shortest first, until all were yielded."""
     order = np.argsort(lengths, kind="stable")
     start = 0

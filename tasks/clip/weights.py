@@ -14,7 +14,7 @@ from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
 from tasks._errors import PerceptError
 
@@ -104,8 +104,7 @@ def _downloaded(url: str) -> Path:
 
 def _require_cached(name: str, repository: str, files: list[str]) -> None:
     """Make sure that one of some files is in the hub's cache, unless it may be downloaded."""
-    cached = [try_to_load_from_cache(repository, file) for file in files]
-    if constants.HF_HUB_OFFLINE and not any(isinstance(path, str) for path in cached):
+    if constants.HF_HUB_OFFLINE and not any(_cached(repository, file) for file in files):
         raise PerceptError(
             f"The CLIP {name} needs {' or '.join(files)} of {repository}; the hub's cache "
             f"{constants.HF_HUB_CACHE} has it not, and HF_HUB_OFFLINE forbids a download. Run "
@@ -114,8 +113,13 @@ def _require_cached(name: str, repository: str, files: list[str]) -> None:
         )
 
 
+def _cached(repository: str, file: str) -> Path | None:
+    path = try_to_load_from_cache(repository, file)
+    return Path(path) if isinstance(path, str) else None
+
+
 def fingerprint_of(
-    name: str, model: torch.nn.Module, tokenizer: Callable[..., torch.Tensor], precision: str
+    name: str, model: Any, tokenizer: Callable[..., torch.Tensor], precision: str
 ) -> str:
     """Hash all that decides a vector: architecture, weights, preprocessing, tokens and precision."""
     texts = tokenizer(list(_PROBES)).tolist()
@@ -132,6 +136,6 @@ def _architecture(name: str) -> Any:
         folder = Path(name.removeprefix(LOCAL_PREFIX))
         return json.loads((folder / CONFIG_NAME).read_text())["model_cfg"]
     if name.startswith(HUB_PREFIX):
-        path = try_to_load_from_cache(name.removeprefix(HUB_PREFIX), CONFIG_NAME)
-        return json.loads(Path(str(path)).read_text())["model_cfg"]
+        path = hf_hub_download(name.removeprefix(HUB_PREFIX), CONFIG_NAME)  # from the cache
+        return json.loads(Path(path).read_text())["model_cfg"]
     return open_clip.get_model_config(name)
