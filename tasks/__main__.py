@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import fetch
+from tasks._commands import ci_report, fetch
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -91,9 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         "showcase", help="write the README's pictures and table from the last run"
     )
     showcase.set_defaults(command=_showcase)
-
-    from tasks._commands import ci_report
-
     ci_report.add(commands)
     return parser
 
