@@ -13,6 +13,18 @@ from tasks.artifacts.files import write_text
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
 METRICS = ("evaluate_metrics", "explain_metrics", "audit_metrics")
+DRAWN = (
+    ("Recall by k", "linear", "k", "evaluate_plots", "recall.csv", "value"),
+    ("Confusion", "confusion", "actual", "evaluate_plots", "confusion.csv", "predicted"),
+    ("Heads in a plane", "scatter", "x", "explain_plots", "tsne_of_heads.csv", "y"),
+    ("Concepts in a plane", "scatter", "x", "explain_plots", "tsne_of_concepts.csv", "y"),
+    ("Saliency over time", "linear", "x", "explain_plots", "saliency_over_time.csv", "value"),
+    ("Bottleneck", "linear", "x", "audit_plots", "bottleneck.csv", "value"),
+    ("Repetitions", "linear", "x", "audit_plots", "repetitions.csv", "value"),
+    ("Accuracy by time to training", "linear", "x", "audit_plots", "time_to_training.csv", "value"),
+    ("Mistakes in order", "linear", "x", "audit_plots", "order_of_errors.csv", "value"),
+)
+"""Name, template, x, folder, file and y of the plots that `dvc plots` draws anew from numbers."""
 HEADER = "# Derived from the stage signatures by `make wiring`; a test holds the two together.\n"
 
 
@@ -73,10 +85,16 @@ def _plots() -> list[dict[str, Any]]:
                 "y": {log: ["train_loss", "validation_loss"]},
             }
         },
+        *(_drawn(*plot) for plot in DRAWN),
         {Artifacts.evaluate_plots.path: {}},
         {Artifacts.explain_plots.path: {}},
         {Artifacts.audit_plots.path: {}},
     ]
+
+
+def _drawn(name: str, template: str, x: str, artefact: str, file: str, y: str) -> dict[str, Any]:
+    path = f"{Artifacts.all()[artefact].path}/{file}"
+    return {name: {"template": template, "x": x, "y": {path: y}}}
 
 
 def _imported_files(path: Path, root: Path) -> list[Path]:

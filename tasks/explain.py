@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pydantic import NonNegativeInt, PositiveInt
 
 from tasks._params import Params
 from tasks.analysis.explanation import MapParams, explained_trials, make_maps, map_scores
-from tasks.analysis.explanation_plots import draw_maps, draw_separation
+from tasks.analysis.explanation_plots import (
+    draw_maps,
+    draw_second_opinions,
+    draw_separation,
+    map_regions,
+)
 from tasks.analysis.heads import Heads
 from tasks.analysis.held_out import HeldOut
+from tasks.analysis.occlusion import dominance, occlude, occlusion_scores, over_time
 from tasks.analysis.saliency import ChannelWeights, choose
+from tasks.analysis.scalp import regions_of
 from tasks.analysis.separation import SeparationParams, separate
 from tasks.analysis.tier_maps import (
     planted_maps,
@@ -99,7 +107,14 @@ def explain(
     write_table(_saliency_table(maps.weights, info.channels), saliency, SALIENCY)
     draw_maps(explain_plots, maps, info.channels, params.maps)
     draw_separation(explain_plots, separation)
-    write_scores(explain_metrics, map_scores(maps, info.channels, params.maps) | separation.scores)
+    few = explained.sample(params.maps.max_gradient_trials, params.maps.seed)
+    drops = occlude(few, heads, regions_of(info.channels, params.maps.montage))
+    times_s = info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz
+    winners, dominant = dominance(held_out)
+    draw_second_opinions(explain_plots, drops, over_time(explained, times_s), winners)
+    scores = map_scores(maps, info.channels, params.maps) | separation.scores | dominant
+    scores |= occlusion_scores(drops, map_regions(maps, info.channels, params.maps))
+    write_scores(explain_metrics, scores)
 
 
 def _sample(held_out: HeldOut, params: ExplainParams) -> HeldOut:

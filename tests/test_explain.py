@@ -82,10 +82,14 @@ def test_scores_find_the_planted_topographies(outputs):
 def test_figures_and_tables_are_drawn(outputs):
     folder = outputs["explain_plots"]
     assert sorted(path.name for path in folder.iterdir()) == [
+        "dominance_of_heads.csv",
         "head_overlap.csv",
+        "occlusion_by_region.csv",
         "saliency_by_region.csv",
         "saliency_by_region.png",
         "saliency_by_topography.csv",
+        "saliency_over_time.csv",
+        "saliency_over_time.png",
         "scalp_maps_by_kind.png",
         "scalp_maps_by_tier.png",
         "tsne_of_concepts.csv",
@@ -100,6 +104,25 @@ def test_figures_and_tables_are_drawn(outputs):
     assert regions.groupby("tier")["share"].sum().to_numpy() == pytest.approx(1, abs=1e-4)
     frontal = regions[regions["region"] == "frontal"].set_index("tier")["share"]
     assert frontal.idxmax() == "thematic"
+
+
+def test_occlusion_agrees_with_saliency(outputs):
+    drops = pd.read_csv(outputs["explain_plots"] / "occlusion_by_region.csv")
+    cost = drops.groupby(["tier", "region"])["drop"].mean().unstack()  # noqa: PD010
+    assert cost.loc["thematic"].idxmax() == "frontal"
+    assert cost.loc["object"].idxmax() == "occipital"
+    scores = read_scores(outputs["explain_metrics"])
+    assert scores["saliency_agreement_with_occlusion_thematic"].value > 0
+
+
+def test_evidence_over_time_and_winners_are_shares(outputs):
+    course = pd.read_csv(outputs["explain_plots"] / "saliency_over_time.csv")
+    assert course.groupby("series")["value"].max().to_numpy() == pytest.approx(1)
+    winners = pd.read_csv(outputs["explain_plots"] / "dominance_of_heads.csv")
+    assert winners.groupby("concept")["share"].sum().to_numpy() == pytest.approx(1, abs=1e-4)
+    regions = pd.read_csv(outputs["explain_plots"] / "saliency_by_region.csv")
+    assert (regions["low"] <= regions["share"] + 0.02).all()
+    assert (regions["share"] <= regions["high"] + 0.02).all()
 
 
 def test_same_inputs_give_the_same_bytes(study, inputs, outputs, tmp_path):

@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from tasks.analysis.control_registry import ENCODER
 from tasks.analysis.evidence import Finding
-from tasks.analysis.figures import PALETTE, STYLE, draw_scores, save, write_csv
+from tasks.analysis.figures import draw_curve, draw_scores, write_csv
 
 COMPARED = (
     ENCODER, "shuffled_eeg", "noise_eeg", "subject_only", "label_permutation",
@@ -45,40 +41,4 @@ def draw_controls(folder: Path, found: Mapping[str, Finding]) -> None:
     for name, finding in found.items():
         if finding.curve is not None:
             write_csv(finding.curve, folder / f"{name}.csv")
-            draw_curve(folder / f"{name}.png", finding)
-
-
-def draw_curve(path: Path, finding: Finding) -> None:
-    """Draw the curve of a finding, with its interval where there is one and the chance level.
-
-    Parameters
-    ----------
-    path : Path
-        A PNG file.
-    finding : Finding
-        With a curve.
-    """
-    curve = finding.curve
-    if curve is None:
-        return
-    with rc_context(STYLE):
-        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
-        axis = figure.subplots()
-        for place, (series, rows) in enumerate(curve.groupby("series", sort=False)):
-            _draw_series(axis, str(series), rows, place)
-        axis.set_ylim(0, 1.1 * float(np.nanmax(curve.get("high", curve["value"]))) or 1.0)
-        axis.set_xlabel(finding.x_label)
-        axis.set_ylabel(finding.y_label)
-        if len(axis.get_legend_handles_labels()[0]) > 1:
-            axis.legend()
-        save(figure, path)
-
-
-def _draw_series(axis: Axes, series: str, rows: pd.DataFrame, place: int) -> None:
-    style = ("-", "--", ":")[place % 3]
-    x, value = rows["x"].to_numpy(), rows["value"].to_numpy(float)
-    if "low" in rows:
-        low, high = rows["low"].to_numpy(float), rows["high"].to_numpy(float)
-        spread = np.clip([value - low, high - value], 0, None)
-        axis.errorbar(x, value, yerr=spread, fmt="none", ecolor=PALETTE[place], alpha=0.5)
-    axis.plot(x, value, "o", ls=style, c=PALETTE[place], ms=5, label=series)
+            draw_curve(folder / f"{name}.png", finding.curve, finding.x_label, finding.y_label)

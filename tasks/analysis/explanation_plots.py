@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from tasks.analysis.explanation import MapParams, Maps
 from tasks.analysis.figures import (
     Plane,
+    draw_curve,
     draw_planes,
     draw_region_shares,
     draw_scalp_maps,
@@ -49,13 +52,45 @@ def draw_maps(folder: Path, maps: Maps, channels: Sequence[str], params: MapPara
     draw(folder / "scalp_maps_by_tier.png", by_tier)
     draw(folder / "scalp_maps_by_kind.png", {"": mean_maps_of_kinds(maps.weights)}, n_columns=5)
 
-    regions = region_table(maps.found, maps.planted, regions_of(channels, params.montage))
+    regions = map_regions(maps, channels, params)
     draw_region_shares(folder / "saliency_by_region.png", regions)
     write_csv(regions, folder / "saliency_by_region.csv")
     if maps.planted:
         write_csv(
             matching_score(maps.found, maps.planted)[0], folder / "saliency_by_topography.csv"
         )
+
+
+def map_regions(maps: Maps, channels: Sequence[str], params: MapParams) -> pd.DataFrame:
+    """Return the share of each region in each tier's map, with its interval over subjects."""
+    return region_table(
+        maps.found,
+        maps.planted,
+        regions_of(channels, params.montage),
+        params.n_resamples,
+        params.confidence,
+        params.seed,
+    )
+
+
+def draw_second_opinions(
+    folder: Path, drops: pd.DataFrame, course: pd.DataFrame, winners: pd.DataFrame
+) -> None:
+    """Draw what occlusion costs, when evidence comes, and which head wins; write the tables.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the files go.
+    drops, course, winners : pandas.DataFrame
+        From `tasks.analysis.occlusion`.
+    """
+    write_csv(drops, folder / "occlusion_by_region.csv")
+    draw_curve(
+        folder / "saliency_over_time.png", course, "s after picture onset", "share of the maximum"
+    )
+    write_csv(course, folder / "saliency_over_time.csv")
+    write_csv(winners, folder / "dominance_of_heads.csv")
 
 
 def draw_separation(folder: Path, separation: Separation) -> None:

@@ -33,6 +33,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 DPI = 150
+MANY_POINTS = 30
+"""From so many on, points of a curve are not marked."""
 HEAD_M = (0.0, 0.0, 0.0, 0.115)
 """Middle and radius of the drawn head: all but the lowest electrodes of a full cap lie within."""
 
@@ -238,6 +240,42 @@ def draw_scores(path: Path, scores: Mapping[str, Score], label: str) -> None:
         axis.set_ylim(len(scores) - 0.4, -0.6)
         axis.set_xlabel(label)
         save(figure, path)
+
+
+def draw_curve(path: Path, curve: pd.DataFrame, x_label: str, y_label: str) -> None:
+    """Draw curves, with their intervals where there are any.
+
+    Parameters
+    ----------
+    path : Path
+        A PNG file.
+    curve : pandas.DataFrame
+        Columns series, x, value and, where known, low and high.
+    x_label, y_label : str
+        Of the axes.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+        axis = figure.subplots()
+        for place, (series, rows) in enumerate(curve.groupby("series", sort=False)):
+            _draw_series(axis, str(series), rows, place)
+        axis.set_ylim(0, 1.1 * float(np.nanmax(curve.get("high", curve["value"]))) or 1.0)
+        axis.set_xlabel(x_label)
+        axis.set_ylabel(y_label)
+        if len(axis.get_legend_handles_labels()[0]) > 1:
+            axis.legend()
+        save(figure, path)
+
+
+def _draw_series(axis: Axes, series: str, rows: pd.DataFrame, place: int) -> None:
+    style = ("-", "--", ":")[place % 3]
+    x, value = rows["x"].to_numpy(), rows["value"].to_numpy(float)
+    if "low" in rows:
+        low, high = rows["low"].to_numpy(float), rows["high"].to_numpy(float)
+        spread = np.clip([value - low, high - value], 0, None)
+        axis.errorbar(x, value, yerr=spread, fmt="none", ecolor=PALETTE[place], alpha=0.5)
+    marker = "o" if len(rows) < MANY_POINTS else ""
+    axis.plot(x, value, marker=marker, ls=style, c=PALETTE[place], ms=5, label=series)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -147,11 +147,27 @@ def pattern(
     predicted, directions : Float[np.ndarray, "n_trials dim"]
         Output of the head, and the contrastive directions of the trials' own captions.
     """
-    n_trials, n_channels, _ = eeg.shape
+    n_trials = len(eeg)
+    found = evidence(eeg, predicted, directions).sum(axis=1)
+    return np.asarray(np.sqrt(np.clip(found, 0, None) / (n_trials * (n_trials - 1))))
+
+
+def evidence(
+    eeg: Epochs, predicted: Vectors, directions: Vectors
+) -> Float[np.ndarray, "n_channels n_times"]:
+    """Return the evidence for the own caption at each channel and time, summed over pairs of trials.
+
+    Parameters
+    ----------
+    eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
+        Of one subject.
+    predicted, directions : Float[np.ndarray, "n_trials dim"]
+        As in `pattern`.
+    """
+    n_trials = len(eeg)
     flat = (eeg - eeg.mean(axis=0)).reshape(n_trials, -1)
     output = (predicted - predicted.mean(axis=0)).astype(np.float32)
     truth = (directions - directions.mean(axis=0)).astype(np.float32)
     products = ((output.T @ flat) * (truth.T @ flat)).sum(axis=0, dtype=np.float64)
     own = np.einsum("n,nf,nf->f", (output * truth).sum(axis=1), flat, flat)
-    evidence = (products - own).reshape(n_channels, -1).sum(axis=1)
-    return np.asarray(np.sqrt(np.clip(evidence, 0, None) / (n_trials * (n_trials - 1))))
+    return np.asarray((products - own).reshape(eeg.shape[1:]))

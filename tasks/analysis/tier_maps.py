@@ -109,7 +109,12 @@ def contrasts(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def region_table(
-    found: TierMaps, planted: Mapping[str, Map], regions: Sequence[str]
+    found: TierMaps,
+    planted: Mapping[str, Map],
+    regions: Sequence[str],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
 ) -> pd.DataFrame:
     """Return the share of each region in each tier's map.
 
@@ -121,15 +126,21 @@ def region_table(
         Tier to the truth; may lack tiers.
     regions : Sequence[str]
         Region of each channel.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap over subjects.
 
     Returns
     -------
     pandas.DataFrame
-        Columns tier, region, n_channels, share, lowest_subject, highest_subject, planted_share (empty
-        where unknown). Shares are of mean weights per channel, so that large regions have no advantage.
+        Columns tier, region, n_channels, share, low, high (the interval over subjects), lowest_subject,
+        highest_subject, planted_share (empty where unknown). Shares are of mean weights per channel, so that large regions have no advantage.
     """
     rows = []
+    rng = np.random.default_rng(seed)
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     for tier, maps in found.items():
+        drawn = rng.integers(0, len(maps), (n_resamples, len(maps)))
+        samples = pd.DataFrame([region_shares(maps[d].mean(axis=0), regions) for d in drawn])
         mean = region_shares(maps.mean(axis=0), regions)
         each = [region_shares(weights, regions) for weights in maps]
         truth = region_shares(planted[tier], regions) if tier in planted else {}
@@ -139,6 +150,8 @@ def region_table(
                 "region": region,
                 "n_channels": list(regions).count(region),
                 "share": mean[region],
+                "low": float(samples[region].quantile(tails[0])),
+                "high": float(samples[region].quantile(tails[1])),
                 "lowest_subject": min(shares[region] for shares in each),
                 "highest_subject": max(shares[region] for shares in each),
                 "planted_share": truth.get(region),

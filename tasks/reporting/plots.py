@@ -49,6 +49,10 @@ TITLES: Mapping[str, tuple[str, str]] = {
         "Saliency by region",
         "Share of each region in the map of each tier, per channel.",
     ),
+    "saliency_over_time": (
+        "Saliency over time",
+        "When the EEG speaks to the heads of each tier.",
+    ),
     "tsne_of_heads": (
         "Predicted vectors in a plane (t-SNE)",
         "Each dot is what one head says of one trial. Distances between far groups mean nothing.",
@@ -148,6 +152,8 @@ def region_table(folder: Path) -> Table | None:
         "tier": ("Tier", ""),
         "region": ("Region", ""),
         "share": ("Share of saliency", "share"),
+        "low": ("Interval over subjects, from", "share"),
+        "high": ("to", "share"),
         "lowest_subject": ("Lowest subject", "share"),
         "highest_subject": ("Highest subject", "share"),
         "planted_share": ("Planted share", "share"),

@@ -339,8 +339,10 @@ def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
     _csv(artifacts.evaluate_plots / "recall.csv", "score,n_items,k,value,chance", curves)
     answers = ["dog,dog", "dog,cat", "dog,cat", "cat,cat", "horse,dog"]
     _csv(artifacts.evaluate_plots / "confusion.csv", "actual,predicted", answers)
-    header = "tier,region,n_channels,share,lowest_subject,highest_subject,planted_share"
-    regions = [f"object,{name},20,0.25,0.2,0.3,0.22" for name in ("occipital", "temporal")]
+    header = "tier,region,n_channels,share,low,high,lowest_subject,highest_subject,planted_share"
+    regions = [
+        f"object,{name},20,0.25,0.21,0.29,0.2,0.3,0.22" for name in ("occipital", "temporal")
+    ]
     _csv(artifacts.explain_plots / "saliency_by_region.csv", header, regions)
 
 
