@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import ci_report, fetch
+from tasks._commands import ci_report, fetch, gallery
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     wiring.set_defaults(command=_wiring)
 
     fetch.add(commands)
+    gallery.add(commands)
 
     showcase = commands.add_parser(
         "showcase", help="write the README's pictures and table from the last run"
