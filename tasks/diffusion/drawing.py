@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tasks._errors import PerceptError
-from tasks._map import Map
+from tasks._map import Map, on_gpu
 from tasks.artifacts.files import fingerprint, write_json
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
 from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
@@ -130,6 +130,7 @@ def _by_guidance(pictures: Sequence[Picture], batch_size: int) -> list[list[str]
     ]
 
 
+@on_gpu
 def draw_shard(folder: Path, settings: Settings, batches: Sequence[Sequence[Picture]]) -> None:
     """Draw some batches and put each one on disk while the next one is denoised.
 

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from tasks._errors import PerceptError
-from tasks.analysis.controls import MAX_NOISE_SOURCES, Epochs, gaussian_noise
+from tasks.analysis.controls import MAX_NOISE_SOURCES, gaussian_noise
+from tasks.analysis.evidence import Epochs
 from tasks.analysis.statistics import seed_of
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
