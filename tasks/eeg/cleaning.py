@@ -16,6 +16,7 @@ from tasks.eeg.quality import (
     find_deviating_channels,
     flat_trials,
     line_noise_ratio,
+    refuse_other_units,
 )
 from tasks.eeg.repair import find_noisy_channels
 from tasks.eeg.resampling import make_cut_grid, resampling_matrix
@@ -98,7 +99,10 @@ def clean_recording(
     signal = read_signal(raw)
 
     # 2. Find channels without signal, and look at the others before anything is removed.
-    bad = find_broken_channels(signal, channels, params.bad_channels.flat_uv)
+    bad = dict.fromkeys(raw.info["bads"], "marked as bad")
+    bad |= find_broken_channels(signal, channels, params.bad_channels.flat_uv)
+    finite = [row for row in range(len(channels)) if np.isfinite(signal[row]).all()]
+    refuse_other_units(signal, np.array(finite, int), name)
     refuse_broken(bad, len(channels), params, name)
     signal[[channels.index(channel) for channel in bad]] = 0
     good = np.flatnonzero([channel not in bad for channel in channels])
