@@ -16,7 +16,7 @@ from typing import Any
 import openai
 from pydantic import BaseModel, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tasks._errors import PerceptError
+from tasks._errors import PerceptError, TransientError
 from tasks._params import Params
 from tasks.artifacts.pictures import UnreadablePictureError
 from tasks.language.cache import CaptionCache, Question, Reply
@@ -50,7 +50,11 @@ class OpenAIParams(Params):
 
 
 class CaptionServerError(PerceptError):
-    """The captioning server cannot be used, or did not answer for some pictures."""
+    """The captioning server cannot be used."""
+
+
+class NoAnswerError(CaptionServerError, TransientError):
+    """The captioning server did not answer for some pictures; it may the next time."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ async def _ask_all(captioner: OpenAICaptioner, pictures: Sequence[Stimulus]) -> 
     if session.fatal:
         raise session.fatal
     if session.n_unanswered:
-        raise CaptionServerError(
+        raise NoAnswerError(
             f"Each of {len(pictures)} pictures must get an answer; {session.n_unanswered} got none "
             f"({session.last_problem}). Run the stage again: all answers so far are kept in "
             f"{captioner.cache.folder}, so only the missing ones are asked for."
