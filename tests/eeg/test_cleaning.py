@@ -156,7 +156,7 @@ def test_line_noise_and_drift_are_measured() -> None:
     assert np.isnan(line_noise_ratio(signal, good, 100.0, 50.0))
 
 
-@pytest.mark.parametrize(("factor", "found"), [(1e6, "1.4e+07"), (1e-6, "1.4e-05")])
+@pytest.mark.parametrize(("factor", "found"), [(1e6, "1.43e+07"), (1e-6, "1.43e-05")])
 def test_other_units_than_volt_are_refused(factor: float, found: str) -> None:
     signal = make_signal(N_SAMPLES)
     signal *= 14 / np.median(signal.std(axis=1))
