@@ -61,7 +61,9 @@ def quality_table(study: Study) -> Table:
         "n_events": ("Presentations", "count"),
         "n_kept": ("Epochs kept", "count"),
         "rejections": ("Dropped, and why", ""),
-        "bad_channels": ("Bad channels, and why", ""),
+        "bad_channels": ("Bad channels", ""),
+        "bad_channel_reasons": ("Why bad", ""),
+        "n_ica_removed": ("ICA components removed", "count"),
         "line_noise_ratio": ("Mains hum (ratio)", "ratio"),
         "drift_uv": ("Drift (µV)", "uV"),
         "peak_to_peak_uv": ("Peak to peak (µV)", "uV"),
@@ -70,10 +72,7 @@ def quality_table(study: Study) -> Table:
         "What preprocessing found in each recording. Mains hum and drift are measured before "
         "filtering, peak to peak on the kept epochs."
     )
-    quality = study.quality.sort_values("recording_id")
-    named = zip(quality["bad_channels"], quality["bad_channel_reasons"], strict=True)
-    quality = quality.assign(bad_channels=[_with_reasons(*row) for row in named])
-    return table("quality", caption, quality, columns)
+    return table("quality", caption, study.quality.sort_values("recording_id"), columns)
 
 
 def subject_table(study: Study) -> Table:
@@ -192,11 +191,6 @@ def table(
     csv = frame.to_csv(index=False, lineterminator="\n")
     headings = tuple((heading, unit != "") for heading, unit in columns.values())
     return Table(name, caption, headings, rows, csv_uri(csv))
-
-
-def _with_reasons(channels: str, reasons: str) -> str:
-    pairs = zip(channels.split(","), reasons.split(","), strict=True) if channels else ()
-    return ",".join(f"{channel} ({reason})" for channel, reason in pairs)
 
 
 def _cell(value: object, unit: str) -> str:
