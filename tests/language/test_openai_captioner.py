@@ -8,18 +8,35 @@ import logging
 import pickle
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from tasks.artifacts.pictures import StalePictureError
 from tasks.language.cache import CaptionCache
-from tasks.language.captioners import openai as captioner_module
 from tasks.language.captioners.base import Stimulus
 from tasks.language.captioners.chat import data_uri
-from tasks.language.captioners.openai import CaptionServerError, OpenAICaptioner, OpenAIParams
-from tasks.language.prompts import KIND_NAMES
-from tests.chat_server import KEY, ChatServer, Say, completion, failure, good
+from tasks.language.captioners.openai import OpenAICaptioner
+from tasks.language.captioners.params import OpenAIParams
+from tasks.language.captioners.server import CaptionServerError
+from tasks.language.prompts import KIND_NAMES, KINDS
+from tests.chat_server import KEY, ChatServer, Say, completion, failure, good, text_of
+
+OPENAI = {
+    "model": "test-model",
+    "request_per": "picture",
+    "max_concurrency": 2,
+    "requests_per_minute": None,
+    "tokens_per_minute": None,
+    "max_retries": 2,
+    "max_answers": 1,
+    "max_completion_tokens": 500,
+    "max_cost_usd": None,
+    "prices": {"input_usd_per_million": 1.0, "output_usd_per_million": 10.0, "batch_factor": 0.5},
+    "timeout_s": 10.0,
+    "max_side_px": 64,
+}
 
 
 def picture(folder, name, *, colour=0, mode="RGB", size=(8, 8), suffix="png"):
@@ -40,17 +57,8 @@ def build(tmp_path, monkeypatch):
 
     def build(server, **changes):
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        chosen = {
-            "model": "test-model",
-            "max_concurrency": 3,
-            "max_retries": 2,
-            "max_answers": 1,
-            "max_completion_tokens": 500,
-            "timeout_s": 10.0,
-            "max_side_px": 64,
-        }
-        params = OpenAIParams.model_validate(chosen | changes)
-        return OpenAICaptioner(params, 20, CaptionCache(tmp_path / "cache"))
+        params = OpenAIParams.model_validate(OPENAI | {"max_concurrency": 3} | changes)
+        return OpenAICaptioner(params, 77, CaptionCache(tmp_path / "cache"))
 
     return build
 
@@ -69,7 +77,7 @@ def test_one_request_a_picture_brings_every_kind_and_is_never_sent_again(build, 
         (p.stimulus_id, kind) for p in pictures for kind in KIND_NAMES
     ]
     assert {c.status for c in captions} == {"ok"}
-    assert captions[0].text == f"ObjectSnap of {pictures[0].sha256[:8]}"
+    assert captions[0].text == text_of("ObjectSnap", pictures[0].sha256)
     assert {(c.source, c.model) for c in captions} == {("openai", "test-model")}
 
 
@@ -105,9 +113,10 @@ def test_the_same_picture_under_two_names_is_asked_about_once(build, pictures):
 def test_a_changed_prompt_asks_for_that_kind_alone(build, pictures, monkeypatch):
     with ChatServer() as server:
         before = build(server).describe(pictures)
-        kinds = list(captioner_module.KINDS)
-        changed = type(kinds[3])("SpatialLink", kinds[3].tier, "Say where it is.", from_paper=True)
-        monkeypatch.setattr(captioner_module, "KINDS", (*kinds[:3], changed, *kinds[4:]))
+        changed = replace(KINDS[3], instruction="Say where it is.")
+        for module in ("ledger", "costs"):
+            kinds = (*KINDS[:3], changed, *KINDS[4:])
+            monkeypatch.setattr(f"tasks.language.captioners.{module}.KINDS", kinds)
         after = build(server).describe(pictures)
     assert [ask.kinds for ask in server.asks[len(pictures) :]] == [["SpatialLink"]] * len(pictures)
     differing = {b.kind for b, a in zip(before, after, strict=True) if a != b}
@@ -235,7 +244,7 @@ def test_one_failing_picture_costs_the_others_nothing(build, pictures):
 
 
 def partly(ask, **texts):
-    return completion(json.dumps({kind: f"a {kind}" for kind in ask.kinds} | texts))
+    return completion(json.dumps({kind: text_of(kind, ask.picture) for kind in ask.kinds} | texts))
 
 
 ANSWERS = {
@@ -261,8 +270,8 @@ def test_an_unusable_answer_has_its_status_and_is_billed_once(build, pictures, s
 
 def test_an_answer_that_ignores_the_schema_keeps_its_good_captions(build, pictures):
     def careless(_, ask):
-        texts = {kind: f"a {kind}" for kind in ask.kinds if kind != "ThemeTag"}
-        wrong = {"MoodTone": 7, "LayoutMap": " ", "StoryHint": "word " * 21, "Extra": "x"}
+        texts = {kind: text_of(kind, "0" * 64) for kind in ask.kinds if kind != "ThemeTag"}
+        wrong = {"MoodTone": 7, "LayoutMap": " ", "Extra": "x"}
         return completion(json.dumps(texts | wrong))
 
     with ChatServer(careless) as server:
@@ -273,7 +282,6 @@ def test_an_answer_that_ignores_the_schema_keeps_its_good_captions(build, pictur
         "ThemeTag": "invalid",
         "MoodTone": "invalid",
         "LayoutMap": "empty",
-        "StoryHint": "too_long",
     }
 
 
@@ -365,5 +373,5 @@ def test_the_key_is_in_no_file_and_no_log(build, pictures, tmp_path, caplog):
     assert KEY not in caplog.text
     assert KEY.encode() not in pickle.dumps(captioner)
     files = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert len(files) == 5
+    assert len([path for path in files if path.suffix == ".json"]) == 5
     assert not any(KEY.encode() in path.read_bytes() for path in files)
