@@ -26,8 +26,8 @@ repro: $(STAMP) ## reproduce everything that is stale, then say where the report
 	$(BIN)/dvc repro
 	@echo "The report: reports/index.html"
 
-test: $(STAMP) ## run the whole test suite
-	$(BIN)/python -m pytest
+test: $(STAMP) ## run the whole test suite, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP) ## format, lint, types, docstrings
 	$(BIN)/ruff format --check .

@@ -1,23 +1,28 @@
-"""The `map` that a stage is given when Prefect watches: one task per shard, one process each."""
+"""The `map` that a stage is given when Prefect watches: the same runners, each shard a task run."""
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, as_completed
+from math import ceil
+from uuid import UUID
 
 from prefect import task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from tasks._map import process_pool, worker_count
+from tasks._map import Result, Shard
+from tasks._runners import submitted
 
-Shard = TypeVar("Shard")
-Result = TypeVar("Result")
+MAX_TASK_RUNS = 100
+"""More shards than this are watched in groups: Prefect is made for hundreds of task runs."""
 
 
 def prefect_map(work: Callable[[Shard], Result], shards: Iterable[Shard], /) -> list[Result]:
-    """Do the shards as Prefect tasks, each of which watches one process of a local pool.
+    """Do the shards wherever ``PERCEPT_RUNNER`` says, each watched by a Prefect task run.
 
-    Prefect sees numbers of shards, never their content; DVC alone remembers results.
+    Prefect sees numbers of shards, never their content; DVC alone remembers results. The watching task runs
+    live in this process, so that workers on other machines need no way to the Prefect server, which
+    listens on loopback only.
 
     Parameters
     ----------
@@ -32,21 +37,46 @@ def prefect_map(work: Callable[[Shard], Result], shards: Iterable[Shard], /) -> 
         One result per shard, in the order of the shards.
     """
     todo = list(shards)
-    with process_pool(max(1, min(worker_count(), len(todo)))) as pool:
-        futures = [pool.submit(work, shard) for shard in todo]
-        try:
-            watched = [_watch(f, f"shard {k + 1} of {len(todo)}") for k, f in enumerate(futures)]
-            return [future.result() for future in watched]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    if not todo:
+        return []
+    with submitted(work, todo) as futures:
+        watched = [_watch(group, label) for group, label in _groups(futures)]
+        _show_progress(futures)
+        for run in watched:
+            run.wait()
+        return [future.result() for future in futures]
 
 
-def _watch(future: Future[Result], label: str) -> PrefectFuture[Result]:
-    """Return a Prefect task run that ends as the shard in its process ends."""
+def _groups(futures: Sequence[Future[Result]]) -> Iterable[tuple[Sequence[Future[Result]], str]]:
+    """Split the shards into neighbours that share a task run, with a label for each."""
+    size = ceil(len(futures) / MAX_TASK_RUNS)
+    for start in range(0, len(futures), size):
+        group = futures[start : start + size]
+        name = f"shard {start + 1}" if size == 1 else f"shards {start + 1}-{start + len(group)}"
+        yield group, f"{name} of {len(futures)}"
+
+
+def _watch(group: Sequence[Future[Result]], label: str) -> PrefectFuture[None]:
+    """Return a task run that ends as the shards of a group end."""
 
     @task(name="shard", task_run_name=label, cache_policy=NO_CACHE, persist_result=False)
-    def shard() -> Result:
-        return future.result()
+    def shard() -> None:
+        for future in group:
+            if future.cancelled():
+                raise RuntimeError("Not started, because another shard failed.")
+            future.result()
 
     return shard.submit()
+
+
+def _show_progress(futures: Sequence[Future[Result]]) -> None:
+    """Keep a bar beside the run in the UI until every shard has ended; raise the first error."""
+    made = create_progress_artifact(0.0, description=f"0 of {len(futures)} shards")
+    artifact = made if isinstance(made, UUID) else None
+    shown = 0
+    for done, future in enumerate(as_completed(futures), 1):
+        future.result()
+        share = 100 * done // len(futures)
+        if artifact is not None and share > shown:
+            shown = share
+            update_progress_artifact(artifact, share, f"{done} of {len(futures)} shards")

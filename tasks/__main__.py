@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
+from tasks._commands import fetch
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -71,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
 
     wiring = commands.add_parser("wiring", help="write dvc.yaml anew from the stage signatures")
     wiring.set_defaults(command=_wiring)
+
+    fetch.add(commands)
 
     showcase = commands.add_parser(
         "showcase", help="write the README's pictures and table from the last run"

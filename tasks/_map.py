@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from tasks._errors import PerceptError
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
+Work = TypeVar("Work", bound=Callable[..., Any])
 
 
 class Map(Protocol):
@@ -23,48 +25,33 @@ def serial_map(work: Callable[[Shard], Result], shards: Iterable[Shard], /) -> l
     return [work(shard) for shard in shards]
 
 
-def process_map(work: Callable[[Shard], Result], shards: Iterable[Shard], /) -> list[Result]:
-    """Do the shards side by side in spawned processes, ``PERCEPT_WORKERS`` (default: the cores) at once.
-
-    Parameters
-    ----------
-    work
-        A picklable function of one shard.
-    shards
-        Picklable descriptions of pieces of work: paths and names, never arrays.
-
-    Returns
-    -------
-    list
-        One result per shard, in the order of the shards.
-    """
-    todo = list(shards)
-    workers = min(worker_count(), len(todo))
-    if workers <= 1:
-        return serial_map(work, todo)
-    with process_pool(workers) as pool:
-        futures = [pool.submit(work, shard) for shard in todo]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def on_gpu(work: Work) -> Work:
+    """Mark a function of a shard as one that wants a GPU to itself, where there are any."""
+    work.__dict__["on_gpu"] = True
+    return work
 
 
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """Return a pool of spawned processes that share the cores of this machine evenly."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    return ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_limit_threads, initargs=(threads,)
-    )
+def wants_gpu(work: Callable[..., Any]) -> bool:
+    """Tell whether a function, or the one inside its ``partial``, was marked by `on_gpu`."""
+    while isinstance(work, partial):
+        work = work.func
+    return bool(getattr(work, "on_gpu", False))
 
 
 def worker_count() -> int:
-    """Return the number of worker processes: ``PERCEPT_WORKERS``, or the cores of this machine."""
-    return int(os.environ.get("PERCEPT_WORKERS") or os.cpu_count() or 1)
+    """Return the number of workers: ``PERCEPT_WORKERS``, or the cores of this machine.
 
-
-def _limit_threads(count: int) -> None:
-    """Let numerical libraries that are imported later in this process use ``count`` threads."""
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[variable] = str(count)
+    Raises
+    ------
+    PerceptError
+        If the variable is not a whole number above zero.
+    """
+    given = os.environ.get("PERCEPT_WORKERS")
+    if not given:
+        return os.cpu_count() or 1
+    if not given.isdecimal() or int(given) < 1:
+        raise PerceptError(
+            f"PERCEPT_WORKERS must be a whole number above zero; it is {given!r}. "
+            "Set it to the number of processes, or unset it to use every core."
+        )
+    return int(given)

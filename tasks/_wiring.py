@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from tasks import STAGES
 from tasks._errors import PerceptError
-from tasks._map import Map, process_map, serial_map
+from tasks._map import Map, serial_map
 from tasks._params import Params
+from tasks._runners import runner_map
 from tasks.artifacts.catalogue import Artifacts
 
 __all__ = [
@@ -21,8 +22,8 @@ __all__ = [
     "call",
     "load_stage",
     "params_for",
-    "process_map",
     "reads",
+    "runner_map",
     "serial_map",
     "writes",
 ]
@@ -100,7 +101,7 @@ def read_params(params_file: Path) -> dict[str, Any]:
     return content
 
 
-def call(stage: Stage, artifacts: Artifacts, params_file: Path, map: Map = process_map) -> None:
+def call(stage: Stage, artifacts: Artifacts, params_file: Path, map: Map = runner_map) -> None:
     """Run ``stage`` with every path taken from the catalogue by name."""
     arguments: dict[str, Any] = {n: getattr(artifacts, n) for n in reads(stage) + writes(stage)}
     if "map" in _parameters(stage):

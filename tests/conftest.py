@@ -8,6 +8,14 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+LONGEST = ("test_pipeline.py", "test_wiring.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that two processes end at about the same time."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Return the root of the repository."""

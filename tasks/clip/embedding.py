@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tasks._errors import PerceptError
-from tasks._map import Map
+from tasks._map import Map, on_gpu
 from tasks.artifacts.pictures import read_picture
 from tasks.clip.model import load_clip
 from tasks.clip.vectors import VectorCache, Vectors
@@ -69,6 +69,7 @@ def embed_missing(
     return vectors, len(missing)
 
 
+@on_gpu
 def embed_texts(pieces: Pieces, *, source: str, folder: Path, batch_size: int) -> None:
     """Embed texts into a cache, batch by batch.
 
@@ -89,6 +90,7 @@ def embed_texts(pieces: Pieces, *, source: str, folder: Path, batch_size: int) -
         VectorCache(folder).write([key for key, _ in batch], vectors)
 
 
+@on_gpu
 def embed_images(pieces: Pieces, *, source: str, folder: Path, batch_size: int) -> None:
     """Embed pictures into a cache, batch by batch.
 

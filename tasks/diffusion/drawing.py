@@ -13,7 +13,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from tasks._errors import PerceptError
-from tasks._map import Map
+from tasks._map import Map, on_gpu
 from tasks.artifacts.files import atomic_path, fingerprint
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint
 from tasks.diffusion.renderer import Renderer
@@ -93,6 +93,7 @@ class Drawing:
         return [picture.path for picture in pictures]
 
 
+@on_gpu
 def draw_batch(folder: Path, settings: Settings, batch: Sequence[Picture]) -> None:
     """Draw one batch and put each of its pictures on disk at once."""
     images = load_renderer(folder).render(

@@ -17,6 +17,7 @@ PERCEIVE_LAB = (
 )
 IMAGENET = "ImageNet ILSVRC2012 training images, after registration at image-net.org"
 OSF = "THINGS-EEG2, CC BY 4.0: osf.io/3jk45"
+FETCH = "run `percept fetch things_eeg2 --subjects 1 2`, or for all without --subjects"
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,13 @@ def needed_files(params: AnySourceParams) -> list[Needed]:
                 files.append(Needed(params.image_order, origin))
             return files
         case ThingsEeg2Params():
+            fetched = f"{FETCH} (osf.io/y63gw)"
+            origin = f"{FETCH} ({OSF})" if params.layout == "raw" else OSF
             return [
-                *(Needed(f"{params.eeg}/{pattern}", OSF) for pattern in FILES[params.layout]),
-                Needed(f"{params.images}/training_images/*/*", "osf.io/y63gw"),
-                Needed(f"{params.images}/test_images/*/*", "osf.io/y63gw"),
-                Needed(params.metadata, "osf.io/y63gw"),
+                *(Needed(f"{params.eeg}/{pattern}", origin) for pattern in FILES[params.layout]),
+                Needed(f"{params.images}/training_images/*/*", fetched),
+                Needed(f"{params.images}/test_images/*/*", fetched),
+                Needed(params.metadata, fetched),
             ]
         case BidsParams():
             table = "write it: a line per stimulus with the columns stimulus, image and concept"

@@ -1,0 +1,1 @@
+"""Public data sets from their publishers: resumable, checksummed, into the folder of their study."""

@@ -1,0 +1,88 @@
+"""Archives, unpacked file by file, so that an interruption costs one file."""
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from tasks.artifacts.files import atomic_path
+from tasks.fetching.downloads import FetchError
+
+
+def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[str, int]:
+    """Unpack a ZIP archive; files that are there in full size already are left.
+
+    Parameters
+    ----------
+    archive
+        The file.
+    folder
+        Where its content goes.
+    advance
+        Is told how many bytes are unpacked by now.
+
+    Returns
+    -------
+    dict
+        Size of each file, by its path relative to ``folder``.
+
+    Raises
+    ------
+    FetchError
+        If it is broken, leads out of the folder, or the disk is too small.
+    """
+    try:
+        with zipfile.ZipFile(archive) as content:
+            members = [member for member in content.infolist() if not member.is_dir()]
+            _refuse_outside(archive, members)
+            todo = [m for m in members if not _is_there(folder / m.filename, m.file_size)]
+            require_space(
+                folder, sum(member.file_size for member in todo), f"unpack {archive.name}"
+            )
+            done = 0
+            for member in todo:
+                with (
+                    atomic_path(folder / member.filename) as partial,
+                    content.open(member) as source,
+                    partial.open("wb") as target,
+                ):
+                    shutil.copyfileobj(source, target, 1 << 20)
+                done += member.file_size
+                advance(done)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise FetchError(
+            f"{archive} must be a whole ZIP archive; it cannot be unpacked ({error}). "
+            "Delete it and run the same command again."
+        ) from error
+    return {member.filename: member.file_size for member in members}
+
+
+def require_space(folder: Path, n_bytes: int, what: str) -> None:
+    """Check that so many bytes fit on the disk of a folder.
+
+    Raises
+    ------
+    FetchError
+        If they do not.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if n_bytes > free:
+        raise FetchError(
+            f"{folder} must have {n_bytes / 1e9:.1f} GB free to {what}; it has {free / 1e9:.1f} GB. "
+            "Free the disk, or name fewer subjects."
+        )
+
+
+def _is_there(path: Path, n_bytes: int) -> bool:
+    return path.is_file() and path.stat().st_size == n_bytes
+
+
+def _refuse_outside(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    for member in members:
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+            raise FetchError(
+                f"{archive} must unpack into its folder; {member.filename!r} leads out of it. "
+                "Do not use this archive."
+            )
