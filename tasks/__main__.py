@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import fetch
+from tasks._commands import captions, fetch
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     wiring.set_defaults(command=_wiring)
 
     fetch.add(commands)
+    captions.add(commands)
 
     showcase = commands.add_parser(
         "showcase", help="write the README's pictures and table from the last run"

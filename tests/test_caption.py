@@ -21,7 +21,7 @@ from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
 from tasks.simulation.scene import draw, sample_scene
 from tests.chat_server import KEY, ChatServer, completion, failure, good
-from tests.language.test_openai_captioner import OPENAI
+from tests.language.asking import OPENAI
 
 STIMULUS_IDS = ("b-1", "a-2", "a-10")
 RAW, STIMULI_PATH, OUT = Path("data/raw"), Path("stimuli.parquet"), Path("captions.parquet")
