@@ -1,71 +1,190 @@
 """`make ui`: a local Prefect server, and the deployments that its UI starts and retries."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-ROOT = Path(__file__).resolve().parents[1]
-HOST, PORT = "127.0.0.1", "4200"
+from flows.workspace import root
+from tasks import STAGES
+from tasks._errors import PerceptError
+
+HOST = "127.0.0.1"
+PORT = 4200
+POLL_S = 2
+MOST_RUNS = 200  # that the API returns at once
 
 
-def main() -> None:
-    """Start the server on loopback, print its URL, and serve until interrupted."""
-    environment = {
-        "PREFECT_HOME": str(ROOT / ".prefect"),
-        "PREFECT_API_URL": f"http://{HOST}:{PORT}/api",
+class ServerError(PerceptError):
+    """The Prefect server does not answer."""
+
+
+def main() -> int:
+    """Start the server on loopback, print its URL, and serve until interrupted.
+
+    Returns
+    -------
+    int
+        The exit code: 1 after saying in one sentence what must be mended.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server is stopped, too
+    port = int(os.environ.get("PERCEPT_UI_PORT") or PORT)
+    os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
+    try:
+        with _server(port):
+            from flows.files import served
+
+            with served(root(), port + 1) as files:
+                os.environ["PERCEPT_FILES_URL"] = files
+                sys.stdout.write(
+                    f"Prefect UI: http://{HOST}:{port}\nReport:     {files}\nStop with Ctrl-C.\n"
+                )
+                sys.stdout.flush()
+                _serve()
+    except PerceptError as error:
+        sys.stderr.write(f"percept: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("The server has stopped; `make ui` starts it again, with its history.\n")
+    return 0
+
+
+def settings(workspace: Path, port: int) -> dict[str, str]:
+    """Return the settings of Prefect: a home of this project's own, loopback, no telemetry.
+
+    Parameters
+    ----------
+    workspace
+        Where its home lies.
+    port
+        Of the server.
+
+    Returns
+    -------
+    dict of str to str
+        Environment variables. Pages of other sites may neither read the server nor start runs on it.
+    """
+    url = f"http://{HOST}:{port}"
+    return {
+        "PREFECT_HOME": str(workspace.resolve() / ".prefect"),
+        "PREFECT_API_URL": f"{url}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": url,
+        "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_RUNNER_POLL_FREQUENCY": str(POLL_S),
     }
-    os.environ.update(environment)  # before Prefect is imported: it reads its settings then
-    server = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", PORT],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for_health(server)
-        sys.stdout.write(f"Prefect UI: http://{HOST}:{PORT}\n")
-        sys.stdout.flush()
-        _serve()
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def _serve() -> None:
-    """Serve the pipeline (its parameters choose single stages), one run at a time."""
+    """Serve the pipeline and each of its stages; runs wait for one another."""
     from prefect import serve
     from prefect.deployments.runner import RunnerDeployment
 
     from flows.reproduce import reproduce
 
-    deployment = cast("RunnerDeployment", reproduce.to_deployment("pipeline", concurrency_limit=1))
-    serve(deployment, limit=1)
+    _end_lost_runs()
+    deployments = [
+        reproduce.to_deployment("reproduce", description="Bring every stage up to date."),
+        *(
+            reproduce.to_deployment(
+                name, parameters={"stages": [name]}, description=f"Bring {name} alone up to date."
+            )
+            for name in STAGES
+        ),
+    ]
+    serve(*cast("list[RunnerDeployment]", deployments), limit=1, print_starting_message=False)
 
 
-def _wait_for_health(server: subprocess.Popen[bytes], timeout_s: float = 120.0) -> None:
+def _end_lost_runs() -> None:
+    """Mark runs whose process was killed without a word as crashed, so that they can be retried.
+
+    Nothing of this workspace runs while its lock can be had.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState
+    from prefect.client.schemas.filters import FlowRunFilterStateType as StateTypes
+    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Crashed
+
+    from tasks._workspace import is_free
+
+    if not is_free(root()):
+        return
+    under_way = StateTypes(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
+    lost = FlowRunFilter(state=FlowRunFilterState(type=under_way))
+    message = "The process ended without a word. Retry goes on from there."
+    with get_client(sync_client=True) as client:
+        for run in client.read_flow_runs(
+            flow_run_filter=lost, limit=MOST_RUNS, sort=FlowRunSort.ID_DESC
+        ):
+            client.set_flow_run_state(run.id, Crashed(message=message), force=True)
+
+
+@contextmanager
+def _server(port: int) -> Iterator[None]:
+    """Run the server of this project, unless one that was left over answers already."""
+    home = os.environ["PREFECT_HOME"]
+    found = _home_of_the_server(port)
+    if found == home:
+        yield
+        return
+    if found is not None:
+        raise ServerError(
+            f"Port {port} must be free; a Prefect server with its home in {found} has it. "
+            "Stop that one, or set PERCEPT_UI_PORT to another port."
+        )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_answer(process, port)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _wait_for_answer(server: subprocess.Popen[bytes], port: int, timeout_s: float = 180.0) -> None:
     """Return once the server answers.
 
     Raises
     ------
-    RuntimeError
+    ServerError
         If the server ends or does not answer in time.
     """
     end = time.monotonic() + timeout_s
     while time.monotonic() < end and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{PORT}/api/health", timeout=2):
-                return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.5)
-    raise RuntimeError(
-        f"The Prefect server must answer on port {PORT}; it does not. Free the port and try again."
+        if _home_of_the_server(port) is not None:
+            return
+        time.sleep(0.5)
+    raise ServerError(
+        f"The Prefect server must answer on port {port}; it does not. Free the port, or set "
+        "PERCEPT_UI_PORT to another, and try again."
     )
 
 
+def _home_of_the_server(port: int) -> str | None:
+    """Return the home of the Prefect server that answers on a port; None where none does."""
+    try:
+        with urllib.request.urlopen(
+            f"http://{HOST}:{port}/api/admin/settings", timeout=5
+        ) as response:
+            found: dict[str, Any] = json.load(response)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+        return None
+    return str(found.get("home"))
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

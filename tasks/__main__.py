@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import captions, fetch
+from tasks._commands import captions, ci_report, fetch
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -26,19 +26,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    from tasks._errors import PerceptError
+    from tasks._errors import TRY_AGAIN, PerceptError, TransientError
+    from tasks._secrets import redact
 
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _keep_secrets()
     try:
         return int(options.command(options) or 0)
-    except PerceptError as error:
-        print(f"percept: {error}", file=sys.stderr)
-    except OSError as error:  # a full disk, a folder that may not be written
-        print(f"percept: {error}", file=sys.stderr)
+    except TransientError as error:
+        print(f"percept: {redact(str(error))}", file=sys.stderr)
+        return TRY_AGAIN
+    except (PerceptError, OSError) as error:  # OSError: a full disk, a folder that is read-only
+        print(f"percept: {redact(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("percept: interrupted; run the same command again to go on.", file=sys.stderr)
     return 1
+
+
+def _keep_secrets() -> None:
+    """Log to stderr, and let neither a log nor a traceback show a secret."""
+    from tasks._secrets import RedactingFormatter, print_redacted
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(RedactingFormatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    sys.excepthook = print_redacted
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,20 +92,26 @@ def _parser() -> argparse.ArgumentParser:
         "showcase", help="write the README's pictures and table from the last run"
     )
     showcase.set_defaults(command=_showcase)
+    ci_report.add(commands)
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
     """Run a stage: tracked where a Prefect API is configured, directly where none is."""
-    if os.environ.get("PREFECT_API_URL"):
-        import importlib  # by name: tasks never import flows
+    from tasks._workspace import share_cache, sole_writer, use_the_code_of
 
-        importlib.import_module("flows.stage").run_tracked(options.stage, options.params)
-        return
-    from tasks._wiring import call, load_stage
-    from tasks.artifacts.catalogue import Artifacts
+    use_the_code_of()
+    share_cache()
+    with sole_writer(f"percept run {options.stage}"):
+        if os.environ.get("PREFECT_API_URL"):
+            import importlib  # by name: tasks never import flows
 
-    call(load_stage(options.stage), Artifacts(), options.params)
+            importlib.import_module("flows.stage").run_stage(options.stage, options.params)
+            return
+        from tasks._wiring import call, load_stage
+        from tasks.artifacts.catalogue import Artifacts
+
+        call(load_stage(options.stage), Artifacts(), options.params)
 
 
 def _trace(options: argparse.Namespace) -> None:

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 
 from tasks._errors import PerceptError
 from tasks._params import Params
-from tasks.analysis import controls, drift
 from tasks.analysis.answers import ControlParams
-from tasks.analysis.figures import draw_controls
+from tasks.analysis.control_plots import draw_controls
+from tasks.analysis.control_registry import CONTROLS, run_controls
+from tasks.analysis.evidence import Evidence
 from tasks.analysis.heads import Heads
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.saliency import choose
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import Score, write_scores
+from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table
+from tasks.clip.vectors import table_to_vectors
 from tasks.eeg.epochs import read_epochs
-from tasks.encoder.checkpoints import Encoder, load_encoder
+from tasks.encoder.checkpoints import load_encoder
 
 SPLIT = "test"
 """Unseen pictures of trained concepts: what time and priors could give away are trained concepts."""
-
-DRIFT_CONTROLS = ("time_of_recording", "block_structure", "prestimulus")
-"""Controls that know when a picture was shown, and nothing of it."""
 
 
 class AuditParams(Params):
@@ -38,29 +41,43 @@ class AuditParams(Params):
     Attributes
     ----------
     max_trials, max_training_trials : int
-        Held-out trials, and training trials that noise is made from, drawn at random if there are more.
+        Held-out trials, and training trials that noise is made from and stand-in decoders are trained on,
+        drawn at random if there are more.
     batch_size : int
         Trials at once.
     seed : int
         Of these draws.
+    run : "all" or tuple[str, ...]
+        Names of the controls.
     controls : ControlParams
-        Intervals, shuffles, window.
+        Intervals, shuffles, windows.
     """
 
     max_trials: PositiveInt
     max_training_trials: PositiveInt
     batch_size: PositiveInt
     seed: NonNegativeInt
+    run: Literal["all"] | tuple[str, ...]
     controls: ControlParams
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        unknown = [] if self.run == "all" else [name for name in self.run if name not in CONTROLS]
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)} is no control; known are {', '.join(CONTROLS)}")
+        return self
 
 
 def audit(
+    stimuli: Path,
     trials: Path,
     epochs: Path,
     captions: Path,
     text_vectors: Path,
+    image_vectors: Path,
     encoder: Path,
     predictions: Path,
+    retrievals: Path,
     *,
     audit_metrics: Path,
     audit_plots: Path,
@@ -70,10 +87,10 @@ def audit(
 
     Parameters
     ----------
-    trials, epochs, captions, text_vectors, encoder, predictions : Path
+    stimuli, trials, epochs, captions, text_vectors, image_vectors, encoder, predictions, retrievals : Path
         Read.
     audit_metrics, audit_plots : Path
-        Written: a score with a verdict per control, and a chart of them.
+        Written: a score with a verdict per control, charts of them, and the numbers behind the charts.
     params : AuditParams
         Section `audit` of params.yaml.
 
@@ -90,14 +107,29 @@ def audit(
         read_table(predictions, PREDICTIONS),
     )
     held_out = _sample(held_out.of(held_out.trials["split"] == SPLIT), params)
+    table = read_table(image_vectors, IMAGE_VECTORS)
+    pictures = dict(zip(table["stimulus_id"].to_pylist(), table_to_vectors(table), strict=True))
+    training = _training(shown.to_pandas(), params)
+    training_eeg, info = read_epochs(epochs, training["trial_id"].tolist())
     model = load_encoder(encoder)
-    scores = _without_eeg(held_out, shown.to_pandas(), params.controls)
-    scores |= _with_other_eeg(held_out, shown.to_pandas(), epochs, model, params)
-    known = {name: scores[name] for name in DRIFT_CONTROLS if name in scores}
-    scores["explained_by_drift"] = drift.explained_by_drift(scores["encoder"], known)
-
-    draw_controls(audit_plots, scores)
-    write_scores(audit_metrics, scores)
+    model.require_channels(info.channels)
+    eeg, _ = read_epochs(epochs, held_out.trials["trial_id"].tolist())
+    evidence = Evidence(
+        held_out=held_out,
+        trials=shown.to_pandas(),
+        stimuli=read_table(stimuli, STIMULI).to_pandas(),
+        retrievals=read_table(retrievals, RETRIEVALS).to_pandas(),
+        image_vectors=pictures,
+        eeg=eeg,
+        times_s=info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz,
+        training=training,
+        training_eeg=training_eeg,
+        predict=Heads.of(model, params.batch_size).predict,
+        params=params.controls,
+    )
+    found = run_controls(evidence, list(CONTROLS) if params.run == "all" else params.run)
+    draw_controls(audit_plots, found)
+    write_scores(audit_metrics, {name: finding.score for name, finding in found.items()})
 
 
 def _sample(held_out: HeldOut, params: AuditParams) -> HeldOut:
@@ -111,36 +143,7 @@ def _sample(held_out: HeldOut, params: AuditParams) -> HeldOut:
     return held_out.of(rows)
 
 
-def _without_eeg(
-    held_out: HeldOut, trials: pd.DataFrame, params: ControlParams
-) -> dict[str, Score]:
-    encoder = controls.encoder_score(held_out, params)
-    return {
-        "encoder": encoder,
-        "shuffled_eeg": controls.shuffled_eeg(held_out, params),
-        "label_permutation": controls.label_permutation(encoder),
-        "time_of_recording": drift.time_of_recording(held_out, trials, params),
-        "block_structure": drift.block_structure(held_out, trials, params),
-        "subject_prior": drift.subject_prior(held_out, trials, params),
-    }
-
-
-def _with_other_eeg(
-    held_out: HeldOut, trials: pd.DataFrame, epochs: Path, model: Encoder, params: AuditParams
-) -> dict[str, Score]:
-    training = drift.training_trials(trials)
-    training = training.iloc[choose(len(training), params.max_training_trials, params.seed)]
-    training_eeg, info = read_epochs(epochs, training["trial_id"].tolist())
-    model.require_channels(info.channels)
-    predict = Heads.of(model, params.batch_size).predict
-    eeg, _ = read_epochs(epochs, held_out.trials["trial_id"].tolist())
-    times_s = info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz
-    found = {
-        "noise_eeg": controls.noise_eeg(
-            held_out, predict, training_eeg, training["subject"].tolist(), params.controls
-        ),
-        "prestimulus": controls.prestimulus(
-            held_out, predict, eeg, times_s, training_eeg.mean(axis=0), params.controls
-        ),
-    }
-    return {name: score for name, score in found.items() if score is not None}
+def _training(trials: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
+    training = trials[(trials["split"] == "train") & trials["kept"]]
+    chosen = choose(len(training), params.max_training_trials, params.seed)
+    return training.iloc[chosen].reset_index(drop=True)

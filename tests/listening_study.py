@@ -1,5 +1,6 @@
 """The synthetic study with EEG: each tier speaks from a known place, and a linear decoder listens."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,9 @@ import pyarrow as pa
 import torch
 
 from tasks.analysis.scalp import directions_of
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.eeg.epochs import EpochsInfo, write_epochs
@@ -69,6 +72,30 @@ class ListeningStudy:
             for channel, weight in zip(CHANNELS, weights, strict=True)
         ]
         return pa.Table.from_pylist(rows, TOPOGRAPHIES)
+
+    @property
+    def stimuli(self):
+        frame = self.tables.trials.to_pandas().drop_duplicates("stimulus_id")
+        rows = [
+            {
+                "stimulus_id": row.stimulus_id,
+                "concept": row.concept,
+                "image_path": f"{row.stimulus_id}.png",
+                "width_px": 8,
+                "height_px": 8,
+                "sha256": hashlib.sha256(row.stimulus_id.encode()).hexdigest(),
+                "official_split": "",
+            }
+            for row in frame.itertuples()
+        ]
+        return pa.Table.from_pylist(rows, STIMULI)
+
+    @property
+    def image_vectors(self):
+        ids = sorted(set(self.tables.trials["stimulus_id"].to_pylist()))
+        vectors = unit(np.random.default_rng(0).standard_normal((len(ids), DIM)))
+        rows = [{"stimulus_id": s, "vector": v} for s, v in zip(ids, vectors, strict=True)]
+        return pa.Table.from_pylist(rows, IMAGE_VECTORS)
 
 
 def make_listening_study(signal=4.0, seed=0, n_subjects=3):

@@ -5,11 +5,17 @@ import re
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from tasks import audit as stage
 from tasks._errors import PerceptError
+from tasks._wiring import reads
+from tasks.analysis.control_registry import CONTROLS as CONTROLS_BY_NAME
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import read_scores
@@ -18,12 +24,11 @@ from tests.analysis.test_controls import PARAMS as CONTROLS
 from tests.listening_study import make_listening_study, write_epoch_files
 
 PARAMS = stage.AuditParams(
-    max_trials=300, max_training_trials=200, batch_size=64, seed=0, controls=CONTROLS
+    max_trials=300, max_training_trials=200, batch_size=64, seed=0, run="all", controls=CONTROLS
 )
-NAMES = {
-    "encoder", "shuffled_eeg", "label_permutation", "time_of_recording", "block_structure",
-    "subject_prior", "noise_eeg", "prestimulus", "explained_by_drift",
-}  # fmt: skip
+ABSENT = {"block_from_features", "order_of_errors"}  # one block per subject, and few mistakes
+SUMMED_UP = {"encoder", "explained_by_drift", "explained_by_leakage"}
+NAMES = {*CONTROLS_BY_NAME, *SUMMED_UP} - ABSENT
 
 
 @pytest.fixture(scope="module")
@@ -39,18 +44,20 @@ def inputs(study, tmp_path_factory):
     write_table(study.tables.text_vectors, folder / "text_vectors", TEXT_VECTORS)
     write_table(study.tables.predictions, folder / "predictions", PREDICTIONS)
     write_epoch_files(study, folder / "epochs")
-    names = ("trials", "epochs", "captions", "text_vectors", "encoder", "predictions")
-    return {name: folder / name for name in names}
+    write_table(study.tables.retrievals, folder / "retrievals", RETRIEVALS)
+    write_table(study.stimuli, folder / "stimuli", STIMULI)
+    write_table(study.image_vectors, folder / "image_vectors", IMAGE_VECTORS)
+    return {name: folder / name for name in reads(stage.audit)}
 
 
-def run(study, inputs, folder):
+def run(study, inputs, folder, params=PARAMS):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "load_encoder", lambda path: study.encoder)
         stage.audit(
             *inputs.values(),
             audit_metrics=folder / "audit.json",
             audit_plots=folder / "plots",
-            params=PARAMS,
+            params=params,
         )
     return folder
 
@@ -64,10 +71,29 @@ def test_encoder_passes_the_controls_that_it_should(outputs):
     scores = read_scores(outputs / "audit.json")
     assert set(scores) == NAMES
     assert scores["encoder"].value > 0.6
-    for name in ("shuffled_eeg", "noise_eeg", "prestimulus", "subject_prior"):
+    for name in ("shuffled_eeg", "noise_eeg", "prestimulus", "subject_prior", "subject_only"):
         assert scores[name].value < 0.3, name
         assert scores[name].low <= scores[name].chance or scores[name].p_value > 0.05, name
+    assert scores["gallery_permutation"].value == scores["other_company"].value == 0
+    assert scores["explained_by_drift"].verdict.startswith(
+        "Partly open to drift: "
+    )  # shown in order
+    assert scores["explained_by_leakage"].verdict.startswith("No leak: ")
+    assert scores["repetitions"].value > scores["encoder"].value - 0.1
     assert all(score.verdict for score in scores.values())
+
+
+def test_chosen_controls_alone_are_run(study, inputs, tmp_path):
+    params = PARAMS.model_copy(update={"run": ("noise_eeg", "gallery_permutation")})
+    scores = read_scores(run(study, inputs, tmp_path, params) / "audit.json")
+    assert set(scores) == {"encoder", "noise_eeg", "gallery_permutation"}
+
+
+def test_an_unknown_control_is_refused():
+    with pytest.raises(
+        ValidationError, match="seance is no control; known are shuffled_eeg, noise"
+    ):
+        stage.AuditParams.model_validate(PARAMS.model_dump() | {"run": ("noise_eeg", "seance")})
 
 
 def test_chart_and_table_show_every_control(outputs):
@@ -79,7 +105,9 @@ def test_chart_and_table_show_every_control(outputs):
 
 def test_same_inputs_give_the_same_bytes(study, inputs, outputs, tmp_path):
     again = run(study, inputs, tmp_path)
-    for name in ("audit.json", "plots/controls.png", "plots/controls.csv"):
+    names = [f"plots/{path.name}" for path in (outputs / "plots").iterdir()]
+    assert len(names) >= 2 + 2 * 5
+    for name in ("audit.json", *names):
         assert (again / name).read_bytes() == (outputs / name).read_bytes()
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from pydantic import Field, NonNegativeInt, PositiveInt
+from jaxtyping import Float, Int
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from scipy.stats import rankdata
 
 from tasks._params import Params
 from tasks.analysis.decoding import OBJECT_TIER, concept_ranking
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.scores import SIGNIFICANCE, agreement, columns_of, score
-from tasks.analysis.statistics import Resampling
+from tasks.analysis.statistics import Estimate, Resampling, mean, permutation_p_value
 from tasks.artifacts.metrics import Score
 
 Hits = Float[np.ndarray, "n_trials n_stimuli"]
@@ -29,6 +30,14 @@ class ControlParams(Params):
         Shuffles whose mean is the shuffled-EEG control.
     prestimulus_end_s : float
         Relative to picture onset: what comes later cannot be known to the prestimulus control.
+    n_stretches : int
+        Stretches of time that a recording without blocks is cut into.
+    n_pseudo_labels : int
+        Times that labels are drawn for blocks.
+    high_pass_hz : tuple[float, ...]
+        What the high-pass sweep takes off, rising.
+    bottlenecks : tuple[int, ...]
+        Dimensions that are left of a prediction, rising.
     n_resamples, n_permutations : int
         Of the bootstrap over stimuli and of stimuli.
     confidence : float
@@ -39,6 +48,10 @@ class ControlParams(Params):
 
     n_shuffles: PositiveInt
     prestimulus_end_s: float
+    n_stretches: int = Field(ge=2)
+    n_pseudo_labels: PositiveInt
+    high_pass_hz: tuple[PositiveFloat, ...]
+    bottlenecks: tuple[PositiveInt, ...] = Field(min_length=1)
     n_resamples: PositiveInt
     n_permutations: PositiveInt
     confidence: float = Field(gt=0, lt=1)
@@ -54,6 +67,26 @@ def concept_hits(held_out: HeldOut) -> Hits:
     return ranking.for_stimuli(columns).recall(1)
 
 
+def encoder_score(held_out: HeldOut, params: ControlParams) -> Score:
+    """Score the encoder itself: the share of trials whose concept it names.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    params : ControlParams
+        Intervals.
+    """
+    found = score_hits(held_out.trials, concept_hits(held_out), params)
+    return judged(
+        found,
+        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}), better "
+        "than any guess: what it goes by is what the controls ask.",
+        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}): it "
+        "cannot be told from guessing.",
+    )
+
+
 def score_guesses(held_out: HeldOut, guesses: Sequence[str], params: ControlParams) -> Score:
     """Score one guessed concept per trial."""
     shown = shown_stimuli(held_out.trials)
@@ -62,8 +95,108 @@ def score_guesses(held_out: HeldOut, guesses: Sequence[str], params: ControlPara
 
 def score_hits(trials: pd.DataFrame, hits: Hits, params: ControlParams) -> Score:
     """Score answers against what was shown; chance is what they score for permuted stimuli."""
+    return score(hits, resampling_of(trials, params), chance=None)
+
+
+def score_labels(
+    trials: pd.DataFrame,
+    answers: Sequence[str],
+    truth: Sequence[str],
+    params: ControlParams,
+    within: Sequence[str],
+) -> Score:
+    """Score answers about trials, such as their block; chance from permuting truth within groups.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the stimulus of each trial, which the bootstrap draws.
+    answers, truth : Sequence[str]
+        One each per trial.
+    params : ControlParams
+        Intervals and p-values.
+    within : Sequence[str]
+        Group of each trial.
+    """
+    said, actual = np.asarray(answers), np.asarray(truth)
+    permuted = [
+        float((said == actual[order]).mean())
+        for order in _permutations(within, params.n_permutations, params.seed)
+    ]
+    estimate = resampling_of(trials, params).estimate(np.asarray(said == actual, np.float64), mean)
+    return _with_chance(estimate, np.array(permuted), len(said), unit="share")
+
+
+def score_correlation(
+    trials: pd.DataFrame,
+    found: Float[np.ndarray, " n_trials"],
+    truth: Float[np.ndarray, " n_trials"],
+    params: ControlParams,
+    within: Sequence[str],
+) -> Score:
+    """Score a rank correlation within groups; chance from permuting truth within them.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        With the stimulus of each trial, which the bootstrap draws.
+    found, truth : Float[np.ndarray, "n_trials"]
+        One each per trial.
+    params : ControlParams
+        Intervals and p-values.
+    within : Sequence[str]
+        Group of each trial.
+    """
+    a, b = _ranks(found, within), _ranks(truth, within)
+    norm = float(np.sqrt((a @ a) * (b @ b))) or 1.0
+    permuted = [
+        float(a @ b[order]) / norm
+        for order in _permutations(within, params.n_permutations, params.seed)
+    ]
+    resampling = resampling_of(trials, params)
+    products = resampling.weights @ np.stack([a * b, a * a, b * b], axis=1)
+    scales = np.sqrt(products[:, 1] * products[:, 2])
+    samples = np.divide(products[:, 0], scales, out=np.zeros(len(scales)), where=scales > 0)
+    bounds = resampling.control(samples)
+    estimate = Estimate(float(a @ b) / norm, bounds.low, bounds.high)
+    return _with_chance(estimate, np.array(permuted), len(a), unit="correlation")
+
+
+def _with_chance(
+    estimate: Estimate, permuted: Float[np.ndarray, " n_permutations"], n: int, unit: str
+) -> Score:
+    p_value = permutation_p_value(estimate.value, permuted, higher_is_better=True)
+    return Score(**vars(estimate), n=n, chance=float(permuted.mean()), p_value=p_value, unit=unit)
+
+
+def _permutations(
+    within: Sequence[str], n_permutations: int, seed: int
+) -> Iterator[Int[np.ndarray, " n_trials"]]:
+    groups = np.unique(np.asarray(within), return_inverse=True)[1]
+    members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
+    rng = np.random.default_rng(seed)
+    for _ in range(n_permutations):
+        order = np.arange(len(groups))
+        for rows in members:
+            order[rows] = rng.permutation(rows)
+        yield order
+
+
+def _ranks(
+    values: Float[np.ndarray, " n_trials"], within: Sequence[str]
+) -> Float[np.ndarray, " n_trials"]:
+    """Return ranks within groups, centred and of the same spread in each."""
+    of, ranks = np.asarray(within), np.zeros(len(values))
+    for group in np.unique(of):
+        own = rankdata(values[of == group])
+        ranks[of == group] = (own - own.mean()) / len(own)
+    return ranks
+
+
+def resampling_of(trials: pd.DataFrame, params: ControlParams) -> Resampling:
+    """Draw bootstrap samples and permutations of the stimuli of some trials."""
     stimuli = shown_stimuli(trials)["stimulus_id"].tolist()
-    resampling = Resampling.draw(
+    return Resampling.draw(
         columns_of(trials["stimulus_id"].tolist(), stimuli, "the scored stimuli"),
         len(stimuli),
         n_resamples=params.n_resamples,
@@ -71,7 +204,6 @@ def score_hits(trials: pd.DataFrame, hits: Hits, params: ControlParams) -> Score
         confidence=params.confidence,
         seed=params.seed,
     )
-    return score(hits, resampling, chance=None)
 
 
 def shown_stimuli(trials: pd.DataFrame) -> pd.DataFrame:

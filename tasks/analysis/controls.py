@@ -8,11 +8,12 @@ EEG says of the picture and leaves such other sources of information in place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, Float32
+import pandas as pd
+from jaxtyping import Float
 
 from tasks.analysis.answers import (
     ControlParams,
@@ -21,36 +22,13 @@ from tasks.analysis.answers import (
     judged,
     score_hits,
 )
+from tasks.analysis.evidence import Epochs, Predict
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.held_out import HeldOut
 from tasks.artifacts.metrics import Score
 
-Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
-Predict = Callable[[Epochs, Sequence[str]], Mapping[str, Vectors]]
-"""EEG and the subject of each trial to the vectors of each head."""
-
 MAX_NOISE_SOURCES = 400
 """Training epochs per subject that noise is mixed from."""
-
-
-def encoder_score(held_out: HeldOut, params: ControlParams) -> Score:
-    """Score the encoder itself: the share of trials whose concept it names.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        Trials of trained concepts.
-    params : ControlParams
-        Intervals.
-    """
-    found = score_hits(held_out.trials, concept_hits(held_out), params)
-    return judged(
-        found,
-        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}), better "
-        "than any guess: what it goes by is what the controls ask.",
-        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}): it "
-        "cannot be told from guessing.",
-    )
 
 
 def shuffled_eeg(held_out: HeldOut, params: ControlParams) -> Score:
@@ -102,6 +80,86 @@ def label_permutation(encoder: Score) -> Score:
             f"With stimuli permuted the same answers score {value:.3f}; the true order scores "
             f"{encoder.value:.3f} (p = {encoder.p_value:.2g})."
         ),
+    )
+
+
+def label_permutation_within_blocks(
+    held_out: HeldOut, shown: pd.DataFrame, params: ControlParams
+) -> Score | None:
+    """Give each trial the answers for other pictures of its block: what is left comes from the block.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    shown : pandas.DataFrame
+        Rows of `trials` of the same trials, in their order.
+    params : ControlParams
+        Intervals and p-values.
+
+    Returns
+    -------
+    Score or None
+        None where no block shows two audited pictures.
+    """
+    hits = concept_hits(held_out)
+    stimuli = shown["stimulus_id"].to_numpy(str)
+    others = np.zeros_like(hits)
+    lonely = np.zeros(len(hits), bool)
+    for rows in shown.groupby(["recording_id", "block"]).indices.values():
+        other = stimuli[rows][:, None] != stimuli[rows][None]
+        others[rows] = other @ hits[rows] / np.maximum(other.sum(axis=1, keepdims=True), 1)
+        lonely[rows] = ~other.any(axis=1)
+    if lonely.all():
+        return None
+    columns = np.isin(held_out.stimuli(), stimuli[~lonely])
+    found = score_hits(held_out.trials[~lonely], others[~lonely][:, columns], params)
+    return judged(
+        found,
+        f"Answers exchanged within a block still score {in_words(found)}: the block alone gives the "
+        "concept away.",
+        f"Answers exchanged within a block score {in_words(found)}: the block alone gives nothing away.",
+    )
+
+
+def subject_only(
+    held_out: HeldOut,
+    predict: Predict,
+    training_eeg: Epochs,
+    training_subjects: Sequence[str],
+    params: ControlParams,
+) -> Score:
+    """Give the encoder the mean training epoch of the subject, and nothing of the trial.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    predict : callable
+        The encoder.
+    training_eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
+        Training epochs.
+    training_subjects : Sequence[str]
+        Subject of each.
+    params : ControlParams
+        Intervals.
+    """
+    known = np.asarray(training_subjects)
+    subjects = held_out.trials["subject"].to_numpy(str)
+    of_all = training_eeg.mean(axis=0)
+    names = np.unique(subjects)
+    means = [training_eeg[known == s].mean(axis=0) if (known == s).any() else of_all for s in names]
+    each = predict(np.stack(means).astype(np.float32), names.tolist())
+    rows = np.searchsorted(names, subjects)
+    predicted = {kind: vectors[rows] for kind, vectors in each.items()}
+    found = score_hits(
+        held_out.trials, concept_hits(_with_predictions(held_out, predicted)), params
+    )
+    return judged(
+        found,
+        f"The mean epoch of the subject scores {in_words(found)}: knowing the subject is enough for part "
+        "of the score.",
+        f"The mean epoch of the subject scores {in_words(found)}: knowing the subject is not enough.",
     )
 
 

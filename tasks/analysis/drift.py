@@ -92,6 +92,29 @@ def subject_prior(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams
     )
 
 
+def class_prior(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams) -> Score:
+    """Guess the concept that training shows most often, whoever the subject is.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        Trials of trained concepts.
+    trials : pandas.DataFrame
+        All trials of the study.
+    params : ControlParams
+        Intervals.
+    """
+    counts = training_trials(trials)["concept"].value_counts()
+    commonest = min(counts.index[counts == counts.max()], default="")
+    found = score_guesses(held_out, [commonest] * len(held_out.trials), params)
+    return found.model_copy(
+        update={
+            "verdict": f"Always naming the commonest concept of training is right in {found.value:.3f}: "
+            "what a score must beat where concepts are not shown equally often."
+        }
+    )
+
+
 def explained_by_drift(encoder: Score, drift: Mapping[str, Score]) -> Score:
     """Say whether controls that know only the time could have made the encoder's score.
 

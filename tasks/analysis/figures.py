@@ -200,27 +200,6 @@ def draw_region_shares(path: Path, shares: pd.DataFrame) -> None:
         save(figure, path)
 
 
-def draw_controls(folder: Path, scores: Mapping[str, Score]) -> None:
-    """Draw the encoder's score and its controls as a chart, and write them as a table.
-
-    Parameters
-    ----------
-    folder : Path
-        Where `controls.png` and `controls.csv` go.
-    scores : Mapping[str, Score]
-        Name to score, the encoder first; `explained_by_drift` is in the table alone.
-    """
-    rows = {
-        name.replace("_", " ").replace("eeg", "EEG"): score
-        for name, score in scores.items()
-        if name != "explained_by_drift"
-    }
-    draw_scores(folder / "controls.png", rows, "share of trials whose concept is named")
-    columns = ["value", "n", "chance", "low", "high", "p_value", "verdict"]
-    table = [{"control": n} | s.model_dump(include=set(columns)) for n, s in scores.items()]
-    write_csv(pd.DataFrame(table)[["control", *columns]], folder / "controls.csv")
-
-
 def draw_scores(path: Path, scores: Mapping[str, Score], label: str) -> None:
     """Draw scores one below the other, each with its interval and its chance.
 

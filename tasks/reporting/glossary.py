@@ -74,24 +74,82 @@ GROUPS: Mapping[str, Group] = {
 }
 """Groups of scores, in the order of the report."""
 
-OVERALL = "explained_by_drift"
-"""The control that sums up the others of its kind."""
-
 CONTROLLED = "encoder"
-"""The score that all controls of the audit are held against."""
+"""The score that controls of the audit are held against."""
 
-CONTROLS: Mapping[str, str] = {
-    OVERALL: "Could the score be drift?",
-    CONTROLLED: "The score under audit",
-    "shuffled_eeg": "With the EEG of another trial",
-    "noise_eeg": "With noise instead of EEG",
-    "label_permutation": "With the pictures permuted",
-    "prestimulus": "With EEG from before the picture alone",
-    "time_of_recording": "With nothing but the time of the trial",
-    "block_structure": "With nothing but the block of the trial",
-    "subject_prior": "With nothing but who the subject is",
+
+@dataclass(frozen=True)
+class ControlWords:
+    """What a control is called.
+
+    Attributes
+    ----------
+    label, family
+        Its name, and the question of which it is a part.
+    on_same_scale
+        Whether it answers what the encoder answers, so that both scores stand on one axis.
+    """
+
+    label: str
+    family: str
+    on_same_scale: bool = False
+
+
+OVERALL = "The verdict"
+_INPUT = "Does the score need the EEG?"
+_DRIFT = "Does it need what was seen, or only when?"
+_LEAK = "Was what is tested in training?"
+_SCORING = "Is the scoring sound, and what is the score made of?"
+_OTHER = "Further controls"
+
+CONTROLS: Mapping[str, ControlWords] = {
+    "explained_by_drift": ControlWords("Could the score be drift?", OVERALL),
+    "explained_by_leakage": ControlWords("Could the score be leakage?", OVERALL),
+    CONTROLLED: ControlWords("The score under audit", OVERALL),
+    "shuffled_eeg": ControlWords("With the EEG of another trial", _INPUT, on_same_scale=True),
+    "noise_eeg": ControlWords("With noise instead of EEG", _INPUT, on_same_scale=True),
+    "subject_only": ControlWords("With the subject's mean epoch", _INPUT, on_same_scale=True),
+    "label_permutation": ControlWords("With the pictures permuted", _INPUT, on_same_scale=True),
+    "class_prior": ControlWords("With the commonest concept", _INPUT, on_same_scale=True),
+    "subject_prior": ControlWords(
+        "With nothing but who the subject is", _INPUT, on_same_scale=True
+    ),
+    "random_codebook": ControlWords("With a random code per concept", _INPUT),
+    "prestimulus": ControlWords(
+        "With EEG from before the picture alone", _DRIFT, on_same_scale=True
+    ),
+    "time_of_recording": ControlWords(
+        "With nothing but the time of the trial", _DRIFT, on_same_scale=True
+    ),
+    "block_structure": ControlWords(
+        "With nothing but the block of the trial", _DRIFT, on_same_scale=True
+    ),
+    "label_permutation_within_blocks": ControlWords(
+        "With the answers for other pictures of the block", _DRIFT, on_same_scale=True
+    ),
+    "block_from_features": ControlWords("Is the block in what the heads say?", _DRIFT),
+    "time_from_features": ControlWords("Is the time in what the heads say?", _DRIFT),
+    "pseudo_labels": ControlWords("Can labels without meaning be decoded?", _DRIFT),
+    "high_pass": ControlWords("Without the slow part of the EEG", _DRIFT),
+    "time_to_training": ControlWords("Near in time to a training trial", _DRIFT),
+    "order_of_errors": ControlWords("Mistakes in order of presentation", _DRIFT),
+    "stimulus_overlap": ControlWords("Pictures in training and test", _LEAK),
+    "caption_overlap": ControlWords("Captions in training and test", _LEAK),
+    "gallery_overlap": ControlWords("Test captions among the decoded", _LEAK),
+    "picture_similarity": ControlWords("Pictures like training pictures", _LEAK),
+    "shared_context": ControlWords("Subjects, sessions and blocks in both", _LEAK),
+    "gallery_permutation": ControlWords("Candidates in another order", _SCORING),
+    "other_company": ControlWords("Trials beside other trials", _SCORING),
+    "bottleneck": ControlWords("Few dimensions let through", _SCORING),
+    "repetitions": ControlWords("Presentations averaged", _SCORING),
 }
 """Controls of the audit in the order of the report, in words."""
+
+
+def control_words(name: str) -> ControlWords:
+    """Return what a control is called; unknown names read as themselves."""
+    return CONTROLS.get(name, ControlWords(sentence(name), _OTHER))
+
 
 CONDITIONS: Mapping[str, str] = {
     "decoded": "decoded captions",
@@ -140,7 +198,7 @@ def meaning(name: str) -> Meaning:
         group = "known" if found.group == "retrieval" else found.group
         return replace(found, group=group, label=f"{found.label} (known pictures)")
     if name in CONTROLS:
-        return Meaning("other", CONTROLS[name], _ABOUT_OVERALL if name == OVERALL else "")
+        return Meaning("other", CONTROLS[name].label, _ABOUT_CONTROLS.get(name, ""))
     for pattern, describe in _RULES:
         match = re.fullmatch(pattern, name)
         if match:
@@ -268,10 +326,13 @@ def _the(space: str) -> str:
     return "CLIP" if space == "clip" else f"the {words(space)}"
 
 
-_ABOUT_OVERALL = (
-    "Share of the margin over chance that is reached with the time, the block or the EEG from before "
-    "the picture alone."
-)
+_ABOUT_CONTROLS: Mapping[str, str] = {
+    "explained_by_drift": (
+        "Share of the margin over chance that is reached with the time, the block or the EEG from before "
+        "the picture alone."
+    ),
+    "explained_by_leakage": "Share of the audited trials whose picture or captions were in training.",
+}
 _THINGS: Mapping[str, str] = {"stimulus": "picture"}
 _CONDITIONS_IN_SHORT: Mapping[str, str] = {
     "decoded": "decoded",

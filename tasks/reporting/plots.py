@@ -20,6 +20,27 @@ N_SUSPECTS = 12
 
 TITLES: Mapping[str, tuple[str, str]] = {
     "controls": ("Controls", "What is left of the score when the EEG says nothing of the picture."),
+    "high_pass": (
+        "High-pass sweep",
+        "A small decoder trained anew on epochs without their slow part.",
+    ),
+    "time_to_training": (
+        "Accuracy by time to training",
+        "Drift would name trials better that are near in time to a training trial of their concept.",
+    ),
+    "order_of_errors": (
+        "Mistakes in order of presentation",
+        "Drift would take concepts for those that were shown at about the same time.",
+    ),
+    "picture_similarity": (
+        "Accuracy by likeness to training",
+        "How much of the score rests on pictures like those of training.",
+    ),
+    "bottleneck": (
+        "Bottleneck",
+        "The score when only a few dimensions of a prediction are let through.",
+    ),
+    "repetitions": ("Repetitions", "The score of predictions averaged over presentations."),
     "scalp_maps_by_tier": (
         "Scalp maps by tier",
         "Where the EEG speaks to the heads of each tier; above, where a study knows it, the truth.",

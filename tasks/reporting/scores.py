@@ -15,8 +15,8 @@ from tasks.reporting.glossary import (
     CONTROLLED,
     CONTROLS,
     GROUPS,
-    OVERALL,
     Meaning,
+    control_words,
     meaning,
 )
 
@@ -168,21 +168,31 @@ def score_rows(scores: Mapping[str, Score]) -> list[ScoreRow]:
     return [score_row(name, scores[name]) for name in sorted(scores, key=_order)]
 
 
-def control_rows(controls: Mapping[str, Score]) -> list[ScoreRow]:
-    """Return one row per control of the audit, each beside the score that it controls.
+@dataclass(frozen=True)
+class ControlFamily:
+    """Controls that ask one question."""
+
+    heading: str
+    rows: tuple[ScoreRow, ...]
+
+
+def control_families(controls: Mapping[str, Score]) -> list[ControlFamily]:
+    """Return the controls of the audit by question, each beside the score that it controls.
 
     Parameters
     ----------
     controls : Mapping[str, Score]
         Scores of the audit.
     """
-    known = [name for name in CONTROLS if name in controls]
-    others = sorted(set(controls) - set(known), key=_order)
+    names = [name for name in CONTROLS if name in controls]
+    names += sorted(set(controls) - set(names), key=_order)
     real = controls.get(CONTROLLED)
-    return [
-        score_row(name, controls[name], None if name in (OVERALL, CONTROLLED) else real)
-        for name in [*known, *others]
-    ]
+    rows: dict[str, list[ScoreRow]] = {}
+    for name in names:
+        about = control_words(name)
+        row = score_row(name, controls[name], real if about.on_same_scale else None)
+        rows.setdefault(about.family, []).append(row)
+    return [ControlFamily(heading, tuple(found)) for heading, found in rows.items()]
 
 
 def grouped(scores: Mapping[str, Score]) -> list[ScoreGroup]:

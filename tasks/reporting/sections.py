@@ -16,7 +16,7 @@ from tasks.reporting.plots import (
     suspect_table,
 )
 from tasks.reporting.reading import TERMS, caption_source, provenance
-from tasks.reporting.scores import control_rows, csv_uri, grouped, scores_csv
+from tasks.reporting.scores import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
 from tasks.reporting.summary import facts, headlines, limits, result, title
 from tasks.reporting.tables import caption_examples, channel_table, quality_table, subject_table
@@ -79,7 +79,7 @@ def _result(shown: Shown) -> Content:
 
 def _trust(shown: Shown) -> Content:
     return {
-        "controls": control_rows(shown.study.audit),
+        "controls": control_families(shown.study.audit),
         "overall": OVERALL,
         "audit_uri": csv_uri(scores_csv(shown.study.audit)),
         "audit_figures": figures(shown.study.plots.audit),

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tasks.analysis import controls, drift
-from tasks.analysis.answers import ControlParams
+from tasks.analysis.answers import ControlParams, encoder_score
 from tasks.analysis.held_out import HeldOut
 from tasks.artifacts.metrics import Score
 from tests.synthetic_study import DIM, make_study, unit
@@ -13,6 +13,10 @@ from tests.synthetic_study import DIM, make_study, unit
 PARAMS = ControlParams(
     n_shuffles=5,
     prestimulus_end_s=0.0,
+    n_stretches=4,
+    n_pseudo_labels=2,
+    high_pass_hz=(5.0,),
+    bottlenecks=(1, 4, 16),
     n_resamples=200,
     n_permutations=200,
     confidence=0.95,
@@ -53,7 +57,7 @@ def at_chance(score):
 def test_encoder_that_reads_the_eeg_passes_every_control():
     held_out, trials = study_of()
     trials = shuffled_in_time(trials)
-    encoder = controls.encoder_score(held_out, PARAMS)
+    encoder = encoder_score(held_out, PARAMS)
     assert encoder.value > 0.95
     found = {
         "shuffled": controls.shuffled_eeg(held_out, PARAMS),
@@ -86,7 +90,7 @@ def test_shuffled_eeg_beats_chance_where_subjects_saw_different_concepts():
 
 def test_label_permutation_reports_the_scores_of_permuted_stimuli():
     held_out, _ = study_of(noise=0.3)
-    encoder = controls.encoder_score(held_out, PARAMS)
+    encoder = encoder_score(held_out, PARAMS)
     permuted = controls.label_permutation(encoder)
     assert permuted.value == pytest.approx(permuted.chance)
     assert permuted.low < permuted.value < permuted.high < encoder.value
@@ -150,7 +154,7 @@ def audit_of(trials_of, evoked):
     held_out, trials = study_of()
     trials = trials_of(trials)
     decoded, predict, eeg, training, subjects = drifting_decoder(held_out, trials, evoked)
-    encoder = controls.encoder_score(decoded, PARAMS)
+    encoder = encoder_score(decoded, PARAMS)
     noise = controls.noise_eeg(decoded, predict, training, subjects, PARAMS)
     before = controls.prestimulus(decoded, predict, eeg, TIMES_S, training.mean(axis=0), PARAMS)
     known = {

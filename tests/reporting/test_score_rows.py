@@ -4,7 +4,7 @@ import pytest
 
 from tasks.artifacts.metrics import Score
 from tasks.reporting.bars import bar
-from tasks.reporting.scores import control_rows, grouped, reading, score_row, share_of_ceiling
+from tasks.reporting.scores import control_families, grouped, reading, score_row, share_of_ceiling
 
 
 def test_a_row_says_everything_that_is_known() -> None:
@@ -116,9 +116,15 @@ def test_groups_hold_every_score_once_in_a_readable_order() -> None:
 def test_controls_stand_beside_the_score_that_they_control() -> None:
     names = ["a_new_one", "encoder", "explained_by_drift", "noise_eeg"]
     scores = {name: Score(value=0.5, n=8) for name in names} | {"encoder": Score(value=0.75, n=8)}
-    rows = control_rows(scores)
+    families = control_families(scores)
+    assert [family.heading for family in families] == [
+        "The verdict",
+        "Does the score need the EEG?",
+        "Further controls",
+    ]
+    rows = [row for family in families for row in family.rows]
     assert [row.name for row in rows] == ["explained_by_drift", "encoder", "noise_eeg", "a_new_one"]
     real = "75.0\N{NO-BREAK SPACE}%"
-    assert [row.real for row in rows] == ["", "", real, real]
-    assert [row.bar.real for row in rows] == [None, None, 75, 75]
+    assert [row.real for row in rows] == ["", "", real, ""]
+    assert [row.bar.real for row in rows] == [None, None, 75, None]
     assert "real score" in rows[2].comparison

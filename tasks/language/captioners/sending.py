@@ -25,7 +25,7 @@ from tasks.language.captioners.costs import Budget, expected_usage, picture_size
 from tasks.language.captioners.ledger import Account, Ledger
 from tasks.language.captioners.server import (
     REJECTING_STATUS_CODES,
-    CaptionServerError,
+    NoAnswerError,
     NoCompletionError,
     client_options,
     describe,
@@ -134,7 +134,7 @@ class _Session:
             raise self.fatal
         folder = self.ledger.cache.folder
         if self.n_unanswered:
-            raise CaptionServerError(
+            raise NoAnswerError(
                 f"Each of {n_pictures} pictures must get an answer; {self.n_unanswered} got none "
                 f"({self.last_problem}). Run the stage again: all answers so far are kept in "
                 f"{folder}, so only the missing ones are asked for."

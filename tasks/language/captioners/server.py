@@ -10,14 +10,18 @@ from typing import Any
 
 import openai
 
-from tasks._errors import PerceptError
+from tasks._errors import PerceptError, TransientError
 from tasks.language.captioners.ledger import KEY_VARIABLE, without_key
 
 REJECTING_STATUS_CODES = frozenset({400, 413, 415, 422})
 
 
 class CaptionServerError(PerceptError):
-    """The captioning server cannot be used, or did not answer for some pictures."""
+    """The captioning server cannot be used."""
+
+
+class NoAnswerError(CaptionServerError, TransientError):
+    """The captioning server did not answer for some pictures; it may the next time."""
 
 
 class NoCompletionError(Exception):

@@ -1,0 +1,306 @@
+"""`percept ci-report`: what a branch changes, as Markdown for its reviewer; a failure where a score regresses."""
+
+import argparse
+import fnmatch
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks._errors import PerceptError
+
+METRICS = Path("reports/metrics")
+THRESHOLDS = Path(".ci/thresholds.yaml")
+MOST_ROWS = 40
+"""Longer tables are folded away: a reviewer reads the first screen."""
+
+
+class RegressionError(PerceptError):
+    """A guarded score is worse than it may be."""
+
+
+def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the parser."""
+    command = commands.add_parser("ci-report", help="say in Markdown what a branch changes")
+    command.add_argument("--base", default="origin/main", metavar="REF", help="compare with this")
+    command.add_argument("--out", type=Path, help="write it here, too")
+    command.add_argument("--plots", type=Path, help="write `dvc plots diff` into this folder")
+    command.add_argument("--thresholds", type=Path, default=THRESHOLDS)
+    command.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from tasks.artifacts.files import write_text
+
+    base = resolve(options.base)
+    guards = read_thresholds(options.thresholds)
+    changes = compare_scores(scores_at(base), scores_here())
+    problems = [*regressions(changes, guards), *stale_stages()]
+    plots = write_plots(base, options.plots) if options.plots else None
+    text = "\n".join(_markdown(options.base, base, changes, problems, plots))
+    if options.out:
+        write_text(options.out, text)
+    sys.stdout.write(text)
+    if problems:
+        raise RegressionError(" ".join(problems))
+
+
+@dataclass(frozen=True)
+class Change:
+    """One score on the base and here; ``None`` where it does not exist.
+
+    Attributes
+    ----------
+    name
+        Of the score.
+    old, new
+        Its row in the metrics file.
+    """
+
+    name: str
+    old: Mapping[str, Any] | None
+    new: Mapping[str, Any] | None
+
+    @property
+    def verdict(self) -> str:
+        """Say in a word how the score stands to its interval on the base."""
+        if self.old is None:
+            return "new"
+        if self.new is None:
+            return "gone"
+        if self.new["value"] == self.old["value"]:
+            return "same"
+        low, high = (self.old.get(k, self.old["value"]) for k in ("low", "high"))
+        low, high = (self.old["value"] if v is None else v for v in (low, high))
+        if low <= self.new["value"] <= high:
+            return "within"
+        return "better" if (self.new["value"] > high) != self._lower_is_better else "worse"
+
+    @property
+    def _lower_is_better(self) -> bool:
+        return bool((self.new or self.old or {}).get("lower_is_better"))
+
+
+def compare_scores(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Change]:
+    """Return every score of either side, by name."""
+    return [Change(name, old.get(name), new.get(name)) for name in sorted({*old, *new})]
+
+
+def regressions(changes: list[Change], guards: Mapping[str, Any]) -> Iterator[str]:
+    """Yield one sentence for every guarded score that is worse than it may be.
+
+    Parameters
+    ----------
+    changes
+        Of all scores.
+    guards
+        What `read_thresholds` returned.
+    """
+    for change in changes:
+        if change.verdict in ("worse", "gone") and _matches(change.name, guards["guarded"]):
+            yield (
+                f"{change.name} must stay in its interval on the base, {_with_interval(change.old)}; "
+                f"it is {_with_interval(change.new)}."
+            )
+        for limit in guards["limits"]:
+            value = None if change.new is None else change.new["value"]
+            if value is not None and fnmatch.fnmatchcase(change.name, limit["score"]):
+                low, high = limit.get("at_least", value), limit.get("at_most", value)
+                if not low <= value <= high:
+                    yield f"{change.name} must lie in [{low:g}, {high:g}]; it is {value:.3f}."
+
+
+def read_thresholds(path: Path) -> dict[str, Any]:
+    """Read which scores are guarded.
+
+    Raises
+    ------
+    PerceptError
+        If the file does not exist or is not in its form.
+    """
+    if not path.exists():
+        raise PerceptError(f"{path} must name the guarded scores; it does not exist. Restore it.")
+    found = yaml.safe_load(path.read_text()) or {}
+    rules = [*(found.get("guarded") or []), *(found.get("limits") or [])]
+    well_formed = all(
+        "score" in r and set(r) <= {"score", "at_least", "at_most"} for r in rules
+    ) and set(found) <= {"guarded", "limits"}
+    if not well_formed:
+        raise PerceptError(
+            f"{path} must hold lists `guarded` and `limits` of {{score, at_least, at_most}}; "
+            "it holds something else. Mend it."
+        )
+    return {"guarded": found.get("guarded") or [], "limits": found.get("limits") or []}
+
+
+def resolve(reference: str) -> str:
+    """Return the commit that a branch shares with ``reference``: what its changes are counted from.
+
+    Raises
+    ------
+    PerceptError
+        If Git knows no such commit.
+    """
+    done = _command("git", "merge-base", reference, "HEAD")
+    if done.returncode:
+        raise PerceptError(
+            f"--base must be a commit that this branch comes from; {reference!r} is none. "
+            "Fetch it (`git fetch origin main`), or name another."
+        )
+    return done.stdout.strip()
+
+
+def scores_here() -> dict[str, Any]:
+    """Return every score in the working tree."""
+    return {
+        name: row
+        for path in sorted(METRICS.glob("*.json"))
+        for name, row in _scores(path.stem, path.read_text())
+    }
+
+
+def scores_at(commit: str) -> dict[str, Any]:
+    """Return every score that a commit holds."""
+    names = _command("git", "ls-tree", "--name-only", commit, f"{METRICS.as_posix()}/").stdout
+    return {
+        name: row
+        for path in names.split()
+        if path.endswith(".json")
+        for name, row in _scores(Path(path).stem, _show(commit, path))
+    }
+
+
+def stale_stages() -> list[str]:
+    """Return a sentence if the scores do not belong to the params and the code beside them."""
+    done = _command("dvc", "status", "--json")
+    changed = json.loads(done.stdout) if not done.returncode else {"(dvc status failed)": 0}
+    names = ", ".join(sorted(changed))
+    return [f"Scores must belong to the code; stale are: {names}. Run `dvc repro`."] * bool(changed)
+
+
+def changed_params(commit: str) -> list[tuple[str, Any, Any]]:
+    """Return name, old and new value of every param that differs from a commit's."""
+    old = _flat(yaml.safe_load(_show(commit, "params.yaml") or "{}"))
+    new = _flat(yaml.safe_load(Path("params.yaml").read_text()))
+    names = sorted({*old, *new})
+    return [(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
+
+
+def changed_stages(commit: str) -> list[str]:
+    """Return the stages whose outputs differ from a commit's, in the order of dvc.lock."""
+    old = (yaml.safe_load(_show(commit, "dvc.lock") or "{}") or {}).get("stages", {})
+    path = Path("dvc.lock")
+    new = (yaml.safe_load(path.read_text()) if path.exists() else {}).get("stages", {})
+    return [n for n, stage in new.items() if stage.get("outs") != old.get(n, {}).get("outs")]
+
+
+def write_plots(commit: str, folder: Path) -> Path | None:
+    """Write the plots of both sides, beside each other, as a page; None if DVC has none to show."""
+    done = _command("dvc", "plots", "diff", commit, "--out", str(folder))
+    page = folder / "index.html"
+    return page if not done.returncode and page.exists() else None
+
+
+def _markdown(
+    reference: str, base: str, changes: list[Change], problems: list[str], plots: Path | None
+) -> Iterator[str]:
+    yield f"## Percept: this branch against {_escape(reference)} ({base[:8]})\n"
+    yield "**Failed.**\n" if problems else "**Passed**: no guarded score left its interval.\n"
+    yield from (f"- {_escape(problem)}" for problem in problems)
+    params = changed_params(base)
+    yield f"\n### Params: {len(params) or 'none'} changed\n"
+    yield from _table(
+        ("param", "base", "here"), [(f"`{n}`", _code(a), _code(b)) for n, a, b in params]
+    )
+    stages = changed_stages(base)
+    yield f"\n### Stages with other outputs: {', '.join(stages) or 'none'}\n"
+    moved = [c for c in changes if c.verdict != "same"]
+    yield f"### Scores: {len(moved)} of {len(changes)} changed\n"
+    yield from _score_tables(moved)
+    if plots is not None:
+        yield f"\nPlots of both sides beside each other: `{_escape(plots.as_posix())}`.\n"
+    yield ""
+
+
+def _score_tables(moved: list[Change]) -> Iterator[str]:
+    """Yield what left its interval first, and the rest folded away."""
+    head = ("score", "base (95 % interval)", "here (95 % interval)", "difference", "")
+    order = {"worse": 0, "gone": 1, "better": 2, "new": 3}
+    first = sorted((c for c in moved if c.verdict in order), key=lambda c: order[c.verdict])
+    rest = [c for c in moved if c.verdict not in order]
+    yield from _table(head, [_score_row(c) for c in first[:MOST_ROWS]])
+    for words, rows in (("more", first[MOST_ROWS:]), ("within their intervals", rest)):
+        if rows:
+            yield f"\n<details><summary>{len(rows)} {words}</summary>\n"
+            yield from _table(head, [_score_row(c) for c in rows])
+            yield "\n</details>"
+
+
+def _score_row(change: Change) -> tuple[str, ...]:
+    difference = ""
+    if change.old is not None and change.new is not None:
+        difference = f"{change.new['value'] - change.old['value']:+.3f}"
+    sides = (_with_interval(change.old), _with_interval(change.new))
+    return (f"`{_escape(change.name)}`", *sides, difference, change.verdict)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
+    if rows:
+        yield f"| {' | '.join(head)} |"
+        yield "|---" * len(head) + "|"
+        yield from (f"| {' | '.join(row)} |" for row in rows)
+
+
+def _with_interval(row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    low, high = row.get("low"), row.get("high")
+    interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return f"{row['value']:.3f}{interval}"
+
+
+def _code(value: Any) -> str:
+    return "–" if value is None else f"`{_escape(json.dumps(value))}`"
+
+
+def _escape(text: str) -> str:
+    """Keep text from ending a cell or beginning HTML."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+
+
+def _matches(name: str, rules: list[dict[str, Any]]) -> bool:
+    return any(fnmatch.fnmatchcase(name, rule["score"]) for rule in rules)
+
+
+def _scores(stem: str, text: str) -> Iterator[tuple[str, Any]]:
+    """Yield the scores of a metrics file; those of `evaluate` by their own name."""
+    for name, row in json.loads(text).items():
+        if isinstance(row, dict) and isinstance(row.get("value"), int | float):
+            yield (f"audit/{name}" if stem == "audit" else name), row
+
+
+def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(section, dict):
+        return {prefix: section}
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _show(commit: str, path: str) -> str:
+    """Return a file as a commit holds it; an empty text where it holds none."""
+    done = _command("git", "show", f"{commit}:{path}")
+    return "" if done.returncode else done.stdout
+
+
+def _command(*words: str) -> "subprocess.CompletedProcess[str]":
+    folder = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    own = os.environ | {"PATH": folder}
+    return subprocess.run(words, capture_output=True, text=True, env=own, check=False)
