@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,6 +107,7 @@ def shorten(text: str, max_tokens: int) -> str:
     return " ".join(words).rstrip(",;:-")
 
 
+@lru_cache(maxsize=2**18)
 def is_foreign(text: str) -> bool:
     """Return whether a text is far likelier in another language than in English (py3langid)."""
     if not re.search(r"\w", text):
