@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test check ui lock clean wiring bench
+.PHONY: help repro test check ui lock clean wiring bench docs audit
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,13 @@ ui: $(STAMP) ## start the Prefect server and the deployments, print the URL
 
 bench: $(STAMP) ## run every benchmark, one line of JSON each (needs 25 GB of disk)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+docs: $(STAMP) ## build the documentation into docs/_build/html, without a network
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html docs docs/_build/html
+	@echo "The documentation: docs/_build/html/index.html"
+
+audit: $(STAMP) ## look the locked dependencies up among known vulnerabilities (asks the network)
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
 
 wiring: $(STAMP) ## write dvc.yaml anew from the stage signatures
 	$(BIN)/percept wiring

@@ -39,7 +39,9 @@ def main() -> None:
         ) as server,
     ):
         try:
-            os.environ["OPENAI_BASE_URL"] = f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+            os.environ["OPENAI_BASE_URL"] = (
+                f"http://127.0.0.1:{server.stdout.readline().strip()}/v1"
+            )
             os.environ["OPENAI_API_KEY"] = "none"
             print(json.dumps(measure(Path(folder), n_pictures, concurrency)))
         finally:

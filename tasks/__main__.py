@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import captions, ci_report, fetch
+from tasks._commands import captions, ci_report, fetch, sweep
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -84,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
 
     wiring = commands.add_parser("wiring", help="write dvc.yaml anew from the stage signatures")
     wiring.set_defaults(command=_wiring)
+
+    sweep.add(commands)
 
     fetch.add(commands)
     captions.add(commands)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 from pydantic import PositiveInt
@@ -14,15 +13,16 @@ from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.clip.embedding import embed_images, embed_missing, embed_texts
-from tasks.clip.model import load_clip
-from tasks.clip.vectors import VECTOR_CACHE, text_key, vectors_to_table
+from tasks.clip.embedding import Embedder
+from tasks.clip.model import Precision
+from tasks.clip.vectors import vectors_to_table
 
 
 class EmbedParams(Params):
     """Which CLIP embeds, how much at once, and how much is worth a worker."""
 
     model: str
+    precision: Precision
     batch_size: PositiveInt
     shard_size: PositiveInt
 
@@ -60,22 +60,14 @@ def embed(
         Runs the shards.
     """
     source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
-    folder = VECTOR_CACHE / load_clip(source).fingerprint
+    embedder = Embedder(source, params.precision, params.batch_size, params.shard_size)
 
     rows = read_table(captions, CAPTIONS)
-    texts = [(text_key(text), text) for text in rows["text"].to_pylist()]
-    work = partial(
-        embed_texts, source=source, folder=folder / "texts", batch_size=params.batch_size
-    )
-    vectors, _ = embed_missing(texts, work, folder / "texts", params.shard_size, map)
+    vectors = embedder.texts(rows["text"].to_pylist(), map)
     ids = {"caption_id": rows["caption_id"]}
     write_table(vectors_to_table(ids, vectors), text_vectors, TEXT_VECTORS)
 
     rows = read_table(stimuli, STIMULI)
-    images = list(zip(rows["sha256"].to_pylist(), rows["image_path"].to_pylist(), strict=True))
-    work = partial(
-        embed_images, source=source, folder=folder / "images", batch_size=params.batch_size
-    )
-    vectors, _ = embed_missing(images, work, folder / "images", params.shard_size, map)
+    vectors = embedder.images(rows["image_path"].to_pylist(), rows["sha256"].to_pylist(), map)
     ids = {"stimulus_id": rows["stimulus_id"]}
     write_table(vectors_to_table(ids, vectors), image_vectors, IMAGE_VECTORS)

@@ -20,6 +20,7 @@ from tasks.eeg.study import (
     EventsOf,
     check_events,
     check_images,
+    check_inside,
     check_recordings,
     examine_images,
     examine_recording,
@@ -67,11 +68,13 @@ def ingest(
     """
     source = open_source(params.source, raw)
     found = source.recordings()
+    check_inside(raw / params.source.folder, (recording.path for recording in found))
     facts = map(partial(examine_recording, source), found)
     check_recordings(facts)
 
     shown: EventsOf = {recording: source.events(recording) for recording in found}
     listed = source.stimuli()
+    check_inside(raw / params.source.folder, (stimulus.image_path for stimulus in listed))
     check_events(shown, listed, facts)
     missing = missing_images(listed)
     if params.on_missing_image == "raise":

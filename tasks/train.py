@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from tasks.artifacts.files import fingerprint, write_text
-from tasks.encoder.baselines import train_linear
+from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import save_encoder
 from tasks.encoder.dataset import TrainingData, read_training_data
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
-from tasks.encoder.training import Trained, train_st_transformer
+from tasks.encoder.training import Trained
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +66,8 @@ def train(
         len(data.subjects),
     )
     saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))
-    if params.architecture == "linear":
-        trained = train_linear(data, params)
-    else:
-        trained = train_st_transformer(data, params, saved)
-    save_encoder(encoder, trained.module, _describe(data, params, trained))
+    trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+    save_encoder(encoder, trained.module, describe(data, params, trained))
     write_text(training_log, _as_csv(trained.log))
     saved.remove()
 
@@ -82,7 +79,18 @@ def set_threads() -> None:
         torch.set_num_threads(int(n_threads))
 
 
-def _describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[str, object]:
+def describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[str, object]:
+    """Return what the stages after training must know of an encoder.
+
+    Parameters
+    ----------
+    data : TrainingData
+        What it was trained on.
+    params : TrainParams
+        How.
+    trained : Trained
+        The outcome.
+    """
     best = trained.log[trained.best_epoch]
     return {
         "architecture": params.architecture,

@@ -18,7 +18,8 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.pictures import StalePictureError, UnreadablePictureError
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip import embedding
-from tasks.clip.vectors import VECTOR_CACHE, VectorCache, table_to_vectors, text_key
+from tasks.clip.cache import VECTOR_CACHE, VectorCache
+from tasks.clip.vectors import table_to_vectors, text_key
 from tasks.embed import EmbedParams, embed
 
 RAW, CLIP = Path("data/raw"), Path("data/models/clip")
@@ -46,7 +47,7 @@ class CountingClip:
         self.texts.append(list(texts))
         return np.stack([vector_of(text.encode()) for text in texts])
 
-    def encode_images(self, pictures):
+    def encode_images(self, pictures, layer=None):
         self._work()
         assert all(picture.mode == "RGB" for picture in pictures)
         self.images.append([picture.tobytes() for picture in pictures])
@@ -64,8 +65,9 @@ def load(monkeypatch):
 
     def load(model):
         sources = []
-        for module in ("tasks.embed", "tasks.clip.embedding"):
-            monkeypatch.setattr(f"{module}.load_clip", lambda s: (sources.append(s), model)[1])
+        monkeypatch.setattr(
+            "tasks.clip.embedding.load_clip", lambda s, _: (sources.append(s), model)[1]
+        )
         return sources
 
     return load
@@ -110,7 +112,7 @@ def study(tmp_path, monkeypatch):
     write_table(pa.table({n: list(v) for n, v in columns.items()}), STIMULI_PATH, STIMULI)
 
 
-def run(model="shipped", shard_size=100):
+def run(model="shipped", shard_size=100, precision="float32"):
     embed(
         STIMULI_PATH,
         RAW,
@@ -118,7 +120,7 @@ def run(model="shipped", shard_size=100):
         CLIP,
         text_vectors=TEXT_VECTORS_PATH,
         image_vectors=IMAGE_VECTORS_PATH,
-        params=EmbedParams(model=model, batch_size=2, shard_size=shard_size),
+        params=EmbedParams(model=model, precision=precision, batch_size=2, shard_size=shard_size),
         map=serial_map,
     )
 

@@ -3,6 +3,7 @@
 import argparse
 import fnmatch
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from tasks._commands._markdown import code, escape, table, with_interval
 from tasks._errors import PerceptError
 
 METRICS = Path("reports/metrics")
@@ -105,15 +107,16 @@ def regressions(changes: list[Change], guards: Mapping[str, Any]) -> Iterator[st
     for change in changes:
         if change.verdict in ("worse", "gone") and _matches(change.name, guards["guarded"]):
             yield (
-                f"{change.name} must stay in its interval on the base, {_with_interval(change.old)}; "
-                f"it is {_with_interval(change.new)}."
+                f"{change.name} must stay in its interval on the base, {with_interval(change.old)}; "
+                f"it is {with_interval(change.new)}."
             )
         for limit in guards["limits"]:
             value = None if change.new is None else change.new["value"]
             if value is not None and fnmatch.fnmatchcase(change.name, limit["score"]):
-                low, high = limit.get("at_least", value), limit.get("at_most", value)
-                if not low <= value <= high:
-                    yield f"{change.name} must lie in [{low:g}, {high:g}]; it is {value:.3f}."
+                for word, holds in (("at_least", operator.ge), ("at_most", operator.le)):
+                    if word in limit and not holds(value, limit[word]):
+                        words = word.replace("_", " ")
+                        yield f"{change.name} must be {words} {limit[word]:g}; it is {value:.3f}."
 
 
 def read_thresholds(path: Path) -> dict[str, Any]:
@@ -210,13 +213,13 @@ def write_plots(commit: str, folder: Path) -> Path | None:
 def _markdown(
     reference: str, base: str, changes: list[Change], problems: list[str], plots: Path | None
 ) -> Iterator[str]:
-    yield f"## Percept: this branch against {_escape(reference)} ({base[:8]})\n"
+    yield f"## Percept: this branch against {escape(reference)} ({base[:8]})\n"
     yield "**Failed.**\n" if problems else "**Passed**: no guarded score left its interval.\n"
-    yield from (f"- {_escape(problem)}" for problem in problems)
+    yield from (f"- {escape(problem)}" for problem in problems)
     params = changed_params(base)
     yield f"\n### Params: {len(params) or 'none'} changed\n"
-    yield from _table(
-        ("param", "base", "here"), [(f"`{n}`", _code(a), _code(b)) for n, a, b in params]
+    yield from table(
+        ("param", "base", "here"), [(f"`{n}`", code(a), code(b)) for n, a, b in params]
     )
     stages = changed_stages(base)
     yield f"\n### Stages with other outputs: {', '.join(stages) or 'none'}\n"
@@ -224,7 +227,7 @@ def _markdown(
     yield f"### Scores: {len(moved)} of {len(changes)} changed\n"
     yield from _score_tables(moved)
     if plots is not None:
-        yield f"\nPlots of both sides beside each other: `{_escape(plots.as_posix())}`.\n"
+        yield f"\nPlots of both sides beside each other: `{escape(plots.as_posix())}`.\n"
     yield ""
 
 
@@ -234,11 +237,11 @@ def _score_tables(moved: list[Change]) -> Iterator[str]:
     order = {"worse": 0, "gone": 1, "better": 2, "new": 3}
     first = sorted((c for c in moved if c.verdict in order), key=lambda c: order[c.verdict])
     rest = [c for c in moved if c.verdict not in order]
-    yield from _table(head, [_score_row(c) for c in first[:MOST_ROWS]])
+    yield from table(head, [_score_row(c) for c in first[:MOST_ROWS]])
     for words, rows in (("more", first[MOST_ROWS:]), ("within their intervals", rest)):
         if rows:
             yield f"\n<details><summary>{len(rows)} {words}</summary>\n"
-            yield from _table(head, [_score_row(c) for c in rows])
+            yield from table(head, [_score_row(c) for c in rows])
             yield "\n</details>"
 
 
@@ -246,32 +249,8 @@ def _score_row(change: Change) -> tuple[str, ...]:
     difference = ""
     if change.old is not None and change.new is not None:
         difference = f"{change.new['value'] - change.old['value']:+.3f}"
-    sides = (_with_interval(change.old), _with_interval(change.new))
-    return (f"`{_escape(change.name)}`", *sides, difference, change.verdict)
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
-    if rows:
-        yield f"| {' | '.join(head)} |"
-        yield "|---" * len(head) + "|"
-        yield from (f"| {' | '.join(row)} |" for row in rows)
-
-
-def _with_interval(row: Mapping[str, Any] | None) -> str:
-    if row is None:
-        return "–"
-    low, high = row.get("low"), row.get("high")
-    interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-    return f"{row['value']:.3f}{interval}"
-
-
-def _code(value: Any) -> str:
-    return "–" if value is None else f"`{_escape(json.dumps(value))}`"
-
-
-def _escape(text: str) -> str:
-    """Keep text from ending a cell or beginning HTML."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("`", "'")
+    sides = (with_interval(change.old), with_interval(change.new))
+    return (f"`{escape(change.name)}`", *sides, difference, change.verdict)
 
 
 def _matches(name: str, rules: list[dict[str, Any]]) -> bool:

@@ -3,28 +3,106 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import open_clip
+from PIL import Image
 
 from tasks._errors import PerceptError
 from tasks._map import Map, on_gpu
+from tasks.artifacts.files import write_json
 from tasks.artifacts.pictures import read_picture
-from tasks.clip.model import load_clip
-from tasks.clip.vectors import VectorCache, Vectors
+from tasks.clip.cache import VECTOR_CACHE, VectorCache
+from tasks.clip.model import Precision, load_clip
+from tasks.clip.vectors import Vectors, text_key
 
 logger = logging.getLogger(__name__)
 
 Pieces = Sequence[tuple[str, str]]
 """Keys in the cache, each with a text or with the path of a picture."""
+Work = Callable[[Pieces], None]
 
 
 class EmbedError(PerceptError):
     """Vectors that were made cannot be read."""
 
 
+@dataclass(frozen=True)
+class Embedder:
+    """A CLIP with its cache, by name: what a worker is sent.
+
+    Attributes
+    ----------
+    source : str
+        What `tasks.clip.model.load_clip` loads.
+    precision : Precision
+        Of the vectors, on disk and in the model.
+    batch_size : int
+        Texts or pictures at once; a kill loses no more.
+    shard_size : int
+        Texts or pictures that are worth starting a worker for.
+    """
+
+    source: str
+    precision: Precision
+    batch_size: int
+    shard_size: int
+
+    def texts(self, texts: Sequence[str], map: Map) -> Vectors:
+        """Return the vector of every text, in their order; equal texts are embedded once.
+
+        Raises
+        ------
+        EmbedError
+            If a vector cannot be read after it was written.
+        """
+        pieces = [(text_key(text), text) for text in texts]
+        return self._embed(pieces, "texts", embed_texts, map)
+
+    def images(
+        self, paths: Sequence[str], sha256s: Sequence[str], map: Map, layer: int | None = None
+    ) -> Vectors:
+        """Return the vector of every picture, in their order; equal pictures are embedded once.
+
+        Parameters
+        ----------
+        paths, sha256s : Sequence[str]
+            The pictures, and the SHA-256 of their bytes.
+        map : Map
+            Runs the shards.
+        layer : int or None
+            As in `tasks.clip.model.ClipModel.encode_images`.
+
+        Raises
+        ------
+        EmbedError
+            If a vector cannot be read after it was written.
+        """
+        pieces = list(zip(sha256s, paths, strict=True))
+        sort = "images" if layer is None else f"images_layer_{layer:02d}"
+        return self._embed(pieces, sort, partial(embed_images, layer=layer), map)
+
+    def _embed(self, pieces: Pieces, sort: str, work: Callable[..., None], map: Map) -> Vectors:
+        model = load_clip(self.source, self.precision)
+        folder = VECTOR_CACHE / model.fingerprint
+        about = {
+            "source": self.source,
+            "precision": self.precision,
+            "open_clip": open_clip.__version__,
+        }
+        write_json(folder / "manifest.json", about | {"fingerprint": model.fingerprint})
+        cache = VectorCache(folder / sort, self.precision)
+        return embed_missing(pieces, partial(work, self, cache), cache, self.shard_size, map)
+
+
 def embed_missing(
-    pieces: Pieces, work: Callable[[Pieces], None], folder: Path, shard_size: int, map: Map
-) -> tuple[Vectors, int]:
+    pieces: Pieces, work: Work, cache: VectorCache, shard_size: int, map: Map
+) -> Vectors:
     """Return the vector of every piece, embedding only what the cache lacks.
 
     Parameters
@@ -33,8 +111,8 @@ def embed_missing(
         What to embed; the same key may come often.
     work : Callable[[Pieces], None]
         Embeds a shard into the cache.
-    folder : Path
-        The cache.
+    cache : VectorCache
+        Where vectors are kept.
     shard_size : int
         Pieces per shard.
     map : Map
@@ -42,10 +120,8 @@ def embed_missing(
 
     Returns
     -------
-    vectors : Vectors
+    Vectors
         Shape (n_pieces, dim), in the order of the pieces.
-    n_embedded : int
-        How many distinct ones were not in the cache.
 
     Raises
     ------
@@ -53,62 +129,54 @@ def embed_missing(
         If a vector cannot be read after it was written.
     """
     keys = [key for key, _ in pieces]
-    vectors, found = VectorCache(folder).read(keys)
+    vectors, found = cache.read(keys)
     missing = {key: piece for (key, piece), there in zip(pieces, found, strict=True) if not there}
     if missing:
         # Neighbours of one length need little padding.
         ordered = sorted(missing.items(), key=lambda piece: (len(piece[1]), piece))
         map(work, list(_split(ordered, shard_size)))
-        vectors, found = VectorCache(folder).read(keys)
-    logger.info("%d of %d %s embedded.", len(missing), len(set(keys)), folder.name)
+        cache.compact()
+        vectors, found = cache.read(keys)
+    logger.info("%d of %d %s embedded.", len(missing), len(set(keys)), cache.folder.name)
     if not found.all():
         raise EmbedError(
-            f"Each vector must be readable once it is written; {int((~found).sum())} in {folder} "
-            "are not. Check the disk, then run `dvc repro embed`."
+            f"Each vector must be readable once it is written; {int((~found).sum())} in "
+            f"{cache.folder} are not. Check the disk, then run `dvc repro embed`."
         )
-    return vectors, len(missing)
+    return vectors
 
 
 @on_gpu
-def embed_texts(pieces: Pieces, *, source: str, folder: Path, batch_size: int) -> None:
-    """Embed texts into a cache, batch by batch.
-
-    Parameters
-    ----------
-    pieces : Pieces
-        Keys and texts.
-    source : str
-        What `tasks.clip.model.load_clip` loads.
-    folder : Path
-        The cache.
-    batch_size : int
-        Texts at once; a kill loses no more.
-    """
-    model = load_clip(source)
-    for batch in _split(pieces, batch_size):
+def embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None:
+    """Embed texts into the cache, batch by batch."""
+    model = load_clip(embedder.source, embedder.precision)
+    for batch in _split(pieces, embedder.batch_size):
         vectors = model.encode_texts([text for _, text in batch])
-        VectorCache(folder).write([key for key, _ in batch], vectors)
+        cache.write([key for key, _ in batch], vectors)
 
 
 @on_gpu
-def embed_images(pieces: Pieces, *, source: str, folder: Path, batch_size: int) -> None:
-    """Embed pictures into a cache, batch by batch.
+def embed_images(
+    embedder: Embedder, cache: VectorCache, pieces: Pieces, *, layer: int | None
+) -> None:
+    """Embed pictures into the cache, batch by batch, the next one being decoded meanwhile."""
+    model = load_clip(embedder.source, embedder.precision)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        batches = list(_split(pieces, embedder.batch_size))
+        coming = [_decode(pool, batches[0])]
+        for batch, following in zip(batches, [*batches[1:], []], strict=True):
+            pictures = [future.result() for future in coming.pop()]
+            coming.append(_decode(pool, following))
+            vectors = model.encode_images(pictures, layer)
+            cache.write([key for key, _ in batch], vectors)
 
-    Parameters
-    ----------
-    pieces : Pieces
-        SHA-256 of the pictures' bytes, and their paths.
-    source : str
-        What `tasks.clip.model.load_clip` loads.
-    folder : Path
-        The cache.
-    batch_size : int
-        Pictures at once; a kill loses no more.
-    """
-    model = load_clip(source)
-    for batch in _split(pieces, batch_size):
-        pictures = [read_picture(Path(path), key)[1].convert("RGB") for key, path in batch]
-        VectorCache(folder).write([key for key, _ in batch], model.encode_images(pictures))
+
+def _decode(pool: ThreadPoolExecutor, batch: Pieces) -> list[Future[Image.Image]]:
+    return [pool.submit(_read, key, path) for key, path in batch]
+
+
+def _read(key: str, path: str) -> Image.Image:
+    return read_picture(Path(path), key)[1].convert("RGB")
 
 
 def _split(pieces: Pieces, size: int) -> Iterator[Pieces]:

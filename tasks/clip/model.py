@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
 
 from tasks._errors import PerceptError
+from tasks.clip.text_tower import batches_of_one_length, encode_trimmed, ends_alone_count
+from tasks.clip.weights import HUB_PREFIX, LOCAL_PREFIX, fingerprint_of, require_weights
 
-LOCAL_PREFIX = "local-dir:"
-CONFIG_NAME = "open_clip_config.json"
-WEIGHTS_NAME = "open_clip_model.safetensors"
+Precision = Literal["float32", "float16"]
+"""How exact vectors are: float16 halves the disk and, on a GPU, the arithmetic too."""
+
 _BATCH_SIZE = 256
-Item = TypeVar("Item")
 
 
 class ClipModel:
@@ -33,109 +36,141 @@ class ClipModel:
     Parameters
     ----------
     name : str
-        ``local-dir:FOLDER`` or a model name of open_clip.
+        ``local-dir:FOLDER``, ``hf-hub:REPOSITORY`` or a model name of open_clip.
     pretrained : str or None
         For a model name only: tag or file of the weights.
+    precision : Precision
+        float16: under autocast where there is a GPU.
 
     Raises
     ------
     PerceptError
-        If the local folder lacks its configuration or its weights, or if a model name comes without
-        weights: open_clip would silently take random ones.
+        If a file is missing or does not fit, or if a model name comes without weights: open_clip would
+        silently take random ones.
     """
 
-    def __init__(self, name: str, pretrained: str | None = None) -> None:
-        if name.startswith(LOCAL_PREFIX):
-            self.fingerprint = _fingerprint_of_folder(Path(name.removeprefix(LOCAL_PREFIX)))
-        elif pretrained is None:
-            raise PerceptError(
-                f"The CLIP {name!r} needs pretrained weights; none were named and open_clip would "
-                f"take random ones. Name a tag or file, or use {LOCAL_PREFIX}FOLDER."
-            )
+    def __init__(
+        self, name: str, pretrained: str | None = None, precision: Precision = "float32"
+    ) -> None:
+        require_weights(name, pretrained)
         self.device = _device()
-        model = open_clip.create_model(
-            name, pretrained=pretrained, device=self.device, require_pretrained=True
-        )
+        self.precision = precision
+        try:
+            model = open_clip.create_model(
+                name, pretrained=pretrained, device=self.device, require_pretrained=True
+            )
+        except (RuntimeError, ValueError, KeyError, OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise PerceptError(
+                f"The weights of the CLIP {name} must load in full; they do not ({reason}). Fetch "
+                "them anew, or name the architecture that they belong to."
+            ) from error
         self.model = model.eval().requires_grad_(False)
         self.preprocess = image_transform_v2(
             PreprocessCfg(**model.visual.preprocess_cfg), is_train=False
         )
         self.tokenizer = open_clip.get_tokenizer(name)
-        if not name.startswith(LOCAL_PREFIX):
-            self.fingerprint = _fingerprint_of_weights(name, model)
+        self.fingerprint = fingerprint_of(name, model, self.tokenizer, precision)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n dim"]:
         """Encode texts to unit-norm vectors (float32)."""
-        parts = [
-            self.model.encode_text(self.tokenizer(list(batch)).to(self.device))
-            for batch in _batches(texts)
-        ]
-        return self._unit(parts)
+        tokens = self.tokenizer(list(texts)) if texts else torch.zeros(0, 1, dtype=torch.int64)
+        trim = ends_alone_count(self.model)
+        lengths = tokens.argmax(dim=1).numpy() + 1 if trim else np.full(len(texts), tokens.shape[1])
+        encode = self.encode_trimmed if trim else self.model.encode_text
+        parts, rows = [], [np.zeros(0, np.int64)]
+        for batch in batches_of_one_length(lengths):
+            trimmed = tokens[torch.from_numpy(batch), : int(lengths[batch].max())]
+            parts.append(self._run(encode, trimmed))
+            rows.append(batch)
+        vectors = self._unit(parts)
+        return vectors[np.argsort(np.concatenate(rows))]
+
+    def encode_trimmed(self, tokens: Tensor) -> Tensor:
+        """Encode texts without the padding."""
+        return encode_trimmed(self.model, tokens)
 
     @torch.inference_mode()
-    def encode_images(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "n dim"]:
-        """Encode pictures of any size to unit-norm vectors (float32)."""
-        parts = [
-            self.model.encode_image(
-                torch.stack([self.preprocess(picture) for picture in batch]).to(self.device)
-            )
-            for batch in _batches(pictures)
-        ]
+    def encode_images(
+        self, pictures: Sequence[Image.Image], layer: int | None = None
+    ) -> Float[np.ndarray, "n dim"]:
+        """Encode pictures of any size to unit-norm vectors (float32).
+
+        Parameters
+        ----------
+        pictures : Sequence[PIL.Image.Image]
+            Prepared side by side.
+        layer : int or None
+            A block of the image tower, the first being 1: the mean over its patches. None: the vector
+            in the space of texts.
+        """
+        encode = self.model.encode_image if layer is None else self._layer(layer)
+        parts = []
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for start in range(0, len(pictures), _BATCH_SIZE):
+                prepared = list(pool.map(self.preprocess, pictures[start : start + _BATCH_SIZE]))
+                parts.append(self._run(encode, torch.stack(prepared)))
         return self._unit(parts)
 
-    def _unit(self, parts: list[torch.Tensor]) -> Float[np.ndarray, "n dim"]:
-        dim = self.model.visual.output_dim
-        features = torch.cat([torch.zeros(0, dim), *(part.float().cpu() for part in parts)])
+    def _layer(self, layer: int) -> Callable[[Tensor], Tensor]:
+        """Return what encodes pictures to the mean patch after a block."""
+        n_blocks = _n_blocks(self.model.visual)
+        if layer > n_blocks:
+            raise PerceptError(
+                f"The image tower has {n_blocks} blocks; there is no block {layer}. "
+                "Mend embed.image_layers."
+            )
+
+        def encode(pictures: Tensor) -> Tensor:
+            found = self.model.visual.forward_intermediates(
+                pictures, indices=[layer - 1], stop_early=True, intermediates_only=True
+            )
+            patches: Tensor = found["image_intermediates"][0]
+            return patches.flatten(2).mean(dim=2)
+
+        return encode
+
+    def _run(self, encode: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+        half = self.precision == "float16" and self.device.type == "cuda"
+        with torch.autocast("cuda", torch.float16, enabled=half):
+            return encode(batch.to(self.device)).float().cpu()
+
+    def _unit(self, parts: list[Tensor]) -> Float[np.ndarray, "n dim"]:
+        features = torch.cat(parts) if parts else torch.zeros(0, self.model.visual.output_dim)
         return F.normalize(features, dim=-1).numpy()
 
 
 @lru_cache(maxsize=1)
-def load_clip(source: str) -> ClipModel:
+def load_clip(source: str, precision: Precision = "float32") -> ClipModel:
     """Load a CLIP, once per process.
 
     Parameters
     ----------
     source : str
-        ``local-dir:FOLDER``, or ``NAME`` or ``NAME/PRETRAINED`` of open_clip.
+        ``local-dir:FOLDER``, ``hf-hub:REPOSITORY``, or ``NAME/PRETRAINED`` of open_clip.
+    precision : Precision
+        Of its vectors.
 
     Raises
     ------
     PerceptError
         If a file or the weights are missing.
     """
-    if source.startswith(LOCAL_PREFIX):
-        return ClipModel(source)
+    if source.startswith((LOCAL_PREFIX, HUB_PREFIX)):
+        return ClipModel(source, precision=precision)
     name, _, pretrained = source.partition("/")
-    return ClipModel(name, pretrained or None)
+    return ClipModel(name, pretrained or None, precision)
 
 
-def _batches(items: Sequence[Item]) -> list[Sequence[Item]]:
-    return [items[start : start + _BATCH_SIZE] for start in range(0, len(items), _BATCH_SIZE)]
+def _n_blocks(tower: Any) -> int:
+    if isinstance(tower, ModifiedResNet):
+        return 5  # the stem and four stages
+    if isinstance(tower, TimmModel):
+        return len(tower.trunk.feature_info)
+    return len(tower.transformer.resblocks)
 
 
 def _device() -> torch.device:
     found = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(os.environ.get("PERCEPT_DEVICE", found))
-
-
-def _fingerprint_of_folder(folder: Path) -> str:
-    """Hash configuration and weights: equal fingerprints give equal vectors."""
-    digest = hashlib.sha256()
-    for name in (CONFIG_NAME, WEIGHTS_NAME):
-        path = folder / name
-        if not path.is_file():
-            raise PerceptError(
-                f"The CLIP needs {path}; it is missing. Run `percept pretrain` or point the param "
-                "at a folder that open_clip wrote."
-            )
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _fingerprint_of_weights(name: str, model: torch.nn.Module) -> str:
-    digest = hashlib.sha256(json.dumps([name, open_clip.__version__]).encode())
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode())
-        digest.update(value.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -1,6 +1,15 @@
-"""Exact nearest neighbours by cosine similarity."""
+"""Exact nearest neighbours by inner product, in blocks, of galleries that may lie on disk.
+
+Every score that is returned, and every order, comes from float32 vectors and sums in double precision.
+The bulk of the work, deciding who cannot be among the nearest, is a matrix product whose rounding error
+is bounded beforehand: whatever might be among the nearest within that bound is kept and scored anew.
+Where the processor multiplies bfloat16 faster than float32, the product is taken in bfloat16, with its
+own, larger bound: the answer is the same to the last bit.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -9,8 +18,19 @@ from torch import Tensor
 
 from tasks._errors import PerceptError
 
-MAX_BLOCK_BYTES = 64 * 2**20
-MAX_BLOCK_QUERIES = 1024
+MAX_BLOCK_BYTES = 128 * 2**20
+MAX_BLOCK_QUERIES = 2048
+CHUNK = 32
+"""Columns of which only the greatest is looked at first; a power of two."""
+MANY_PRODUCTS = 10**7
+"""Comparisons from which rounding the vectors to bfloat16 pays."""
+MAX_PENDING = 2**20
+"""Candidates that are held before they are scored anew and thinned out."""
+_PAIRS_AT_ONCE = 2**12
+
+Queries = Float32[np.ndarray, "n_queries dim"]
+Gallery = Float[np.ndarray, "n_gallery dim"]
+Answers = tuple[Int64[np.ndarray, "n_queries k"], Float32[np.ndarray, "n_queries k"]]
 
 
 class SearchError(PerceptError):
@@ -18,24 +38,34 @@ class SearchError(PerceptError):
 
 
 def top_k(
-    queries: Float32[np.ndarray, "n_queries dim"],
-    gallery: Float32[np.ndarray, "n_gallery dim"],
+    queries: Queries,
+    gallery: Gallery,
     k: int,
     max_block_bytes: int = MAX_BLOCK_BYTES,
-) -> tuple[Int64[np.ndarray, "n_queries k"], Float32[np.ndarray, "n_queries k"]]:
+    *,
+    device: torch.device | None = None,
+    coarse: torch.dtype | None = None,
+) -> Answers:
     """Return the nearest vectors of a gallery, nearest first, equally near ones in gallery order.
 
-    Each query is ranked by itself. Equal vectors are compared once, so that they are equally near to
-    the last bit; the product is taken block by block, so that memory does not grow with either side.
+    Each query is ranked by itself. Equal vectors are equally near to the last bit; memory grows with
+    neither side.
 
     Parameters
     ----------
-    queries, gallery : Float32[np.ndarray, "n dim"]
-        Unit-norm vectors. A gallery in the order of its ids makes ties fall to the smaller id.
+    queries : Float32[np.ndarray, "n_queries dim"]
+        What neighbours are wanted of.
+    gallery : Float[np.ndarray, "n_gallery dim"]
+        Float32 or float16, in memory or mapped from disk: it is read once, front to back. In the
+        order of its ids, ties fall to the smaller id.
     k : int
         Neighbours per query.
     max_block_bytes : int
         Bound on the similarities that are held at once.
+    device : torch.device or None
+        Where products are taken; None: on the CPU.
+    coarse : torch.dtype or None
+        Of the products; None: the fastest one.
 
     Returns
     -------
@@ -49,6 +79,32 @@ def top_k(
     SearchError
         If the gallery holds fewer than `k` vectors, or the two differ in their dimension.
     """
+    _check(queries, gallery, k)
+    device = device or torch.device("cpu")
+    coarse = coarse or _fastest(len(queries) * len(gallery), device)
+    search = _Search(queries, gallery, k, device, coarse)
+    n_columns = _n_columns(max_block_bytes)
+    for start in range(0, len(gallery), n_columns):
+        search.compare(start, min(start + n_columns, len(gallery)))
+    return search.answers()
+
+
+def rescore(
+    queries: Queries,
+    gallery: Gallery,
+    rows: Int64[np.ndarray, " n"],
+    columns: Int64[np.ndarray, " n"],
+) -> Float32[np.ndarray, " n"]:
+    """Return the inner products of pairs, summed in double precision: equal pairs, equal scores."""
+    scores = np.empty(len(rows), np.float32)
+    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+        pairs = slice(start, start + _PAIRS_AT_ONCE)
+        products = np.multiply(queries[rows[pairs]], gallery[columns[pairs]], dtype=np.float32)
+        scores[pairs] = products.sum(axis=1, dtype=np.float64)
+    return scores
+
+
+def _check(queries: Queries, gallery: Gallery, k: int) -> None:
     if len(gallery) < k:
         raise SearchError(
             f"A gallery must hold at least k = {k} vectors; it holds {len(gallery)}. Lower k."
@@ -58,79 +114,147 @@ def top_k(
             f"Queries and gallery must have one dimension; found {queries.shape[1]} and "
             f"{gallery.shape[1]}. Embed the captions and train the encoder with the same model."
         )
-    distinct, members = _distinct(gallery, k)
-    groups, cosines = _search(
-        torch.from_numpy(queries),
-        torch.from_numpy(distinct),
-        min(k, len(distinct)),
-        max_block_bytes,
-    )
-    rows = members[groups.numpy()].reshape(len(queries), groups.shape[1] * k)
-    near = np.repeat(cosines.numpy(), k, axis=1)
-    near[rows == len(gallery)] = -np.inf  # groups of fewer than k rows
-    order = np.lexsort((rows, -near), axis=1)[:, :k]
-    return np.take_along_axis(rows, order, 1), np.take_along_axis(near, order, 1)
 
 
-def _distinct(
-    gallery: Float32[np.ndarray, "n_gallery dim"], k: int
-) -> tuple[Float32[np.ndarray, "n_groups dim"], Int64[np.ndarray, "n_groups k"]]:
-    """Group equal vectors; return one of each group and the first `k` rows of each.
-
-    Groups are in the order of their first rows. Groups of fewer rows are filled up with `n_gallery`.
-    """
-    n_gallery, dim = gallery.shape
-    rows = np.ascontiguousarray(gallery).view(np.dtype((np.void, 4 * dim))).ravel()
-    _, first, group_of = np.unique(rows, return_index=True, return_inverse=True)
-    position = np.empty_like(first)
-    position[np.argsort(first)] = np.arange(len(first))
-    group_of = position[group_of]
-    by_group = np.append(np.argsort(group_of, kind="stable"), n_gallery)
-    counts = np.bincount(group_of)
-    starts = np.cumsum(counts) - counts
-    place = np.arange(k)[None, :]
-    members = by_group[np.where(place < counts[:, None], starts[:, None] + place, n_gallery)]
-    return gallery[np.sort(first)], members
-
-
-def _search(
-    queries: Float[Tensor, "n_queries dim"],
-    gallery: Float[Tensor, "n_gallery dim"],
-    k: int,
-    max_block_bytes: int,
-) -> tuple[Int64[Tensor, "n_queries k"], Float[Tensor, "n_queries k"]]:
-    """Return the top `k` of each query, block by block."""
+def _n_columns(max_block_bytes: int) -> int:
+    """Return how many vectors of a gallery are compared at once: whole chunks, where there is room."""
     n_columns = max(1, max_block_bytes // (4 * MAX_BLOCK_QUERIES))
-    indices, cosines = [], []
-    for block in torch.split(queries, MAX_BLOCK_QUERIES):
-        best = torch.empty(len(block), 0), torch.empty(len(block), 0, dtype=torch.int64)
-        for start in range(0, len(gallery), n_columns):
-            scores = block @ gallery[start : start + n_columns].T
-            values, columns = _block_top_k(scores, min(k, scores.shape[1]))
-            best = _merge(best, (values, columns + start), k)
-        cosines.append(best[0])
-        indices.append(best[1])
-    return torch.cat(indices), torch.cat(cosines)
+    return n_columns - n_columns % CHUNK or n_columns
 
 
-def _block_top_k(
-    scores: Float[Tensor, "n_queries n_columns"], k: int
-) -> tuple[Float[Tensor, "n_queries k"], Int64[Tensor, "n_queries k"]]:
-    """Return the top `k` columns in ascending order, of equal scores the first ones."""
-    values, columns = scores.topk(k, dim=1)
-    tied = (scores >= values[:, -1:]).sum(1) > k  # topk may have chosen any of them
-    if tied.any():
-        ordered = scores[tied].sort(dim=1, descending=True, stable=True)
-        values[tied], columns[tied] = ordered.values[:, :k], ordered.indices[:, :k]
-    columns, order = columns.sort(dim=1)
-    return values.gather(1, order), columns
+def _fastest(n_products: int, device: torch.device) -> torch.dtype:
+    """Return the type in which a processor compares many vectors fastest."""
+    fast = device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if fast and n_products >= MANY_PRODUCTS else torch.float32
 
 
-def _merge(
-    best: tuple[Tensor, Tensor], block: tuple[Tensor, Tensor], k: int
-) -> tuple[Tensor, Tensor]:
-    """Merge the best so far with a block of larger indices; equal scores keep their order."""
-    values = torch.cat([best[0], block[0]], dim=1)
-    indices = torch.cat([best[1], block[1]], dim=1)
-    values, order = values.sort(dim=1, descending=True, stable=True)
-    return values[:, :k], indices.gather(1, order)[:, :k]
+@dataclass
+class _Candidates:
+    """Pairs of a query and a gallery vector that may be near enough, with their coarse scores."""
+
+    rows: Int64[np.ndarray, " n"]
+    columns: Int64[np.ndarray, " n"]
+    coarse: Float32[np.ndarray, " n"]
+
+    def where(self, chosen: np.ndarray) -> _Candidates:
+        return _Candidates(self.rows[chosen], self.columns[chosen], self.coarse[chosen])
+
+
+@dataclass
+class _Search:
+    """A search under way: of each query, how near the k nearest are at least, and who may be nearer."""
+
+    queries: Queries
+    gallery: Gallery
+    k: int
+    device: torch.device
+    coarse: torch.dtype
+    pending: list[_Candidates] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        exact = torch.from_numpy(np.ascontiguousarray(self.queries, np.float32)).to(self.device)
+        self.rounded = exact.to(self.coarse)
+        self.norms = exact.norm(dim=1)
+        self.rounding = (exact - self.rounded.float()).norm(dim=1)
+        self.highest = torch.full((len(exact), self.k), -torch.inf, device=self.device)
+        self.margin = torch.zeros(len(exact), device=self.device)
+
+    def compare(self, start: int, stop: int) -> None:
+        """Compare every query with a part of the gallery."""
+        block = np.asarray(self.gallery[start:stop], np.float32)
+        block = block if block.flags.writeable else block.copy()
+        exact = torch.from_numpy(np.ascontiguousarray(block)).to(self.device)
+        rounded = exact.to(self.coarse)
+        self._widen(exact, rounded)
+        for first in range(0, len(self.rounded), MAX_BLOCK_QUERIES):
+            rows = slice(first, first + MAX_BLOCK_QUERIES)
+            self._keep(self.rounded[rows] @ rounded.T, rows, start)
+        if sum(len(part.rows) for part in self.pending) > MAX_PENDING:
+            self._settle()
+
+    def _widen(
+        self, exact: Float[Tensor, "n_columns dim"], rounded: Float[Tensor, "n_columns dim"]
+    ) -> None:
+        """Bound twice the error of a coarse score before it is rounded: vectors and summation."""
+        longest = exact.norm(dim=1).max()
+        rounding = (exact - rounded.float()).norm(dim=1).max()
+        size = self.norms * longest
+        vectors = self.rounding * longest + self.norms * rounding + self.rounding * rounding
+        summation = exact.shape[1] * torch.finfo(torch.float32).eps * size
+        self.margin = torch.maximum(self.margin, 2 * (vectors + summation))
+
+    def _bar(self, rows: slice) -> Float[Tensor, " n_rows"]:
+        """Return the coarse score below which nothing can be among the nearest.
+
+        Rounding keeps the order and moves a score by at most half an ulp: twice that below the k-th
+        highest, less the error of the others, lies whatever is out of question.
+        """
+        highest, margin = self.highest[rows, -1], self.margin[rows]
+        return highest - margin - torch.finfo(self.coarse).eps * 1.01 * (highest.abs() + margin)
+
+    def _keep(self, scores: Float[Tensor, "n_rows n_columns"], rows: slice, start: int) -> None:
+        """Keep the columns that may be among the nearest of each row.
+
+        The k highest chunks hold k columns, so no score below the least of their peaks can be among
+        the k nearest.
+        """
+        n_rows, n_columns = scores.shape
+        chunk = _chunk(n_columns, self.k)
+        chunks = scores.view(n_rows, chunk, n_columns // chunk)
+        peaks = chunks.amax(dim=1).float() if chunk > 1 else chunks[:, 0].float()
+        self._raise(peaks, rows.start)
+        bar = self._bar(rows)
+        row, place = (peaks >= bar[:, None]).nonzero(as_tuple=True)
+        values = chunks[row, :, place].float()
+        which, offset = (values >= bar[row, None]).nonzero(as_tuple=True)
+        column = start + offset * (n_columns // chunk) + place[which]
+        self.pending.append(
+            _Candidates(
+                (row[which] + rows.start).cpu().numpy(),
+                column.cpu().numpy(),
+                values[which, offset].cpu().numpy(),
+            )
+        )
+
+    def _raise(self, peaks: Float[Tensor, "n_rows n_chunks"], start: int) -> None:
+        """Take the peaks that are among the highest of their rows."""
+        rows = (
+            start
+            + (peaks.amax(dim=1) > self.highest[start : start + len(peaks), -1]).nonzero()[:, 0]
+        )
+        best = peaks[rows - start].topk(min(self.k, peaks.shape[1]), dim=1).values
+        both = torch.cat([self.highest[rows], best], dim=1)
+        self.highest[rows] = both.topk(self.k, dim=1).values
+
+    def _settle(self) -> None:
+        """Score the candidates anew and keep the k nearest of each query."""
+        nothing = np.zeros(0, np.int64)
+        parts = [_Candidates(nothing, nothing, nothing.astype(np.float32)), *self.pending]
+        every = _Candidates(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.columns for part in parts]),
+            np.concatenate([part.coarse for part in parts]),
+        )
+        bar = self._bar(slice(None)).cpu().numpy()
+        every = every.where(every.coarse >= bar[every.rows])
+        self.scores = rescore(self.queries, self.gallery, every.rows, every.columns)
+        order = np.lexsort((every.columns, -self.scores, every.rows))
+        rows = every.rows[order]
+        place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+        nearest = order[place < self.k]
+        self.scores = self.scores[nearest]
+        self.pending = [every.where(nearest)]
+
+    def answers(self) -> Answers:
+        """Return the nearest of each query."""
+        self._settle()
+        shape = len(self.queries), self.k
+        return self.pending[0].columns.reshape(shape), self.scores.reshape(shape)
+
+
+def _chunk(n_columns: int, k: int) -> int:
+    """Return the longest chunk that divides the columns and leaves at least k chunks."""
+    chunk = CHUNK
+    while chunk > 1 and (n_columns % chunk or n_columns // chunk < k):
+        chunk //= 2
+    return chunk

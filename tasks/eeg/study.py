@@ -1,6 +1,7 @@
 """What must hold of a study before anything is computed from it."""
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -164,6 +165,32 @@ def check_events(
             )
     shown = {event.stimulus_id for rows in events.values() for event in rows}
     _refuse_missing("Every stimulus in the events must be listed among the stimuli", shown - known)
+
+
+def check_inside(folder: Path, paths: Iterable[Path]) -> None:
+    """Check that no file name of a data set leads out of the study: ``../..``, or a path from the root.
+
+    Links that the study's owner has put into the folder are followed as ever.
+
+    Parameters
+    ----------
+    folder
+        Of the study.
+    paths
+        Files that the source names.
+
+    Raises
+    ------
+    SourceError
+        If one lies elsewhere.
+    """
+    inside = os.path.normpath(folder.absolute())
+    for path in paths:
+        if not Path(os.path.normpath(path.absolute())).is_relative_to(inside):
+            raise SourceError(
+                f"Every file of a study must lie in {folder}; the data set names {path}. "
+                "Mend that name, or do not trust this data set."
+            )
 
 
 def missing_images(stimuli: Iterable[Stimulus]) -> set[str]:

@@ -17,8 +17,7 @@ from torch import Tensor, nn
 
 from tasks._errors import PerceptError
 from tasks.artifacts.files import write_bytes, write_json
-from tasks.encoder.baselines import LinearEncoder, LinearSizes
-from tasks.encoder.st_transformer import Sizes, STTransformer
+from tasks.encoder.architectures import ARCHITECTURES
 
 WEIGHTS = "encoder.safetensors"
 DESCRIPTION = "encoder.json"
@@ -184,12 +183,10 @@ def load_encoder(folder: Path) -> Encoder:
 
 
 def _build(description: dict[str, Any], folder: Path) -> nn.Module:
-    architecture = description.get("architecture")
-    if architecture == "st_transformer":
-        return STTransformer(Sizes(**description["sizes"]))
-    if architecture == "linear":
-        return LinearEncoder(LinearSizes(**description["sizes"]))
-    raise EncoderError(
-        f"{folder / DESCRIPTION} must name the architecture st_transformer or linear; found "
-        f"{architecture!r}. {REMEDY}"
-    )
+    architecture = str(description.get("architecture"))
+    if architecture not in ARCHITECTURES:
+        raise EncoderError(
+            f"{folder / DESCRIPTION} must name an architecture among {', '.join(ARCHITECTURES)}; found "
+            f"{architecture!r}. {REMEDY}"
+        )
+    return ARCHITECTURES[architecture].build(description["sizes"])

@@ -55,6 +55,8 @@ class TrainingData:
         The vector of each stimulus and kind, unit norm.
     texts : list of list of str
         The caption of each stimulus and kind.
+    concepts : list of str
+        What each stimulus shows.
     kinds, subjects : tuple of str
         In the order of the indices.
     info : EpochsInfo
@@ -67,6 +69,7 @@ class TrainingData:
     validation: Trials
     targets: Float32[np.ndarray, "n_stimuli n_kinds dim"]
     texts: list[list[str]]
+    concepts: list[str]
     kinds: tuple[str, ...]
     subjects: tuple[str, ...]
     info: EpochsInfo
@@ -75,7 +78,9 @@ class TrainingData:
     @property
     def fingerprint(self) -> str:
         """Hash of everything in it."""
-        digest = hashlib.sha256(repr((self.kinds, self.subjects, self.texts, self.info)).encode())
+        digest = hashlib.sha256(
+            repr((self.kinds, self.subjects, self.texts, self.concepts, self.info)).encode()
+        )
         for trials in (self.train, self.validation):
             for array in (trials.eeg, trials.subject_index, trials.stimulus_index):
                 digest.update(np.ascontiguousarray(array).data)
@@ -135,6 +140,7 @@ def read_training_data(
         _select(everything, ~in_train),
         targets,
         texts,
+        chosen.set_index("stimulus_id")["concept"].groupby(level=0).first().loc[stimuli].tolist(),
         tuple(found_kinds),
         tuple(subjects),
         info,

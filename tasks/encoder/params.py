@@ -8,6 +8,20 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from tasks._params import Params
 
+Architecture = Literal[
+    "st_transformer",
+    "linear",
+    "ridge",
+    "xdawn_lda",
+    "nice",
+    "atm",
+    "eegnet",
+    "eegconformer",
+    "atcnet",
+    "shallow",
+    "deep4",
+]
+
 
 class FilterParams(Params):
     """Closed-form filters and latents.
@@ -98,6 +112,21 @@ class LinearParams(Params):
     bin_samples: PositiveInt
 
 
+class BaselineParams(Params):
+    """The other baselines; those in closed form share `linear` and `filters.per_subject`.
+
+    Attributes
+    ----------
+    dropout : float
+        In the projection heads of a network.
+    ridge_alphas : tuple of float
+        Penalties of ridge regression to choose from, as shares of the number of its inputs.
+    """
+
+    dropout: float = Field(ge=0, lt=1)
+    ridge_alphas: tuple[PositiveFloat, ...] = Field(min_length=1)
+
+
 class TrainParams(Params):
     """How the encoder is trained.
 
@@ -105,8 +134,8 @@ class TrainParams(Params):
     ----------
     seed : int
         Of weights, order and augmentation.
-    architecture : {"st_transformer", "linear"}
-        What is trained.
+    architecture : str
+        What is trained: the encoder, or a baseline of `tasks.encoder.baselines`.
     kinds : list of str or "all"
         Caption kinds that get a projection head.
     image_weight : float
@@ -123,12 +152,12 @@ class TrainParams(Params):
         Captions at least this similar are not each other's negatives.
     best_by : {"recall_at_1", "loss"}
         The validation score that chooses the epoch.
-    filters, network, augmentation, linear : Params
+    filters, network, augmentation, linear, baselines : Params
         See there.
     """
 
     seed: NonNegativeInt
-    architecture: Literal["st_transformer", "linear"]
+    architecture: Architecture
     kinds: list[str] | Literal["all"]
     image_weight: NonNegativeFloat
     learning_rate: PositiveFloat
@@ -146,3 +175,4 @@ class TrainParams(Params):
     network: NetworkParams
     augmentation: AugmentationParams
     linear: LinearParams
+    baselines: BaselineParams

@@ -29,7 +29,7 @@ class Rows:
     Attributes
     ----------
     virtual : torch.Tensor
-        Virtual channels.
+        Virtual channels; of a network that has none, standardised channels.
     groups, stimuli : torch.Tensor
         Whose filters a trial shares, and its stimulus.
     """
@@ -49,8 +49,8 @@ class Prepared:
         Trials of the two splits.
     mates : torch.Tensor
         Another presentation of each training trial's stimulus.
-    encoding : EncodingModel
-        For synthetic latents.
+    encoding : EncodingModel or None
+        For synthetic latents, where there are any.
     targets : torch.Tensor
         Caption vectors.
     same : torch.Tensor
@@ -60,7 +60,7 @@ class Prepared:
     train: Rows
     validation: Rows
     mates: Int[Tensor, " n_train"]
-    encoding: EncodingModel
+    encoding: EncodingModel | None
     targets: Float[Tensor, "n_kinds n_stimuli dim"]
     same: Bool[Tensor, "n_kinds n_stimuli n_stimuli"]
 

@@ -98,6 +98,10 @@ class STTransformer(nn.Module):
         )
         return predicted
 
+    def undecayed(self) -> set[nn.Parameter]:
+        """Return matrices that weight decay must leave alone: the memory, set in closed form."""
+        return {self.heads.keys, self.heads.key_bias}
+
     def virtual_channels(
         self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
     ) -> Float[Tensor, "n n_virtual n_times"]:

@@ -4,27 +4,45 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tasks.encoder.augmentation import vary
 from tasks.encoder.dataset import TrainingData
-from tasks.encoder.losses import recall_at_1, symmetric_info_nce
+from tasks.encoder.losses import recall_at_1, same_captions, symmetric_info_nce
 from tasks.encoder.params import TrainParams
-from tasks.encoder.preparation import Prepared, fit_closed_form
+from tasks.encoder.preparation import Prepared, Rows, group_index
 from tasks.encoder.resumption import SavedRun
-from tasks.encoder.st_transformer import STTransformer
 
 logger = logging.getLogger(__name__)
 
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
+TRIALS_AT_ONCE = 256  # in validation
 Row = dict[str, float]
+
+
+class ContrastiveModule(Protocol):
+    """What can be trained: latents from what its trials are reduced to once, vectors from latents."""
+
+    sizes: Any
+    heads: nn.Module
+
+    def latents(
+        self, virtual: Float[Tensor, "n n_virtual n_times"], group_index: Int[Tensor, " n"], /
+    ) -> Float[Tensor, "n n_latents"]:
+        """Return what the heads read."""
+        ...
+
+    def undecayed(self) -> set[nn.Parameter]:
+        """Return matrices that weight decay must leave alone."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -49,8 +67,13 @@ class Trained:
     best_epoch: int
 
 
-def train_st_transformer(data: TrainingData, params: TrainParams, saved: SavedRun) -> Trained:
-    """Train the encoder, going on from a saved state if there is one.
+def train_contrastive(
+    data: TrainingData,
+    params: TrainParams,
+    saved: SavedRun,
+    build: Callable[[TrainingData, TrainParams], tuple[Any, Prepared]],
+) -> Trained:
+    """Train an encoder, going on from a saved state if there is one.
 
     Parameters
     ----------
@@ -60,9 +83,11 @@ def train_st_transformer(data: TrainingData, params: TrainParams, saved: SavedRu
         How to train.
     saved : SavedRun
         Where the state is kept after every epoch.
+    build : callable
+        Returns the module and what it is trained on.
     """
     with seeded(params.seed):
-        module, prepared = fit_closed_form(data, params)
+        module, prepared = build(data, params)
         run = Run(module, prepared, params)
         state = saved.load()
         if state is not None:
@@ -81,6 +106,27 @@ def train_st_transformer(data: TrainingData, params: TrainParams, saved: SavedRu
     return Trained(module.eval(), asdict(module.sizes), run.log, run.best_epoch)
 
 
+@torch.no_grad()
+def closed_form_log(module: nn.Module, data: TrainingData, params: TrainParams) -> list[Row]:
+    """Return the log of an encoder that is fitted, not trained: its recall on validation trials."""
+    shown = data.validation
+    groups = group_index(shown, per_subject=params.filters.per_subject)
+    predicted = torch.cat(
+        [
+            module(torch.from_numpy(shown.eeg[rows]), torch.from_numpy(groups[rows]))
+            for rows in np.array_split(np.arange(len(groups)), -(-len(groups) // TRIALS_AT_ONCE))
+        ]
+    )
+    targets = torch.from_numpy(data.targets)
+    recall = recall_at_1(
+        predicted.transpose(0, 1),
+        targets.transpose(0, 1),
+        same_captions(targets, params.duplicate_cosine),
+        torch.from_numpy(shown.stimulus_index),
+    )
+    return [{"epoch": 0.0, "validation_recall_at_1": float(recall.mean())}]
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw all random numbers from `seed`, and leave the generator outside as it was."""
@@ -94,22 +140,22 @@ class Run:
 
     Parameters
     ----------
-    module : STTransformer
-        What is trained.
+    module : torch.nn.Module
+        What is trained; see `ContrastiveModule`.
     prepared : Prepared
         What it is trained on.
     params : TrainParams
         How.
     """
 
-    def __init__(self, module: STTransformer, prepared: Prepared, params: TrainParams) -> None:
+    def __init__(self, module: Any, prepared: Prepared, params: TrainParams) -> None:
         self.module, self.data, self.params = module, prepared, params
         self.log_scale = nn.Parameter(
             torch.full((len(prepared.targets),), -math.log(params.temperature))
         )
-        memory = {module.heads.keys, module.heads.key_bias}
-        decayed = [p for p in module.parameters() if p.ndim > 1 and p not in memory]
-        others = [p for p in module.parameters() if p.ndim <= 1 or p in memory]
+        apart = module.undecayed()
+        decayed = [p for p in module.parameters() if p.ndim > 1 and p not in apart]
+        others = [p for p in module.parameters() if p.ndim <= 1 or p in apart]
         self.trained = [*decayed, *others, self.log_scale]
         self.optimiser = torch.optim.AdamW(
             [
@@ -202,6 +248,8 @@ class Run:
         augmentation, train = self.params.augmentation, self.data.train
         virtual = vary(train.virtual, rows, self.data.mates, augmentation)
         latents = self.module.latents(virtual, train.groups[rows])
+        if self.data.encoding is None:
+            return latents, train.stimuli[rows]
         n_synthetic = round(augmentation.synthetic_share * len(rows))
         synthetic, stimuli = self.data.encoding.draw(n_synthetic)
         return torch.cat([latents, synthetic]), torch.cat([train.stimuli[rows], stimuli])
@@ -237,13 +285,21 @@ class Run:
         current = {name: value.clone() for name, value in current.items()}
         self.module.load_state_dict(weights)
         self.module.eval()
-        predicted = self.module.heads(self.module.latents(rows.virtual, rows.groups))
+        predicted = self._predict(rows)
         self.module.load_state_dict(current)
         loss = self._loss(predicted.transpose(0, 1), rows.stimuli)
         recall = recall_at_1(
             predicted.transpose(0, 1), self.data.targets, self.data.same, rows.stimuli
         )
         return {"validation_loss": float(loss), "validation_recall_at_1": float(recall.mean())}
+
+    def _predict(self, rows: Rows) -> Float[Tensor, "n n_kinds dim"]:
+        batches = zip(
+            torch.split(rows.virtual, TRIALS_AT_ONCE),
+            torch.split(rows.groups, TRIALS_AT_ONCE),
+            strict=True,
+        )
+        return torch.cat([self.module.heads(self.module.latents(*batch)) for batch in batches])
 
     def _score(self, row: Row) -> float:
         if self.params.best_by == "loss":

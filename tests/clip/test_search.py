@@ -4,6 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.clip.search import SearchError, top_k
 
@@ -20,7 +21,7 @@ def naive(queries, gallery, k):
 
 
 @pytest.mark.parametrize("k", [1, 5, 40])
-@pytest.mark.parametrize("max_block_bytes", [1, 4 * 1024 * 7, 2**26])
+@pytest.mark.parametrize("max_block_bytes", [1, 4 * 2048 * 7, 2**26])
 def test_the_answer_is_the_naive_one_whatever_the_blocks(k, max_block_bytes):
     rng = np.random.default_rng(0)
     queries, gallery = unit(rng, 1100), unit(rng, 40)
@@ -31,7 +32,7 @@ def test_the_answer_is_the_naive_one_whatever_the_blocks(k, max_block_bytes):
     assert cosines.dtype == np.float32
 
 
-@pytest.mark.parametrize("max_block_bytes", [1, 4 * 1024 * 7, 2**26])
+@pytest.mark.parametrize("max_block_bytes", [1, 4 * 2048 * 7, 2**26])
 def test_equal_vectors_are_equally_near_and_in_gallery_order(max_block_bytes):
     rng = np.random.default_rng(1)
     words = unit(rng, 6)
@@ -52,10 +53,44 @@ def test_different_vectors_that_are_equally_near_are_in_gallery_order():
     np.testing.assert_array_equal(cosines, [[0, 0, 0, 0], [1, 1, 0, 0]])
 
 
+@pytest.mark.parametrize("k", [1, 7])
+@pytest.mark.parametrize("coarse", [torch.bfloat16, torch.float32])
+def test_rounded_products_do_not_change_the_answer(k, coarse):
+    """Vectors in a narrow cone, as texts have them: many are nearer than bfloat16 can tell."""
+    rng = np.random.default_rng(3)
+    gallery = unit(rng, 3000, 64) * 0.05 + np.eye(64, dtype=np.float32)[0]
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    queries, spelt = gallery[::30] + 0, rng.integers(1000, size=3000)
+    found = top_k(queries, gallery[spelt], k, 4 * 2048 * 256, coarse=coarse)
+    scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
+    expected = np.argsort(-scores.astype(np.float32)[:, spelt], axis=1, kind="stable")[:, :k]
+    np.testing.assert_array_equal(found[0], expected)
+
+
+def test_a_gallery_on_disk_in_half_precision(tmp_path):
+    rng = np.random.default_rng(4)
+    gallery = unit(rng, 500).astype(np.float16)
+    np.save(tmp_path / "gallery.npy", gallery)
+    queries = unit(rng, 20)
+    indices, cosines = top_k(queries, np.load(tmp_path / "gallery.npy", mmap_mode="r"), 5, 2**16)
+    expected, scores = naive(queries, gallery.astype(np.float32), 5)
+    np.testing.assert_array_equal(indices, expected)
+    np.testing.assert_allclose(cosines, scores, atol=1e-6)
+
+
+def test_more_candidates_than_are_held_at_once(monkeypatch):
+    monkeypatch.setattr("tasks.clip.search.MAX_PENDING", 100)
+    rng = np.random.default_rng(5)
+    queries, words, spelt = unit(rng, 50), unit(rng, 12), rng.integers(12, size=900)
+    indices, _ = top_k(queries, words[spelt], 6, 4 * 2048 * 64)
+    expected = np.argsort(-(queries @ words.T)[:, spelt], axis=1, kind="stable")[:, :6]
+    np.testing.assert_array_equal(indices, expected)
+
+
 def test_ties_at_the_edge_of_a_block_fall_to_the_first():
     gallery = -np.eye(64, dtype=np.float32)
     queries = np.eye(64, dtype=np.float32)[:1]
-    indices, _ = top_k(queries, gallery, 5, max_block_bytes=4 * 1024 * 8)
+    indices, _ = top_k(queries, gallery, 5, max_block_bytes=4 * 2048 * 8)
     np.testing.assert_array_equal(indices, [[1, 2, 3, 4, 5]])
 
 

@@ -19,7 +19,7 @@ from tasks.encoder.params import TrainParams
 SUBJECTS = ("sub-01", "sub-02")
 KINDS = ("ObjectSnap", "ThemeTag")
 CONCEPTS = ("cat", "dog", "car")
-N_CHANNELS, N_TIMES, DIM = 8, 20, 12
+N_CHANNELS, N_TIMES, DIM = 8, 48, 12
 INFO = EpochsInfo(tuple(f"E{i}" for i in range(N_CHANNELS)), 100.0, -0.05, "uV", "average", "none")
 SPLITS = ("train", "train", "train", "train", "train", "train", "validation", "validation", "test")
 
@@ -67,6 +67,7 @@ PARAMS = TrainParams.model_validate(
             "time_shift_samples": 1,
         },
         "linear": {"n_components": 4, "bin_samples": 4},
+        "baselines": {"dropout": 0.1, "ridge_alphas": [0.1, 1.0, 10.0]},
     }
 )
 

@@ -85,7 +85,7 @@ def test_a_truncated_file_is_an_error(folder, name):
     [
         (
             {"architecture": "lstm"},
-            "must name the architecture st_transformer or linear; found 'lstm'",
+            "must name an architecture among st_transformer, linear, ridge, xdawn_lda, nice, atm, eegnet, eegconformer, atcnet, shallow, deep4; found 'lstm'",
         ),
         ({"sizes": SIZES | {"width": 6}}, "of the sizes in encoder.json; it does not."),
     ],

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.encoder.baselines import LinearEncoder, LinearSizes
+from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes
 from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory

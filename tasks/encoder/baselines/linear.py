@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.encoder.dataset import TrainingData, TrainingDataError
-from tasks.encoder.losses import recall_at_1, same_captions
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.scores import vector_scores
-from tasks.encoder.training import Trained
+from tasks.encoder.training import Trained, closed_form_log
 from tasks.encoder.whitening import encoding_model
 
 
@@ -125,19 +124,7 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     back = np.linalg.lstsq(all_scores[stimuli], vectors[stimuli] - mean, rcond=None)[0]
     module.vectors.copy_(torch.from_numpy(back))
     module.vectors_mean.copy_(torch.from_numpy(mean))
-    shown = data.validation
-    predicted = module(
-        torch.from_numpy(shown.eeg), torch.from_numpy(group_index(shown, per_subject=per_subject))
-    )
-    targets = torch.from_numpy(data.targets)
-    recall = recall_at_1(
-        predicted.transpose(0, 1),
-        targets.transpose(0, 1),
-        same_captions(targets, params.duplicate_cosine),
-        torch.from_numpy(shown.stimulus_index),
-    )
-    row = {"epoch": 0.0, "validation_recall_at_1": float(recall.mean())}
-    return Trained(module.eval(), asdict(module.sizes), [row], 0)
+    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
 
 
 def _fit(

@@ -1,0 +1,1 @@
+"""Published decoders and textbook ones, each trained and scored like the encoder."""

@@ -1,0 +1,221 @@
+"""A published network as an encoder: its features, and one projection head per caption kind.
+
+Every network is given the same things: each subject's channels standardised on training trials, the same
+batches, augmentation, loss, optimiser and schedule as the `st_transformer`, and the same choice of the
+epoch on validation trials. Only what lies between the epoch and the heads differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.encoder.augmentation import find_mates
+from tasks.encoder.baselines.atm import atm
+from tasks.encoder.baselines.braindecode import atcnet, deep4, eegconformer, eegnet, shallow
+from tasks.encoder.baselines.nice import nice
+from tasks.encoder.baselines.shapes import EpochShape
+from tasks.encoder.dataset import TrainingData, Trials
+from tasks.encoder.losses import same_captions
+from tasks.encoder.params import TrainParams
+from tasks.encoder.preparation import Prepared, Rows, group_index
+
+BACKBONES: Mapping[str, Callable[[EpochShape], nn.Module]] = MappingProxyType(
+    {
+        "nice": nice,
+        "atm": atm,
+        "eegnet": eegnet,
+        "eegconformer": eegconformer,
+        "atcnet": atcnet,
+        "shallow": shallow,
+        "deep4": deep4,
+    }
+)
+"""Architecture to a function that builds it, giving features of any shape."""
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """Everything that decides the shapes of a `NetworkEncoder`.
+
+    Attributes
+    ----------
+    backbone : str
+        One of `BACKBONES`.
+    n_groups : int
+        Sets of means and scales: one per subject, or one for all.
+    n_channels, n_times : int
+        Of an epoch.
+    sfreq_hz : float
+        Its sampling rate: published kernels are as long in seconds as published.
+    n_kinds, dim : int
+        Caption kinds and length of their vectors.
+    dropout : float
+        In the heads.
+    """
+
+    backbone: str
+    n_groups: int
+    n_channels: int
+    n_times: int
+    sfreq_hz: float
+    n_kinds: int
+    dim: int
+    dropout: float
+
+    @property
+    def epoch(self) -> EpochShape:
+        """What the backbone is built for."""
+        return EpochShape(self.n_channels, self.n_times, self.sfreq_hz, self.n_groups)
+
+
+class NetworkEncoder(nn.Module):
+    """EEG to one unit vector per caption kind, by a published network.
+
+    Parameters
+    ----------
+    sizes : NetworkSizes
+        Shapes; means are 0 and scales 1 until `standardise_by` sets them.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, sizes: NetworkSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.register_buffer("mean", torch.zeros(sizes.n_groups, sizes.n_channels, 1))
+        self.register_buffer("scale", torch.ones(sizes.n_groups, sizes.n_channels, 1))
+        self.backbone = BACKBONES[sizes.backbone](sizes.epoch)
+        n_features = self._count_features()
+        self.heads = nn.Sequential(
+            nn.Linear(n_features, sizes.n_kinds * sizes.dim),
+            Projection(sizes.n_kinds, sizes.dim, sizes.dropout),
+        )
+
+    @torch.no_grad()
+    def _count_features(self) -> int:
+        """Return the number of features of one epoch, by a look that changes no weight."""
+        epoch, was_training = self.sizes.epoch, self.backbone.training
+        silence = torch.zeros(2, epoch.n_channels, epoch.n_times)
+        n_features = self.backbone.eval()(silence, torch.zeros(2, dtype=torch.int64)).flatten(1)
+        self.backbone.train(was_training)
+        return int(n_features.shape[1])
+
+    def forward(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_kinds dim"]:
+        """Predict the vector of each caption kind."""
+        predicted: Tensor = self.heads(self.latents(self.signal(eeg, group_index), group_index))
+        return predicted
+
+    def signal(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_channels n_times"]:
+        """Standardise channels by their group's training trials."""
+        standard: Tensor = (eeg - self.mean[group_index]) / self.scale[group_index]
+        return standard
+
+    def latents(
+        self, signal: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_features"]:
+        """Return the features of standardised epochs."""
+        features: Tensor = self.backbone(signal, group_index).flatten(1)
+        return features
+
+    def undecayed(self) -> set[nn.Parameter]:
+        """Return matrices that weight decay must leave alone: none."""
+        return set()
+
+    @torch.no_grad()
+    def standardise_by(
+        self, eeg: Float[np.ndarray, "n n_channels n_times"], groups: Int[np.ndarray, " n"]
+    ) -> None:
+        """Take the mean and the standard deviation of every channel from training trials."""
+        for group in range(self.sizes.n_groups):
+            own = eeg[groups == group]
+            self.mean[group] = torch.from_numpy(own.mean(axis=(0, 2), keepdims=True)[0])
+            self.scale[group] = torch.from_numpy(own.std(axis=(0, 2), keepdims=True)[0])
+
+
+class Projection(nn.Module):
+    """NICE's projector, one per kind: a residual layer and a layer norm, to unit vectors.
+
+    Parameters
+    ----------
+    n_kinds, dim : int
+        Caption kinds and length of their vectors.
+    dropout : float
+        In the residual layer.
+    """
+
+    def __init__(self, n_kinds: int, dim: int, dropout: float) -> None:
+        super().__init__()
+        self.n_kinds = n_kinds
+        self.weight = nn.Parameter(torch.randn(n_kinds, dim, dim) / dim**0.5)
+        self.bias = nn.Parameter(torch.zeros(n_kinds, 1, dim))
+        self.dropout = nn.Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, first: Float[Tensor, "n values"]) -> Float[Tensor, "n n_kinds dim"]:
+        """Return one unit vector per trial and kind."""
+        hidden = first.reshape(len(first), self.n_kinds, -1).transpose(0, 1)
+        found = self.dropout(F.gelu(hidden) @ self.weight + self.bias)
+        return F.normalize(self.norm(hidden + found), dim=2).transpose(0, 1)
+
+
+def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEncoder, Prepared]:
+    """Build the network that `params` names, and standardise all trials once.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Train and validation trials.
+    params : TrainParams
+        `architecture`, `baselines`, `filters.per_subject` and `duplicate_cosine`.
+
+    Returns
+    -------
+    module : NetworkEncoder
+        With random weights.
+    prepared : Prepared
+        For the training loop.
+    """
+    per_subject = params.filters.per_subject
+    groups = group_index(data.train, per_subject=per_subject)
+    module = NetworkEncoder(
+        NetworkSizes(
+            backbone=params.architecture,
+            n_groups=len(data.subjects) if per_subject else 1,
+            n_channels=data.train.eeg.shape[1],
+            n_times=data.train.eeg.shape[2],
+            sfreq_hz=data.info.sfreq_hz,
+            n_kinds=data.targets.shape[1],
+            dim=data.targets.shape[2],
+            dropout=params.baselines.dropout,
+        )
+    )
+    module.standardise_by(data.train.eeg, groups)
+    targets = torch.from_numpy(data.targets)
+    train = _rows(module, data.train, groups)
+    return module, Prepared(
+        train,
+        _rows(module, data.validation, group_index(data.validation, per_subject=per_subject)),
+        find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
+        None,
+        targets.transpose(0, 1).contiguous(),
+        same_captions(targets, params.duplicate_cosine),
+    )
+
+
+def _rows(module: NetworkEncoder, trials: Trials, groups: Int[np.ndarray, " n"]) -> Rows:
+    index = torch.from_numpy(groups)
+    signal = module.signal(torch.from_numpy(trials.eeg), index)
+    return Rows(signal, index, torch.from_numpy(trials.stimulus_index))

@@ -1,0 +1,135 @@
+"""Ridge regression from epochs to caption vectors: the decoder of many fMRI studies, on EEG."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.encoder.dataset import TrainingData
+from tasks.encoder.params import TrainParams
+from tasks.encoder.preparation import group_index
+from tasks.encoder.training import Trained, closed_form_log
+
+N_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class RidgeSizes:
+    """Everything that decides the shapes of a `RidgeEncoder`.
+
+    Attributes
+    ----------
+    n_groups, n_channels, n_times, bin_samples : int
+        Sets of weights, shape of an epoch, and length of the bins of time.
+    n_kinds, dim : int
+        Caption kinds and length of their vectors.
+    """
+
+    n_groups: int
+    n_channels: int
+    n_times: int
+    bin_samples: int
+    n_kinds: int
+    dim: int
+
+
+class RidgeEncoder(nn.Module):
+    """EEG to one unit vector per caption kind, by one matrix per group.
+
+    Parameters
+    ----------
+    sizes : RidgeSizes
+        Shapes; the weights are zeros until they are fitted.
+    """
+
+    weights: Tensor
+    intercept: Tensor
+
+    def __init__(self, sizes: RidgeSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        n_values = sizes.n_channels * (sizes.n_times // sizes.bin_samples)
+        n_targets = sizes.n_kinds * sizes.dim
+        self.register_buffer("weights", torch.zeros(sizes.n_groups, n_values, n_targets))
+        self.register_buffer("intercept", torch.zeros(sizes.n_groups, n_targets))
+
+    def forward(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_kinds dim"]:
+        """Predict the vector of each caption kind."""
+        values = binned(eeg, self.sizes.bin_samples)
+        predicted = torch.empty(len(eeg), self.weights.shape[2])
+        for group in range(self.sizes.n_groups):
+            rows = group_index == group
+            predicted[rows] = values[rows] @ self.weights[group] + self.intercept[group]
+        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
+
+
+def binned(
+    eeg: Float[Tensor, "n n_channels n_times"], bin_samples: int
+) -> Float[Tensor, "n n_values"]:
+    """Return the means of bins of time, channel by channel."""
+    return F.avg_pool1d(eeg, bin_samples).flatten(1)
+
+
+def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
+    """Fit ridge regression, its penalty by cross-validation over training stimuli.
+
+    Folds hold whole stimuli out: presentations of one picture on both sides would favour too small a
+    penalty.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Train and validation trials.
+    params : TrainParams
+        `linear.bin_samples`, `baselines.ridge_alphas` and `filters.per_subject`.
+    """
+    per_subject = params.filters.per_subject
+    groups = group_index(data.train, per_subject=per_subject)
+    module = RidgeEncoder(
+        RidgeSizes(
+            n_groups=int(groups.max()) + 1,
+            n_channels=data.train.eeg.shape[1],
+            n_times=data.train.eeg.shape[2],
+            bin_samples=params.linear.bin_samples,
+            n_kinds=data.targets.shape[1],
+            dim=data.targets.shape[2],
+        )
+    )
+    values = binned(torch.from_numpy(data.train.eeg), params.linear.bin_samples).numpy()
+    targets = data.targets[data.train.stimulus_index].reshape(len(values), -1)
+    for group in range(module.sizes.n_groups):
+        rows = groups == group
+        stimuli = data.train.stimulus_index[rows]
+        _fit(module, group, values[rows], targets[rows], stimuli, params.baselines.ridge_alphas)
+    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
+
+
+def _fit(
+    module: RidgeEncoder,
+    group: int,
+    values: Float[np.ndarray, "n n_values"],
+    targets: Float[np.ndarray, "n n_targets"],
+    stimuli: Int[np.ndarray, " n"],
+    alphas: tuple[float, ...],
+) -> None:
+    """Set one group's weights, folding the standardisation of the values into them."""
+    mean, scale = values.mean(axis=0), values.std()
+    search = GridSearchCV(
+        Ridge(),
+        {"alpha": [alpha * values.shape[1] for alpha in alphas]},
+        cv=GroupKFold(min(N_FOLDS, len(np.unique(stimuli)))),
+        scoring="neg_mean_squared_error",
+    )
+    search.fit((values - mean) / scale, targets, groups=stimuli)
+    weights = search.best_estimator_.coef_.T / scale
+    module.weights[group] = torch.from_numpy(weights)
+    module.intercept[group] = torch.from_numpy(search.best_estimator_.intercept_ - mean @ weights)

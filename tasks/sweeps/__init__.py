@@ -1,0 +1,1 @@
+"""Many trainings compared in one table: architectures, ablations, protocols, sizes, seeds."""

@@ -1,0 +1,122 @@
+"""One cell of a sweep: train, decode held-out trials, write the answers; done once."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tasks._runners import code_fingerprint
+from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.files import write_json
+from tasks.artifacts.tables import read_table
+from tasks.encoder.architectures import ARCHITECTURES
+from tasks.encoder.checkpoints import Encoder
+from tasks.encoder.dataset import TrainingData, read_training_data
+from tasks.encoder.params import TrainParams
+from tasks.encoder.resumption import SavedRun
+from tasks.sweeps.folds import training_data_of
+from tasks.sweeps.plan import Cell
+from tasks.sweeps.scoring import (
+    HeldOutEEG,
+    averaged,
+    concept_answers,
+    oracle_answers,
+    stimulus_answers,
+)
+
+REPETITIONS = (2, 3, 4, 8, 16)
+
+
+def run_cell(cell: Cell) -> str:
+    """Do a cell unless it is done, going on from its last epoch if it was killed.
+
+    Parameters
+    ----------
+    cell : Cell
+        What to train and to score.
+
+    Returns
+    -------
+    str
+        Path of its result.
+    """
+    if not cell.result.exists():
+        params = TrainParams.model_validate(cell.train)
+        artifacts = Artifacts(Path(cell.root))
+        data = training_data_of(cell, _read(artifacts, params))
+        saved = SavedRun(cell.result.parent / code_fingerprint())
+        began = time.monotonic()
+        trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+        seconds = time.monotonic() - began
+        encoder = Encoder(trained.module, _description(data, params))
+        write_json(
+            cell.result,
+            {
+                "cell": {"study": cell.study, "protocol": cell.protocol, "fold": cell.fold},
+                "train": cell.train,
+                "code": code_fingerprint(),
+                "n_training_trials": len(data.train.eeg),
+                "n_parameters": sum(p.numel() for p in trained.module.parameters()),
+                "best_epoch": trained.best_epoch,
+                "n_epochs": len(trained.log) - 1,
+                "training_s": round(seconds, 1),
+                "answers": _answers(cell, artifacts, encoder),
+            },
+        )
+        saved.remove()
+    return str(cell.result)
+
+
+def read_result(cell: Cell) -> dict[str, Any] | None:
+    """Return the result of a cell, or None if it is not done."""
+    if not cell.result.exists():
+        return None
+    result: dict[str, Any] = json.loads(cell.result.read_text())
+    return result
+
+
+def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
+    return read_training_data(
+        artifacts.trials,
+        artifacts.epochs,
+        artifacts.captions,
+        artifacts.text_vectors,
+        artifacts.image_vectors,
+        kinds=None if params.kinds == "all" else params.kinds,
+        image_weight=params.image_weight,
+        batch_size=params.batch_size,
+    )
+
+
+def _description(data: TrainingData, params: TrainParams) -> dict[str, Any]:
+    """Return what decoding must know."""
+    return {
+        "kinds": data.kinds,
+        "subjects": data.subjects,
+        "channels": data.info.channels,
+        "per_subject": params.filters.per_subject,
+        "n_times": data.train.eeg.shape[2],
+    }
+
+
+def _answers(cell: Cell, artifacts: Artifacts, encoder: Encoder) -> dict[str, Any]:
+    """Return the answers to every question, trial by trial."""
+    everybody = read_table(artifacts.trials, TRIALS, ["trial_id", "subject"])["subject"]
+    subjects = sorted(set(everybody.to_pylist())) if cell.fold == "all" else [cell.fold]
+    data = HeldOutEEG.read(artifacts, subjects)
+    held_out = data.decoded_by(encoder, None)
+    answers: dict[str, Any] = {
+        "concept": concept_answers(held_out, "test", known=False),
+        "stimulus": stimulus_answers(held_out),
+        "zero_shot": concept_answers(held_out, "zero_shot", known=True),
+    }
+    if answers["concept"] is not None:
+        answers["concept"]["oracle"] = oracle_answers(artifacts, answers["concept"]["trial_id"])
+    for n_presentations in REPETITIONS:
+        if (mean := averaged(data, n_presentations)) is not None:
+            found = concept_answers(mean.decoded_by(encoder, None), "test", known=False)
+            answers[f"concept_of_{n_presentations}"] = found
+    return {question: found for question, found in answers.items() if found is not None}

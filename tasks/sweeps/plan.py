@@ -1,0 +1,257 @@
+"""What a sweep compares: a committed YAML file, and the cells that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, NonNegativeInt, ValidationError
+
+from tasks._errors import PerceptError
+from tasks._params import Params
+from tasks.artifacts.files import fingerprint
+from tasks.encoder.params import TrainParams
+
+Protocol = Literal["within_subject", "pooled", "leave_one_subject_out"]
+Changes = dict[str, Any]
+
+
+class SweepError(PerceptError):
+    """A sweep cannot be read, or does not fit the study."""
+
+
+class Arm(Params):
+    """One row of the table.
+
+    Attributes
+    ----------
+    train : dict
+        Changes to the section `train`.
+    share_of_stimuli : float
+        Of the training stimuli, evenly over concepts.
+    n_presentations : int or None
+        Training trials of each stimulus and subject, at most.
+    permuted_labels : bool
+        Whether training and validation stimuli change places: what remains is chance.
+    """
+
+    train: Changes = Field(default_factory=dict)
+    share_of_stimuli: Annotated[float, Field(gt=0, le=1)] = 1.0
+    n_presentations: Annotated[int, Field(ge=1)] | None = None
+    permuted_labels: bool = False
+
+
+class Sweep(Params):
+    """All that is compared.
+
+    Attributes
+    ----------
+    title, notes : str
+        Above the table and below it: what is compared, and the budget.
+    studies : dict
+        Name to changes to the params file, by section; ``null`` is the study that lies in `data`.
+    protocols : list of str
+        How trials are divided among models.
+    seeds : list of int
+        One training each.
+    train : dict
+        Changes to the section `train` of every arm.
+    arms : dict
+        Name to what is special about it.
+    """
+
+    title: str
+    notes: str
+    studies: dict[str, Changes | None] = Field(min_length=1)
+    protocols: list[Protocol] = Field(min_length=1)
+    seeds: list[NonNegativeInt] = Field(min_length=1)
+    train: Changes
+    arms: dict[str, Arm] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its scores.
+
+    Attributes
+    ----------
+    root : str
+        Folder of the study's artefacts: the root that the catalogue is given.
+    study, protocol, fold, arm : str
+        Where it stands in the table; `fold` names the subject scored, or ``all``.
+    train : dict
+        The whole section `train`, its seed included.
+    share_of_stimuli, n_presentations, permuted_labels
+        See `Arm`.
+    results : str
+        Folder of all cells.
+    """
+
+    root: str
+    study: str
+    protocol: Protocol
+    fold: str
+    arm: str
+    train: Changes
+    share_of_stimuli: float
+    n_presentations: int | None
+    permuted_labels: bool
+    results: str
+
+    @property
+    def key(self) -> str:
+        """Hash of all that decides the result; names of arms and sweeps do not."""
+        content = asdict(self)
+        return fingerprint({k: v for k, v in content.items() if k not in ("arm", "results")})
+
+    @property
+    def result(self) -> Path:
+        """File that says that the cell is done."""
+        return Path(self.results) / self.key / "result.json"
+
+    @property
+    def seed(self) -> int:
+        """Seed of its training."""
+        return int(self.train["seed"])
+
+
+def read_sweep(name: str, folder: Path) -> Sweep:
+    """Read a committed sweep.
+
+    Parameters
+    ----------
+    name : str
+        File name in `folder`, without its ending.
+    folder : pathlib.Path
+        Where the sweeps lie.
+
+    Raises
+    ------
+    SweepError
+        If there is none of this name, or it is not as it must be.
+    """
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    path = folder / f"{name}.yaml"
+    if name not in known:
+        raise SweepError(
+            f"A sweep must be one of {', '.join(known) or 'none found'}; {name!r} is none. "
+            f"Name one of these, or add {path}."
+        )
+    try:
+        return Sweep.model_validate(yaml.safe_load(path.read_text()))
+    except yaml.YAMLError as error:
+        raise SweepError(f"{path} must be YAML; it is not ({error}). Mend it.") from error
+    except ValidationError as error:
+        raise SweepError(_explain(path, error)) from error
+
+
+def train_params(base: Changes, sweep: Sweep, arm: str, seed: int) -> TrainParams:
+    """Return the section `train` of an arm.
+
+    Parameters
+    ----------
+    base : dict
+        The section as params.yaml has it.
+    sweep : Sweep
+        Changes for all arms, then for this one.
+    arm : str
+        Which.
+    seed : int
+        Of the training.
+
+    Raises
+    ------
+    SweepError
+        If a change names what is no param, or sets what it must not be.
+    """
+    wanted = changed(changed(base, sweep.train), sweep.arms[arm].train) | {"seed": seed}
+    try:
+        return TrainParams.model_validate(wanted)
+    except ValidationError as error:
+        raise SweepError(_explain(f"The arm {arm!r}", error)) from error
+
+
+def changed(base: Changes, changes: Changes) -> Changes:
+    """Return nested params with some of them changed.
+
+    Parameters
+    ----------
+    base : dict
+        Nested params.
+    changes : dict
+        Nested in the same way; what it does not name stays.
+    """
+    result = dict(base)
+    for name, value in changes.items():
+        old = base.get(name)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        result[name] = changed(dict(old or {}), dict(value)) if both else value
+    return result
+
+
+def cells_of(
+    sweep: Sweep,
+    study: str,
+    root: Path,
+    subjects: list[str],
+    base: Changes,
+    results: Path,
+) -> list[Cell]:
+    """Return the cells of one study, seed by seed, so that an early look shows every arm.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What is compared.
+    study : str
+        Name of the study.
+    root : pathlib.Path
+        Where its artefacts lie.
+    subjects : list of str
+        Who was recorded.
+    base : dict
+        The section `train` of params.yaml.
+    results : pathlib.Path
+        Folder of all cells.
+
+    Raises
+    ------
+    SweepError
+        If an arm's params are wrong, or subjects are too few to leave one out.
+    """
+    if "leave_one_subject_out" in sweep.protocols and len(subjects) < 2:
+        raise SweepError(
+            "The protocol leave_one_subject_out needs at least two subjects; the study "
+            f"{study!r} has {len(subjects)}. Record more, or take the protocol out of the sweep."
+        )
+    return [
+        Cell(
+            str(root), study, protocol, fold, name,
+            _per_subject(protocol, train_params(base, sweep, name, seed)).model_dump(mode="json"),
+            arm.share_of_stimuli, arm.n_presentations, arm.permuted_labels, str(results),
+        )
+        for seed in sweep.seeds
+        for protocol in sweep.protocols
+        for name, arm in sweep.arms.items()
+        for fold in (["all"] if protocol == "pooled" else subjects)
+    ]  # fmt: skip
+
+
+def _per_subject(protocol: Protocol, params: TrainParams) -> TrainParams:
+    """Let a stranger be decoded: one set of filters for everybody where a subject is left out."""
+    if protocol != "leave_one_subject_out":
+        return params
+    common = params.filters.model_copy(update={"per_subject": False})
+    return params.model_copy(update={"filters": common})
+
+
+def _explain(where: Path | str, error: ValidationError) -> str:
+    """Turn a validation error into one sentence per value."""
+    return "\n".join(
+        f"{where}: {'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}; "
+        f"found {problem['input']!r}. Mend it."
+        for problem in error.errors()
+    )

@@ -1,0 +1,156 @@
+"""`percept ci-report` says what a reviewer wants to know, and fails where a guarded score regresses."""
+
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from tasks.__main__ import main
+from tasks._commands.ci_report import read_thresholds
+from tasks._errors import PerceptError
+
+PARAMS = {"train": {"learning_rate": 0.001, "filters": {"ridge": 5.0}}, "report": {"seed": 7}}
+
+
+def score(value, low=None, high=None, **more):
+    return {"value": value, "low": low, "high": high, "n": 100, **more}
+
+
+BASE = {
+    "concept_recall_at_1_of_40": score(0.70, 0.65, 0.75),
+    "concept_recall_at_5_of_40": score(0.80, 0.75, 0.85),
+    "kid_clip_decoded": score(0.04, 0.00, 0.10, lower_is_better=True),
+    "same_score": score(0.5),
+}
+
+
+def git(folder, *words):
+    name = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    subprocess.run(["git", *name, *words], cwd=folder, check=True, capture_output=True)
+
+
+def write(folder, params, scores, outs):
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    (folder / "reports/metrics/evaluate.json").write_text(json.dumps(scores))
+    lock = {"schema": "2.0", "stages": {n: {"outs": [{"md5": o}]} for n, o in outs.items()}}
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock))
+
+
+@pytest.fixture
+def branch(tmp_path, monkeypatch):
+    """Return a function that writes what a branch changes, in a repository with a base."""
+    (tmp_path / "reports/metrics").mkdir(parents=True)
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci/thresholds.yaml").write_text(
+        "guarded:\n- score: concept_recall_at_*\n- score: kid_clip_*\n"
+        "limits:\n- {score: concept_recall_at_1_of_40, at_least: 0.5}\n"
+    )
+    write(tmp_path, PARAMS, BASE, {"train": "a", "report": "b"})
+    git(tmp_path, "init", "--initial-branch", "main")
+    git(tmp_path, "add", "--all")
+    git(tmp_path, "commit", "--message", "base")
+    git(tmp_path, "checkout", "-b", "branch")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tasks._commands.ci_report.stale_stages", list)
+
+    def change(scores, learning_rate=0.0005):
+        params = json.loads(json.dumps(PARAMS))
+        params["train"]["learning_rate"] = learning_rate
+        write(tmp_path, params, BASE | scores, {"train": "c", "report": "b"})
+
+    return change
+
+
+def test_reviewer_sees_params_stages_and_scores_that_moved(branch, capsys, tmp_path):
+    branch({"concept_recall_at_1_of_40": score(0.80, 0.75, 0.85), "new_<b>|score": score(0.1)})
+    assert main(["ci-report", "--base", "main", "--out", "report.md"]) == 0
+    text = capsys.readouterr().out
+    assert (tmp_path / "report.md").read_text() == text
+    assert "**Passed**" in text
+    assert "| `train.learning_rate` | `0.001` | `0.0005` |" in text
+    assert "### Stages with other outputs: train\n" in text
+    row = "| `concept_recall_at_1_of_40` | 0.700 (0.650 to 0.750) | 0.800 (0.750 to 0.850) | +0.100 | better |"
+    assert row in text
+    assert "same_score" not in text
+    assert "`new_&lt;b>\\|score`" in text
+
+
+def test_change_within_the_interval_passes_and_is_folded_away(branch, capsys):
+    branch({"concept_recall_at_1_of_40": score(0.66), "kid_clip_decoded": score(0.09)})
+    assert main(["ci-report", "--base", "main"]) == 0
+    text = capsys.readouterr().out
+    assert "<summary>2 within their intervals</summary>" in text
+
+
+@pytest.mark.parametrize(
+    ("scores", "sentence"),
+    [
+        (
+            {"concept_recall_at_1_of_40": score(0.60, 0.55, 0.65)},
+            "concept_recall_at_1_of_40 must stay in its interval on the base, "
+            "0.700 (0.650 to 0.750); it is 0.600 (0.550 to 0.650).",
+        ),
+        (
+            {"kid_clip_decoded": score(0.2, lower_is_better=True)},
+            "kid_clip_decoded must stay in its interval on the base, "
+            "0.040 (0.000 to 0.100); it is 0.200.",
+        ),
+    ],
+)
+def test_regression_of_a_guarded_score_fails_after_printing(branch, capsys, scores, sentence):
+    branch(scores)
+    assert main(["ci-report", "--base", "main"]) == 1
+    shown = capsys.readouterr()
+    assert "**Failed.**" in shown.out
+    assert f"- {sentence}" in shown.out
+    assert shown.err == f"percept: {sentence}\n"
+
+
+def test_better_by_being_lower_is_no_regression(branch):
+    branch({"kid_clip_decoded": score(-0.1, lower_is_better=True)})
+    assert main(["ci-report", "--base", "main"]) == 0
+
+
+def test_limit_holds_whatever_the_base_says(branch, capsys):
+    branch({"concept_recall_at_1_of_40": score(0.4)})
+    assert main(["ci-report", "--base", "main"]) == 1
+    assert "concept_recall_at_1_of_40 must be at least 0.5; it is 0.400." in capsys.readouterr().out
+
+
+def test_scores_of_other_params_fail(branch, capsys, monkeypatch):
+    branch({})
+    monkeypatch.setattr(
+        "tasks._commands.ci_report.stale_stages",
+        lambda: ["Scores must belong to the code; stale are: train. Run `dvc repro`."],
+    )
+    assert main(["ci-report", "--base", "main"]) == 1
+    assert "stale are: train" in capsys.readouterr().err
+
+
+def test_unknown_base(branch, capsys):
+    assert main(["ci-report", "--base", "nowhere"]) == 1
+    assert capsys.readouterr().err == (
+        "percept: --base must be a commit that this branch comes from; 'nowhere' is none. "
+        "Fetch it (`git fetch origin main`), or name another.\n"
+    )
+
+
+def test_thresholds_of_the_repository_are_read_and_name_real_scores(repository):
+    import fnmatch
+
+    guards = read_thresholds(repository / ".ci/thresholds.yaml")
+    names = [
+        name
+        for path in (repository / "reports/metrics").glob("*.json")
+        for name in json.loads(path.read_text())
+    ]
+    for rule in [*guards["guarded"], *guards["limits"]]:
+        assert fnmatch.filter(names, rule["score"]), f"{rule['score']} guards nothing"
+
+
+def test_malformed_thresholds_are_refused(tmp_path):
+    path = tmp_path / "thresholds.yaml"
+    path.write_text("guarded:\n- {name: x}\n")
+    with pytest.raises(PerceptError, match=r"must hold lists `guarded` and `limits` of "):
+        read_thresholds(path)
