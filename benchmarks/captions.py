@@ -114,12 +114,17 @@ async def serve() -> None:
     """Answer every request after the latency, with captions in the shape that it asks for."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := (await reader.readuntil(b"\r\n\r\n")).decode().lower():
+        while not reader.at_eof():
+            try:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            except asyncio.IncompleteReadError:  # the client is done
+                break
             length = int(head.split("content-length:")[1].split("\r\n")[0])
             body = await reader.readexactly(length)
             await asyncio.sleep(LATENCY_S)
             writer.write(respond(body))
             await writer.drain()
+        writer.close()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0, limit=2**24)
     print(server.sockets[0].getsockname()[1], flush=True)

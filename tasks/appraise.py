@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +17,9 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.files import write_text
 from tasks.artifacts.metrics import Score, read_scores, write_scores
 from tasks.artifacts.tables import read_table
-from tasks.clip.embedding import embed_missing, embed_texts
-from tasks.clip.model import load_clip
-from tasks.clip.vectors import VECTOR_CACHE, Vectors, table_to_vectors, text_key
+from tasks.clip.embedding import Embedder
+from tasks.clip.model import Precision
+from tasks.clip.vectors import Vectors, table_to_vectors
 from tasks.language.appraisal import (
     distinct_score,
     hallucinations,
@@ -43,6 +42,8 @@ class AppraiseParams(Params):
     ----------
     model : str
         CLIP that embeds human captions: the same as embed.model.
+    precision : {"float32", "float16"}
+        Of the vectors: the same as embed.precision.
     batch_size, shard_size : int
         Human captions embedded at once, and worth a worker.
     human_file, review_file : str or None
@@ -58,6 +59,7 @@ class AppraiseParams(Params):
     """
 
     model: str
+    precision: Precision
     batch_size: PositiveInt
     shard_size: PositiveInt
     human_file: str | None
@@ -177,10 +179,8 @@ def _human_clip_scores(
     if len(set(rows)) < 2:
         return {}
     source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
-    folder = VECTOR_CACHE / load_clip(source).fingerprint / "texts"
-    work = partial(embed_texts, source=source, folder=folder, batch_size=params.batch_size)
-    pieces = [(text_key(text), text) for _, text in said]
-    vectors, _ = embed_missing(pieces, work, folder, params.shard_size, map)
+    embedder = Embedder(source, params.precision, params.batch_size, params.shard_size)
+    vectors = embedder.texts([text for _, text in said], map)
     return clip_scores(vectors, images[rows], rows, "of_people", draw)
 
 
