@@ -24,8 +24,10 @@ html_title = "Percept"
 html_static_path = ["_static"]
 html_css_files = ["percept.css"]
 html_copy_source = False
+html_sidebars = {"**": ["globaltoc.html"], "index": []}
 html_theme_options = {
     "show_toc_level": 2,
+    "navbar_center": [],
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
