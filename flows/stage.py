@@ -46,6 +46,7 @@ def run_stage(name: str, params_file: Path) -> None:
     """
     for logger in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(logger).addFilter(RedactingFilter())
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     parent = os.environ.get(PARENT)
     if parent is None:
         run_tracked(name, params_file)

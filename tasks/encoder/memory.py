@@ -8,11 +8,15 @@ directions of CLIP space; attention can settle on one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from tasks.encoder.params import TrainParams
+from tasks.encoder.recombination import recombined
+from tasks.encoder.scores import word_scores
 from tasks.encoder.whitening import encoding_model
 
 
@@ -22,27 +26,25 @@ class Memory:
 
     Attributes
     ----------
-    stimuli : numpy.ndarray
-        One stimulus per distinct caption.
+    values : numpy.ndarray
+        Vector of each caption.
     keys : numpy.ndarray
         Energy of each caption per unit of each latent.
     bias : numpy.ndarray
         Energy of each caption where all latents are zero.
     """
 
-    stimuli: Int[np.ndarray, " n_slots"]
+    values: Float[np.ndarray, "n_slots dim"]
     keys: Float[np.ndarray, "n_latents n_slots"]
     bias: Float[np.ndarray, " n_slots"]
 
 
 def fit_memory(
     latents: Float[np.ndarray, "n_trials n_latents"],
-    scores: Float[np.ndarray, "n_stimuli n_scores"],
+    texts: Sequence[str],
     stimulus_index: Int[np.ndarray, " n_trials"],
     vectors: Float[np.ndarray, "n_stimuli dim"],
-    *,
-    max_slots: int,
-    ridge: float,
+    params: TrainParams,
 ) -> Memory:
     """Fit the memory of one kind on training trials.
 
@@ -50,24 +52,39 @@ def fit_memory(
     ----------
     latents : numpy.ndarray
         Of training trials.
-    scores : numpy.ndarray
-        What the captions of this kind say of each stimulus.
+    texts : Sequence of str
+        The caption of this kind of each stimulus.
     stimulus_index : numpy.ndarray
         What was shown in each training trial.
     vectors : numpy.ndarray
-        Their vectors.
-    max_slots : int
-        Captions to remember, at most: those shown most often.
-    ridge : float
-        Penalty of the encoding model, in trials.
+        Of the captions.
+    params : TrainParams
+        `network.max_slots` captions are remembered at most: those shown most often, then those made of
+        others (`network.min_shared_frames`); `filters` for the encoding model.
     """
+    network, fitted = params.network, params.filters
+    seen = _distinct(vectors, stimulus_index)[: network.max_slots]
+    new: list[str] = []
+    made = vectors[:0]
+    if network.min_shared_frames:
+        new, made = recombined(
+            [texts[i] for i in seen], vectors[seen], min_shared_frames=network.min_shared_frames
+        )
+    n_new = network.max_slots - len(seen)
+    scores = word_scores(
+        [*texts, *new[:n_new]],
+        np.unique(stimulus_index),
+        min_count=fitted.min_word_count,
+        max_scores=fitted.n_scores,
+    )
     shown = scores[stimulus_index]
-    weights = encoding_model(shown, latents, ridge)
+    weights = encoding_model(shown, latents, fitted.ridge)
     noise = np.atleast_2d(np.cov((latents - shown @ weights).T))
-    stimuli = _distinct(vectors, stimulus_index)[:max_slots]
-    expected = scores[stimuli] @ weights
+    slots = np.concatenate([seen, np.arange(len(texts), len(scores))])
+    expected = scores[slots] @ weights
     keys = np.linalg.solve(noise, expected.T)
-    return Memory(stimuli, keys, -0.5 * np.einsum("sl,ls->s", expected, keys))
+    bias = -0.5 * np.einsum("sl,ls->s", expected, keys)
+    return Memory(np.concatenate([vectors[seen], made[:n_new]]), keys, bias)
 
 
 def _distinct(

@@ -65,6 +65,9 @@ class NetworkParams(Params):
         Of each attention stack.
     head_width, max_slots : int
         Hidden units and remembered captions, at most, of each projection head.
+    min_shared_frames : int
+        Captions in which only one word differs, before the one is put for the other in further captions
+        that a head can then say; 0 for never (`tasks.encoder.recombination`).
     dropout : float
         In attention stacks and heads.
     """
@@ -75,6 +78,7 @@ class NetworkParams(Params):
     n_attention_heads: PositiveInt
     head_width: PositiveInt
     max_slots: PositiveInt
+    min_shared_frames: NonNegativeInt
     dropout: float = Field(ge=0, lt=1)
 
 

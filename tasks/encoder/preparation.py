@@ -98,7 +98,7 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     memories = _fit_memories(data, _project(train, latents), params)
     module = STTransformer(_sizes(data, train, latents, memories, params))
     _set_buffers(module, filters, latents)
-    _set_memories(module, memories, data.targets)
+    _set_memories(module, memories)
     stimuli = np.unique(data.train.stimulus_index)
     targets = torch.from_numpy(data.targets)
     prepared = Prepared(
@@ -162,11 +162,10 @@ def _fit_memories(
     return [
         fit_memory(
             latents,
-            _scores(data, [texts[kind] for texts in data.texts], params),
+            [texts[kind] for texts in data.texts],
             data.train.stimulus_index,
             data.targets[:, kind],
-            max_slots=params.network.max_slots,
-            ridge=params.filters.ridge,
+            params,
         )
         for kind in range(len(data.kinds))
     ]
@@ -192,25 +191,21 @@ def _sizes(
         dim=data.targets.shape[2],
         n_virtual=train.virtual.shape[1],
         n_latents=n_latents,
-        n_slots=max(len(memory.stimuli) for memory in memories),
-        **params.network.model_dump(exclude={"max_slots"}),
+        n_slots=max(len(memory.values) for memory in memories),
+        **params.network.model_dump(exclude={"max_slots", "min_shared_frames"}),
     )
 
 
 @torch.no_grad()
-def _set_memories(
-    module: STTransformer,
-    memories: list[Memory],
-    targets: Float[np.ndarray, "n_stimuli n_kinds dim"],
-) -> None:
+def _set_memories(module: STTransformer, memories: list[Memory]) -> None:
     """Fill the slots of every head; slots beyond its captions are never attended to."""
     heads = module.heads
     heads.key_bias.fill_(NEVER)
     for kind, memory in enumerate(memories):
-        filled = slice(len(memory.stimuli))
+        filled = slice(len(memory.values))
         heads.keys[kind, :, filled] = torch.from_numpy(memory.keys)
         heads.key_bias[kind, 0, filled] = torch.from_numpy(memory.bias)
-        heads.values[kind, filled] = torch.from_numpy(targets[memory.stimuli, kind])
+        heads.values[kind, filled] = torch.from_numpy(memory.values)
 
 
 def _rows(trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]) -> Rows:

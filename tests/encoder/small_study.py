@@ -58,6 +58,7 @@ PARAMS = TrainParams.model_validate(
             "n_attention_heads": 2,
             "head_width": 8,
             "max_slots": 10,
+            "min_shared_frames": 2,
             "dropout": 0.1,
         },
         "augmentation": {

@@ -7,8 +7,10 @@ from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes
 from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory
+from tasks.encoder.recombination import recombined
 from tasks.encoder.scores import vector_scores, word_scores
 from tasks.encoder.whitening import fit_filters
+from tests.encoder.small_study import PARAMS, changed
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
 
@@ -102,34 +104,74 @@ def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():
     np.testing.assert_allclose(scores[:30].std(axis=0), 1, atol=1e-5)
 
 
+def memory_params(max_slots, min_shared_frames=0, ridge=1e-3):
+    filters = PARAMS.filters.model_copy(update={"ridge": ridge, "min_word_count": 1})
+    network = {"max_slots": max_slots, "min_shared_frames": min_shared_frames}
+    return changed(filters=filters, network=PARAMS.network.model_copy(update=network))
+
+
 def test_a_memory_gives_the_posterior_over_captions():
     rng = np.random.default_rng(0)
     stimulus_index = rng.integers(4, size=4000)
-    scores = rng.normal(size=(4, 3)) * [1, 1, 2]
-    scores[3] = scores[2]
+    texts = ["cat", "dog", "car", "car"]
     vectors = rng.normal(size=(4, 5))
     vectors[3] = vectors[2]
-    means = scores @ rng.normal(size=(3, 2))
+    means = rng.normal(size=(4, 2))
+    means[3] = means[2]
+    means -= means[stimulus_index].mean(axis=0)
     latents = means[stimulus_index] + rng.normal(size=(4000, 2))
-    memory = fit_memory(latents, scores, stimulus_index, vectors, max_slots=9, ridge=1e-3)
-    assert memory.stimuli[0] in (2, 3)
-    assert sorted(memory.stimuli[1:]) == [0, 1]
+    memory = fit_memory(latents, texts, stimulus_index, vectors, memory_params(9))
+    assert len(memory.values) == 3
+    np.testing.assert_allclose(memory.values[0], vectors[2])
+    order = [2, *(0 if np.allclose(v, vectors[0]) else 1 for v in memory.values[1:])]
     energies = latents @ memory.keys + memory.bias
-    squares = -0.5 * ((latents[:, None] - means[memory.stimuli]) ** 2).sum(axis=2)
+    squares = -0.5 * ((latents[:, None] - means[order]) ** 2).sum(axis=2)
     differences = energies[:, :1] - energies - (squares[:, :1] - squares)
     assert np.abs(differences).mean() < 0.3
-    assert (
-        len(fit_memory(latents, scores, stimulus_index, vectors, max_slots=2, ridge=1.0).stimuli)
-        == 2
-    )
+    memory = fit_memory(latents, texts, stimulus_index, vectors, memory_params(2))
+    assert len(memory.values) == 2
 
 
 def test_one_latent_is_enough_for_a_memory():
     rng = np.random.default_rng(0)
-    scores, vectors = rng.normal(size=(60, 2)), rng.normal(size=(60, 4)).astype(np.float32)
-    latents = scores[:, :1] + 0.1 * rng.normal(size=(60, 1))
-    memory = fit_memory(latents, scores, np.arange(60), vectors, max_slots=10, ridge=1.0)
-    assert memory.keys.shape == (1, 10)
+    texts = [f"w{i % 5}" for i in range(60)]
+    vectors = rng.normal(size=(5, 4)).astype(np.float32)[np.arange(60) % 5]
+    latents = (np.arange(60) % 5)[:, None] + 0.1 * rng.normal(size=(60, 1))
+    memory = fit_memory(latents, texts, np.arange(60), vectors, memory_params(10))
+    assert memory.keys.shape == (1, 5)
+
+
+def test_captions_no_picture_had_are_made_of_those_that_some_had():
+    rng = np.random.default_rng(0)
+    colours, things = rng.normal(size=(3, 6)), rng.normal(size=(4, 6))
+    told = {
+        f"a {colour} {thing}": colours[i] + things[j]
+        for i, colour in enumerate(("red", "blue", "green"))
+        for j, thing in enumerate(("cat", "dog", "car", "cup"))
+    }
+    hidden = "a green cup"
+    seen = [text for text in told if text != hidden]
+    vectors = np.array([told[text] for text in seen])
+    texts, made = recombined(seen, vectors, min_shared_frames=2)
+    assert texts == [hidden]
+    wanted = told[hidden] / np.linalg.norm(told[hidden])
+    np.testing.assert_allclose(made[0], wanted, atol=1e-9)
+    assert recombined(seen, vectors, min_shared_frames=5)[0] == []
+    alone = ["one two", "three four five"]
+    assert recombined(alone, np.eye(2), min_shared_frames=1)[0] == []
+
+
+def test_a_memory_holds_what_it_can_make_of_captions_and_no_more():
+    rng = np.random.default_rng(1)
+    pairs = [(c, t) for c in ("red", "blue") for t in ("cat", "dog", "car")][:-1]
+    texts = [f"a {c} {t}" for c, t in pairs]
+    vectors = rng.normal(size=(5, 4))
+    stimuli = np.arange(500) % 5
+    latents = rng.normal(size=(500, 2)) + stimuli[:, None]
+    arguments = (latents, texts, stimuli, vectors)
+    assert len(fit_memory(*arguments, memory_params(10, 2)).values) == 6
+    assert len(fit_memory(*arguments, memory_params(5, 2)).values) == 5
+    assert len(fit_memory(*arguments, memory_params(10, 0)).values) == 5
 
 
 def test_more_components_than_channels_are_refused():
