@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import captions, ci_report, fetch, sweep
+from tasks._commands import captions, ci_report, fetch, gallery, sweep
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -89,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fetch.add(commands)
     captions.add(commands)
+    gallery.add(commands)
 
     showcase = commands.add_parser(
         "showcase", help="write the README's pictures and table from the last run"

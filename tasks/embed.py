@@ -59,8 +59,7 @@ def embed(
     map : Map
         Runs the shards.
     """
-    source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
-    embedder = Embedder(source, params.precision, params.batch_size, params.shard_size)
+    embedder = embedder_of(params, clip_model)
 
     rows = read_table(captions, CAPTIONS)
     vectors = embedder.texts(rows["text"].to_pylist(), map)
@@ -71,3 +70,9 @@ def embed(
     vectors = embedder.images(rows["image_path"].to_pylist(), rows["sha256"].to_pylist(), map)
     ids = {"stimulus_id": rows["stimulus_id"]}
     write_table(vectors_to_table(ids, vectors), image_vectors, IMAGE_VECTORS)
+
+
+def embedder_of(params: EmbedParams, clip_model: Path) -> Embedder:
+    """Return what embeds under some params; ``clip_model`` is the folder of the shipped model."""
+    source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
+    return Embedder(source, params.precision, params.batch_size, params.shard_size)

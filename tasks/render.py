@@ -1,12 +1,10 @@
 """Draw pictures from decoded captions, and from those of the controls beside them."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from tasks._map import Map
 from tasks._params import Params
@@ -14,16 +12,21 @@ from tasks.analysis.statistics import seed_of
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
-from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.files import link_or_copy
 from tasks.artifacts.tables import read_table, write_table
-from tasks.diffusion.composition import prompt_of
-from tasks.diffusion.conditions import GALLERY, Condition, Sources, select_trials
-from tasks.diffusion.drawing import Drawing, Settings
+from tasks.diffusion.composition import CompositionParams, condition_on
+from tasks.diffusion.conditions import (
+    GALLERY,
+    Condition,
+    RetrieveFromNoise,
+    Sources,
+    select_trials,
+)
+from tasks.diffusion.drawing import Drawing
 from tasks.diffusion.folder import find_pipeline
-from tasks.diffusion.noise import retrieve_from_noise
-from tasks.encoder.checkpoints import load_encoder
+from tasks.diffusion.noise import NoiseControl
+from tasks.diffusion.requests import Precision, Request, Settings
 
 
 class RenderParams(Params):
@@ -31,13 +34,28 @@ class RenderParams(Params):
 
     model: str
     conditions: tuple[Condition, ...] = Field(min_length=1)
-    kinds: tuple[str, ...] = Field(min_length=1)
+    composition: CompositionParams
     max_trials: PositiveInt
     n_samples: PositiveInt
     n_steps: PositiveInt
-    guidance_scale: NonNegativeFloat
+    size_px: PositiveInt | None
+    precision: Precision
+    compile: bool
+    safety_checker: bool
     batch_size: PositiveInt
     seed: NonNegativeInt
+
+    @property
+    def settings(self) -> Settings:
+        """What every picture has in common."""
+        return Settings(
+            self.n_steps,
+            self.composition.negative_prompt,
+            self.size_px,
+            self.precision,
+            self.compile,
+            self.safety_checker,
+        )
 
 
 def render(
@@ -74,19 +92,16 @@ def render(
         If the generator or a caption is missing, or the disk is too small.
     """
     folder = find_pipeline(params.model, diffusion_model)
-    from_noise = partial(
-        _retrieve_from_noise, trials, epochs, captions, text_vectors, encoder, params.seed
-    )
-    manifest = plan(trials, captions, retrievals, from_noise, params)
-    settings = Settings(params.n_steps, params.guidance_scale)
-    requests = list(zip(manifest["prompt"], manifest["seed"].tolist(), strict=True))
-    pictures = Drawing(folder, settings, params.batch_size).draw_all(requests, map)
+    heard = trials, epochs, captions, text_vectors, encoder
+    from_noise = NoiseControl(*heard, GALLERY, params.seed)
+    manifest, requests = plan(trials, captions, retrievals, from_noise, params)
+    kept = Drawing(folder, params.settings, params.batch_size).draw_all(requests, map)
     names = zip(manifest["condition"], manifest["trial_id"], manifest["sample"], strict=True)
     paths = [render_images / c / f"{trial_id}_{sample}.png" for c, trial_id, sample in names]
-    for picture, path in zip(pictures, paths, strict=True):
+    for (picture, _), path in zip(kept, paths, strict=True):
         link_or_copy(picture, path)
     manifest["image_path"] = [path.as_posix() for path in paths]
-    manifest["flagged"] = False
+    manifest["flagged"] = [flagged for _, flagged in kept]
     write_table(pa.Table.from_pandas(manifest, preserve_index=False), renders, RENDERS)
 
 
@@ -94,10 +109,10 @@ def plan(
     trials: Path,
     captions: Path,
     retrievals: Path,
-    retrieve_from_noise: Callable[[pd.DataFrame], pd.DataFrame],
+    from_noise: RetrieveFromNoise,
     params: RenderParams,
-) -> pd.DataFrame:
-    """List what is drawn: trial_id, condition, sample, prompt, guidance_scale, seed."""
+) -> tuple[pd.DataFrame, list[Request]]:
+    """List what is drawn: trial_id, condition, sample, prompt, guidance_scale, seed; and what is asked."""
     known = read_table(trials, TRIALS).to_pandas()
     chosen = select_trials(known, params.max_trials, params.seed)
     sources = Sources(
@@ -105,43 +120,17 @@ def plan(
         read_table(captions, CAPTIONS).to_pandas(),
         read_table(retrievals, RETRIEVALS).to_pandas(),
         chosen,
-        retrieve_from_noise,
+        from_noise,
         params.seed,
     )
-    rows = [
-        {
-            "trial_id": trial_id,
-            "condition": condition,
-            "sample": sample,
-            "prompt": prompt_of(found, params.kinds, trial_id, condition),
-            "guidance_scale": params.guidance_scale,
-            "seed": seed_of(params.seed, trial_id, condition, sample),
-        }
-        for condition in params.conditions
-        for trial_id, found in zip(chosen["trial_id"], sources.captions_of(condition), strict=True)
-        for sample in range(params.n_samples)
-    ]
-    return pd.DataFrame(rows)
-
-
-def _retrieve_from_noise(
-    trials: Path,
-    epochs: Path,
-    captions: Path,
-    text_vectors: Path,
-    encoder: Path,
-    seed: int,
-    chosen: pd.DataFrame,
-) -> pd.DataFrame:
-    """Retrieve the nearest caption of each kind from noise in the place of the chosen trials."""
-    return retrieve_from_noise(
-        chosen,
-        read_table(trials, TRIALS),
-        read_table(captions, CAPTIONS),
-        read_table(text_vectors, TEXT_VECTORS),
-        epochs,
-        load_encoder(encoder),
-        gallery=GALLERY,
-        k=1,
-        seed=seed,
-    )
+    rows, requests = [], []
+    for condition in params.conditions:
+        found = zip(chosen["trial_id"], sources.captions_of(condition), strict=True)
+        for trial_id, texts in found:
+            conditioning = condition_on(texts, params.composition, trial_id, condition)
+            for sample in range(params.n_samples):
+                seed = seed_of(params.seed, trial_id, condition, sample)
+                given = conditioning.prompt, conditioning.guidance_scale, seed
+                rows.append((trial_id, condition, sample, *given))
+                requests.append(Request(conditioning, seed))
+    return pd.DataFrame(rows, columns=RENDERS.names[:6]), requests

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import json
 import re
@@ -10,14 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
-from diffusers import (
-    AutoencoderKL,
-    DDIMScheduler,
-    StableDiffusionPipeline,
-    UNet2DConditionModel,
-)
 from PIL import Image
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from tasks import render as stage
 from tasks._errors import PerceptError
@@ -28,32 +22,58 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.diffusion import drawing
+from tasks.diffusion import drawing, noise, stored
 from tasks.diffusion.conditions import Condition, readable
+from tasks.diffusion.renderer import Drawn
 from tasks.eeg.epochs import EpochsInfo, write_epochs
+from tests.diffusion.architectures import make_stable_diffusion, seeded
 from tests.synthetic_study import DIM, KINDS, make_study
 
 CONDITIONS = get_args(Condition)
 N_STIMULI = 8 * 3 + 2 * 3
 N_TRIALS = 20
+COMPOSITION = {
+    "kinds": KINDS,
+    "captions_per_kind": 1,
+    "mix": 0.0,
+    "min_weight": 0.0,
+    "temperature": 0.05,
+    "negative_prompt": "",
+    "guidance_scale": 2.0,
+    "guidance_by_confidence": 0.0,
+}
 CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 SIZE_PX = 16
 
 
 class StandIn:
-    """Draws noise that depends on prompt and seed alone, and counts what it draws."""
+    """Draws noise that depends on prompt and seed alone, counts what it draws, and can be disturbed."""
 
-    def __init__(self, fail_at=None):
+    device = torch.device("cpu")
+
+    def __init__(self, fail_at=None, fits=1000, flags=lambda prompt: False):
         self.drawn = Counter()
         self.fail_at = fail_at
-        self.n_batches = 0
+        self.fits = fits
+        self.flags = flags
+        self.sizes = []
+        self.max_batch = None
 
-    def render(self, prompts, seeds, *, n_steps, guidance_scale):
-        self.n_batches += 1
-        if self.fail_at == self.n_batches:
-            raise RuntimeError("out of memory")
-        self.drawn.update(zip(prompts, seeds, strict=True))
-        return [self.draw(f"{p}|{s}") for p, s in zip(prompts, seeds, strict=True)]
+    def parts(self, requests):
+        return [list(range(len(requests)))]
+
+    def denoise(self, requests):
+        self.sizes.append(len(requests))
+        if self.fail_at == len(self.sizes):
+            raise RuntimeError("out of order")
+        if len(requests) > self.fits:
+            raise torch.OutOfMemoryError("out of memory")
+        return requests
+
+    def finish(self, latents):
+        asked = [(conditioning.prompt, seed) for conditioning, seed in latents]
+        self.drawn.update(asked)
+        return [Drawn(self.draw(f"{p}|{s}"), self.flags(p)) for p, s in asked]
 
     @staticmethod
     def draw(text):
@@ -66,11 +86,14 @@ def params(**changes):
     values = {
         "model": "shipped",
         "conditions": CONDITIONS[:3],
-        "kinds": KINDS,
+        "composition": COMPOSITION,
         "max_trials": 20,
         "n_samples": 1,
         "n_steps": 2,
-        "guidance_scale": 2.0,
+        "size_px": None,
+        "precision": "auto",
+        "compile": False,
+        "safety_checker": False,
         "batch_size": 7,
         "seed": 0,
     }
@@ -121,12 +144,16 @@ class Projector:
 @pytest.fixture
 def encoder(monkeypatch):
     encoder = Projector()
-    monkeypatch.setattr(stage, "load_encoder", lambda folder: encoder)
+    monkeypatch.setattr(noise, "load_encoder", lambda folder: encoder)
     return encoder
 
 
 def make_pipeline(folder):
-    index = {"_class_name": "Pipeline", "unet": ["diffusers", "U"], "vae": ["diffusers", "V"]}
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "U"],
+        "vae": ["diffusers", "V"],
+    }
     configs = {"unet": {"sample_size": SIZE_PX}, "vae": {"block_out_channels": [8]}}
     for part, config in configs.items():
         (folder / part).mkdir(parents=True)
@@ -138,7 +165,7 @@ def make_pipeline(folder):
 @pytest.fixture
 def stand_in(monkeypatch):
     def use(renderer):
-        monkeypatch.setattr(drawing, "load_renderer", lambda folder: renderer)
+        monkeypatch.setattr(drawing, "load_renderer", lambda folder, settings: renderer)
         return renderer
 
     return use
@@ -315,7 +342,7 @@ def test_batch_size_and_order_of_rows_change_nothing(workplace, stand_in):
 
 def test_an_interrupted_run_draws_only_what_is_missing(workplace, stand_in):
     first = stand_in(StandIn(fail_at=4))
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(RuntimeError, match="out of order"):
         run(workplace)
     assert first.drawn.total() == 3 * 7
     assert not (workplace / "renders.parquet").exists()
@@ -332,7 +359,7 @@ def test_a_damaged_picture_is_drawn_again(workplace, stand_in, caplog):
     stand_in(StandIn())
     run(workplace)
     expected = hashes(workplace / "images")
-    damaged = sorted((workplace / "data/cache/render").iterdir())[5]
+    damaged = sorted((workplace / "data/cache/render").glob("*.png"))[5]
     content = damaged.read_bytes()
     damaged.unlink()
     damaged.write_bytes(content[: len(content) // 2])
@@ -347,7 +374,7 @@ def test_other_settings_or_weights_draw_other_pictures(workplace, stand_in):
     renderer = stand_in(StandIn())
     run(workplace)
     n = renderer.drawn.total()
-    run(workplace, guidance_scale=3.0)
+    run(workplace, composition=COMPOSITION | {"guidance_scale": 3.0})
     assert renderer.drawn.total() == 2 * n
     (workplace / "diffusion/README.md").write_text("A card changes no picture.")
     run(workplace)
@@ -360,54 +387,10 @@ def test_other_settings_or_weights_draw_other_pictures(workplace, stand_in):
 @pytest.fixture
 def real_generator(workplace):
     """Put a tiny pipeline of diffusers, with random weights, in the place of the stand-in."""
-    torch.manual_seed(0)
-    letters = [chr(code) for code in range(ord("!"), ord("~") + 1)]
-    tokens = [
-        *letters,
-        *(f"{letter}</w>" for letter in letters),
-        "<|startoftext|>",
-        "<|endoftext|>",
-    ]
-    tokenizer = CLIPTokenizer(
-        vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=77
-    )
-    text = CLIPTextConfig(
-        vocab_size=len(tokens),
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        bos_token_id=len(tokens) - 2,
-        eos_token_id=len(tokens) - 1,
-    )
-    pipeline = StableDiffusionPipeline(
-        unet=UNet2DConditionModel(
-            sample_size=SIZE_PX // 2,
-            block_out_channels=(8, 8),
-            norm_num_groups=2,
-            layers_per_block=1,
-            attention_head_dim=2,
-            cross_attention_dim=16,
-            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8),
-            norm_num_groups=2,
-            down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2,
-        ),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=tokenizer,
-        scheduler=DDIMScheduler(steps_offset=1, clip_sample=False),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
     shutil.rmtree(workplace / "diffusion")
-    pipeline.save_pretrained(workplace / "diffusion")
+    seeded(make_stable_diffusion).save_pretrained(workplace / "diffusion")
     drawing.load_renderer.cache_clear()
-    yield drawing.load_renderer(workplace / "diffusion").pipeline
+    yield drawing.load_renderer(workplace / "diffusion", params().settings).pipeline
     drawing.load_renderer.cache_clear()
 
 
@@ -431,6 +414,144 @@ def test_the_generator_is_frozen_and_batches_do_not_change_pictures(workplace, r
     assert (weights(real_generator), hashes(workplace / "diffusion")) == before
 
 
+def test_out_of_memory_halves_the_batch_and_goes_on(workplace, stand_in, caplog):
+    stand_in(StandIn())
+    expected = run(workplace, batch_size=16), hashes(workplace / "images")
+    shutil.rmtree(workplace / "data/cache")
+    shutil.rmtree(workplace / "images")
+    renderer = stand_in(StandIn(fits=5))
+    assert run(workplace, batch_size=16).equals(expected[0])
+    assert hashes(workplace / "images") == expected[1]
+    assert renderer.sizes[:6] == [16, 8, 4, 4, 4, 4]
+    assert set(renderer.sizes[2:]) == {4}
+    assert set(renderer.drawn.values()) == {1}
+    assert "Out of memory: 4 pictures at once from here on." in caplog.text
+
+
+def test_one_picture_that_does_not_fit_is_an_error(workplace, stand_in):
+    stand_in(StandIn(fits=0))
+    message = (
+        "One picture at a time must fit into memory; it does not. Set `render.precision` to bfloat16 "
+        "or float16, lower `render.size_px`, or take a smaller model."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
+        run(workplace)
+
+
+def test_a_batch_that_was_cut_short_is_drawn_again_as_it_was(workplace, stand_in, monkeypatch):
+    stand_in(StandIn())
+    expected = run(workplace), hashes(workplace / "images")
+    shutil.rmtree(workplace / "data/cache")
+    n_saved = 0
+
+    def save(*args, **options):
+        nonlocal n_saved
+        n_saved += 1
+        if n_saved == 10:
+            raise KeyboardInterrupt
+        stored.save_picture(*args, **options)
+
+    first = stand_in(StandIn())
+    monkeypatch.setattr(drawing, "save_picture", save)
+    with pytest.raises(KeyboardInterrupt):
+        run(workplace)
+    monkeypatch.undo()
+    monkeypatch.chdir(workplace)
+    second = stand_in(StandIn())
+    assert run(workplace).equals(expected[0])
+    assert hashes(workplace / "images") == expected[1]
+    assert second.drawn.total() == len(expected[0]) - 7
+    assert set(second.sizes) == {7, 60 - 8 * 7}
+    assert first.drawn
+    assert not list((workplace / "data/cache/render").glob("plan-*"))
+
+
+def test_a_full_disk_stops_cleanly_and_what_was_drawn_is_kept(workplace, stand_in, monkeypatch):
+    stand_in(StandIn())
+    original, n_saved = Image.Image.save, 0
+
+    def save(self, *args, **options):
+        nonlocal n_saved
+        n_saved += 1
+        if n_saved > 9:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(self, *args, **options)
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    message = (
+        "data/cache/render must have room for the next picture; the disk is full. What was drawn is "
+        "kept: free some space and run the stage again."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
+        run(workplace)
+    kept = list((workplace / "data/cache/render").glob("*.png"))
+    assert len(kept) == 9
+    assert not (workplace / "renders.parquet").exists()
+    monkeypatch.setattr(Image.Image, "save", original)
+    renderer = stand_in(StandIn())
+    assert len(run(workplace)) == 60
+    assert renderer.drawn.total() == 60 - 7
+
+
+def test_a_folder_that_cannot_be_written_is_named(workplace, stand_in):
+    renderer = stand_in(StandIn())
+    (workplace / "data").mkdir()
+    (workplace / "data/cache").write_text("a file")
+    message = (
+        "data/cache/render must be a folder that can be written; it is not (Not a directory). Mend "
+        "its permissions, or put a link to another disk in its place."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
+        run(workplace)
+    assert not renderer.sizes
+
+
+def test_the_verdict_of_the_safety_checker_stands_in_the_manifest(workplace, stand_in):
+    stand_in(StandIn(flags=lambda prompt: "apple" in prompt))
+    rows = run(workplace, conditions=("true_captions", "class_name"))
+    assert rows["flagged"].tolist() == ["apple" in prompt for prompt in rows["prompt"]]
+    assert 0 < rows["flagged"].sum() < len(rows)
+    stand_in(StandIn())
+    assert run(workplace, conditions=("true_captions", "class_name")).equals(rows)
+
+
+def test_confidence_weighs_captions_and_guidance(workplace, stand_in):
+    stand_in(StandIn())
+    composition = COMPOSITION | {"mix": 0.5, "guidance_scale": 5.0, "guidance_by_confidence": 1.0}
+    rows = run(workplace, composition=composition)
+    true = rows[rows["condition"] == "true_captions"]
+    assert set(true["guidance_scale"]) == {5.0}
+    decoded = rows[rows["condition"] == "decoded"]
+    assert (decoded["guidance_scale"] < 5.0).any()
+    assert (decoded["guidance_scale"] > 1.0).all()
+    assert decoded["prompt"].str.match(r"0\.50 x \(.*\) \+ 0\.\d\d x").all()
+
+
+@pytest.mark.parametrize("content", [{"_class_name": "StableVideoDiffusionPipeline"}, {}])
+def test_a_pipeline_of_another_kind_is_refused(workplace, content):
+    index = workplace / "diffusion/model_index.json"
+    index.write_text(json.dumps(content))
+    drawing.load_renderer.cache_clear()
+    message = (
+        f"`render.model` must draw pictures from text, as StableDiffusionPipeline does; "
+        f"{workplace / 'diffusion'} is a {content.get('_class_name')}. Choose a text-to-image model."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
+        run(workplace)
+
+
+def test_damaged_weights_are_named(workplace, real_generator):
+    path = workplace / "diffusion/unet/diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    drawing.load_renderer.cache_clear()
+    message = (
+        f"^The diffusion pipeline in {re.escape(str(workplace / 'diffusion'))} must be whole; a part "
+        r"cannot be loaded \(.+\)\. Get it anew\.$"
+    )
+    with pytest.raises(PerceptError, match=message):
+        run(workplace)
+
+
 def test_decoded_captions_never_come_from_held_out_pictures(workplace, stand_in):
     stand_in(StandIn())
     path = workplace / "retrievals.parquet"
@@ -446,21 +567,72 @@ def test_decoded_captions_never_come_from_held_out_pictures(workplace, stand_in)
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("", r"A diffusion pipeline needs .*diffusion/model_index.json; it does not exist."),
-        ("vae", r"every part of its model_index.json; .*diffusion/vae does not exist."),
-        ("unet/model.safetensors", r"needs weights; .*diffusion/unet holds no .safetensors or"),
+        (
+            "",
+            "A diffusion pipeline needs {folder}/model_index.json; it does not exist. Check out "
+            "data/models, run `percept pretrain`, or correct `render.model`.",
+        ),
+        (
+            "vae",
+            "A diffusion pipeline needs every part of its model_index.json; {folder}/vae does not "
+            "exist. Get the whole pipeline.",
+        ),
+        (
+            "unet/model.safetensors",
+            "Every network of a diffusion pipeline needs weights; {folder}/unet holds no .safetensors "
+            "or .bin file. Get the whole pipeline.",
+        ),
+        (
+            "unet/model-2.safetensors",
+            "{folder}/unet/model.safetensors.index.json names model-2.safetensors, which must lie "
+            "beside it; it does not. Get the whole pipeline.",
+        ),
+        (
+            "tokenizer/vocab.json",
+            "A tokenizer needs its vocabulary; {folder}/tokenizer holds none of tokenizer.json, "
+            "vocab.json, spiece.model, tokenizer.model. Get the whole pipeline.",
+        ),
     ],
 )
 def test_a_missing_part_of_the_generator_is_named(workplace, missing, message):
-    path = workplace / "diffusion" / missing
+    folder = workplace / "diffusion"
+    if missing == "tokenizer/vocab.json" or missing == "unet/model-2.safetensors":
+        (folder / "tokenizer").mkdir()
+        (folder / "tokenizer/vocab.json").write_text("{}")
+        names = {"a": "model.safetensors", "b": "model-2.safetensors"}
+        index = folder / "unet/model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": names}))
+        (folder / "unet/model-2.safetensors").write_bytes(b"weights")
+        parts = json.loads((folder / "model_index.json").read_text())
+        parts |= {"tokenizer": ["transformers", "CLIPTokenizer"]}
+        (folder / "model_index.json").write_text(json.dumps(parts))
+    path = folder / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    with pytest.raises(PerceptError, match=message):
+    with pytest.raises(PerceptError, match=f"^{re.escape(message.format(folder=folder))}$"):
+        run(workplace)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "must be JSON; it is not (Expecting"),
+        ("[]", "must hold a JSON object; it holds a list."),
+    ],
+)
+def test_a_damaged_index_is_named(workplace, content, said):
+    index = workplace / "diffusion/model_index.json"
+    index.write_text(content)
+    with pytest.raises(PerceptError, match=re.escape(f"{index} {said}")):
         run(workplace)
 
 
 def test_an_unknown_generator_is_named(workplace):
-    message = "'nobody/nothing' is none of these. Run `hf download nobody/nothing` or correct it."
-    with pytest.raises(PerceptError, match=re.escape(message)):
+    message = (
+        "`render.model` must be 'shipped', a folder or a model in the local hub cache; "
+        "'nobody/nothing' is none of these. Run `hf download nobody/nothing` (a gated one wants its "
+        "licence accepted and `hf auth login` first) or correct it."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
         run(workplace, model="nobody/nothing")
 
 
@@ -497,11 +669,32 @@ def test_an_empty_caption_is_no_prompt(workplace):
         run(workplace)
 
 
+def test_an_emoji_is_no_prompt(workplace):
+    path = workplace / "captions.parquet"
+    rows = read_table(path, CAPTIONS)
+    texts = [
+        "\N{DOG FACE}" if k == "ThemeTag" else t
+        for k, t in zip(*(rows[c].to_pylist() for c in ("kind", "text")), strict=True)
+    ]
+    write_table(rows.set_column(4, "text", pa.array(texts)), path, CAPTIONS)
+    message = (
+        r"^A prompt needs words; trial \S+ has '"
+        "\N{DOG FACE}"
+        r"' as its ThemeTag in the condition "
+        r"decoded\. Mend that caption or leave its kind out of `render\.composition\.kinds`\.$"
+    )
+    with pytest.raises(PerceptError, match=message):
+        run(workplace)
+
+
 def test_too_little_disk_is_found_beforehand(workplace, stand_in, monkeypatch):
     renderer = stand_in(StandIn())
     usage = shutil.disk_usage(workplace)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    message = "60 pictures of 16 px need up to 0.1 MB; 0.0 MB are free. Free some or lower"
-    with pytest.raises(PerceptError, match=message):
+    message = (
+        "60 pictures of 16 px need up to 0.1 MB; 0.0 MB are free. Free some or lower "
+        "`render.max_trials`."
+    )
+    with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
         run(workplace)
     assert renderer.drawn.total() == 0

@@ -11,6 +11,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 from tasks._params import Params
 from tasks.analysis.galleries import Ranking, mean_cosines, prototypes, rank
 from tasks.analysis.held_out import HeldOut
+from tasks.analysis.retrieval_scores import forgiving_scores, other_rankings
 from tasks.analysis.scores import agreement, columns_of, ranking_scores, score
 from tasks.analysis.statistics import Resampling, own_values
 from tasks.artifacts.metrics import Score
@@ -150,6 +151,9 @@ def caption_scores(held_out: HeldOut, params: ScoreParams) -> dict[str, Score]:
         ranking = gallery.caption_ranking(kind, predicted)
         n_texts = gallery.n_texts(kind)
         scores |= ranking_scores("caption", f"_{kind}", ranking, n_texts, params.ks, resampling)
+    scores |= forgiving_scores(gallery, held_out.predicted, params.ks, resampling)
+    for name, ranking in other_rankings(gallery, held_out.predicted).items():
+        scores |= ranking_scores(name, "", ranking, len(stimulus_ids), params.ks, resampling)
     return scores
 
 

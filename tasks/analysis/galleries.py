@@ -36,6 +36,14 @@ class Ranking:
         """Return the mean place of an item of the candidate."""
         return np.asarray(self.first + (self.sizes - 1) / 2)
 
+    def reciprocal(self) -> Float[np.ndarray, "n_trials n_candidates"]:
+        """Return the mean over the candidate's places of one over the place."""
+        harmonic = np.cumsum(1 / np.arange(1, int((self.first + self.sizes).max())))
+        before = np.where(self.first > 1, harmonic[np.maximum(self.first - 2, 0)], 0)
+        shares = (harmonic[self.first + self.sizes - 2] - before) / self.sizes
+        # in single precision, sums of them are exact in whatever order they are taken
+        return np.asarray(shares, np.float32).astype(np.float64)
+
     def for_stimuli(self, candidates: Int[np.ndarray, " n_stimuli"]) -> Ranking:
         """Return the ranking with one column per stimulus: that of the stimulus's candidate."""
         return Ranking(self.first[:, candidates], self.sizes[candidates])
@@ -131,6 +139,12 @@ class CaptionGallery:
         first, candidate = _distinct([self.texts[kind]])
         ranking = rank(predicted @ self.vectors[kind][first].T)
         return ranking.for_stimuli(candidate)
+
+    def distinct(
+        self, kinds: Sequence[str]
+    ) -> tuple[Int[np.ndarray, " n_distinct"], Int[np.ndarray, " n_stimuli"]]:
+        """Return the first stimulus of each distinct tuple of texts, and the tuple of each stimulus."""
+        return _distinct([self.texts[kind] for kind in kinds])
 
     def n_texts(self, kind: str) -> int:
         """Return the number of distinct texts of a kind."""

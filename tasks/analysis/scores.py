@@ -89,7 +89,7 @@ def ranking_scores(
     *,
     ceilings: Mapping[int, float] | None = None,
 ) -> dict[str, Score]:
-    """Score a ranking: recall at each k below the number of items, and the median rank.
+    """Score a ranking: recall at each k below the number of items, and where the right one stands.
 
     Parameters
     ----------
@@ -116,6 +116,12 @@ def ranking_scores(
         for k in ks
         if k < n_items
     }
+    scores[f"{prefix}_mean_reciprocal_rank_of_{n_items}{suffix}"] = score(
+        ranking.reciprocal(),
+        resampling,
+        chance=float(np.mean(1 / np.arange(1, n_items + 1))),
+        unit="reciprocal rank",
+    )
     scores[f"{prefix}_median_rank_of_{n_items}{suffix}"] = score(
         ranking.places(),
         resampling,

@@ -105,6 +105,8 @@ def rescore(
 
 
 def _check(queries: Queries, gallery: Gallery, k: int) -> None:
+    if k < 1:
+        raise SearchError(f"A search must be for at least one neighbour; k is {k}. Raise k.")
     if len(gallery) < k:
         raise SearchError(
             f"A gallery must hold at least k = {k} vectors; it holds {len(gallery)}. Lower k."

@@ -1,17 +1,23 @@
-"""One prompt for the generator from captions of several kinds."""
+"""From the captions of a trial to what conditions the generator: texts with weights, and guidance."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Annotated, NamedTuple
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from tasks._errors import PerceptError
-from tasks.diffusion.conditions import CLASS_NAME, Captions, Condition
+from tasks._params import Params
+from tasks.diffusion.conditions import CLASS_NAME, Caption, Captions, Condition
 from tasks.language.prompts import KIND_NAMES
 
 DEFAULT_KINDS: tuple[str, ...] = ("ObjectSnap", "SpatialLink", "ScaleSense", "ThemeTag")
 """Kinds that together tell the object, its colour, place and size, and the theme."""
-
+GUIDANCE_STEP = 0.25
+"""Guidance that follows confidence is rounded, so that pictures can be drawn in batches."""
 REMEDIES: Mapping[Condition, str] = MappingProxyType(
     {
         "decoded": "Run `dvc repro retrieve`.",
@@ -23,6 +29,58 @@ REMEDIES: Mapping[Condition, str] = MappingProxyType(
     }
 )
 """What to do where a condition lacks a caption."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Mix = tuple[tuple[str, float], ...]
+"""Texts and the weights of their embeddings, which add up to 1."""
+
+
+class CompositionParams(Params):
+    """How captions become a conditioning.
+
+    Attributes
+    ----------
+    kinds : tuple[str, ...]
+        Caption kinds that take part.
+    captions_per_kind : int
+        Nearest captions of each kind whose embeddings are mixed.
+    mix : float
+        Share of the mean of single captions' embeddings; the rest is one prompt of all captions.
+    min_weight : float
+        Kinds of less weight are left out; the weights of all kinds add up to 1.
+    temperature : float
+        Of the softmax over the cosines of the retrieved captions of a kind, whose value for the nearest
+        one is the confidence in this kind; a kind's weight is its share of all confidence.
+    negative_prompt : str
+        What guidance leads away from.
+    guidance_scale : float
+        Classifier-free guidance; 1 is none.
+    guidance_by_confidence : float
+        How far guidance falls towards 1 as the mean confidence falls towards 0.
+    """
+
+    kinds: tuple[str, ...] = Field(min_length=1)
+    captions_per_kind: PositiveInt
+    mix: Share
+    min_weight: Share
+    temperature: PositiveFloat
+    negative_prompt: str
+    guidance_scale: NonNegativeFloat
+    guidance_by_confidence: Share
+
+
+class Conditioning(NamedTuple):
+    """What the generator is given beside the noise."""
+
+    mix: Mix
+    guidance_scale: float
+
+    @property
+    def prompt(self) -> str:
+        """The conditioning in words."""
+        if len(self.mix) == 1:
+            return self.mix[0][0]
+        return " + ".join(f"{weight:.2f} x ({text})" for text, weight in self.mix)
 
 
 def compose(captions: Mapping[str, str], kinds: Sequence[str]) -> str:
@@ -57,29 +115,93 @@ def compose(captions: Mapping[str, str], kinds: Sequence[str]) -> str:
     return ", ".join(captions[kind] for kind in KIND_NAMES if kind in kinds)
 
 
-def prompt_of(captions: Captions, kinds: Sequence[str], trial_id: str, condition: Condition) -> str:
-    """Compose the nearest caption of each kind, or take the name of the concept as it is.
+def condition_on(
+    captions: Captions, params: CompositionParams, trial_id: str, condition: Condition
+) -> Conditioning:
+    """Weigh the captions of a trial by the confidence of their retrieval and compose them.
 
     Parameters
     ----------
     captions : Captions
         Of a trial in a condition.
-    kinds : Sequence[str]
-        Caption kinds that make up a prompt.
+    params : CompositionParams
+        How.
     trial_id, condition : str
         Whose they are.
 
     Raises
     ------
     PerceptError
-        If a caption is missing or empty.
+        If a caption is missing, is empty or holds no letter.
     """
-    kinds = [CLASS_NAME] if condition == "class_name" else kinds
-    texts = {kind: captions[kind][0].text.strip() for kind in kinds if captions.get(kind)}
-    empty = [kind for kind in kinds if not texts.get(kind)]
+    if condition == "class_name":
+        _require_words(captions, [CLASS_NAME], trial_id, condition)
+        return Conditioning(((captions[CLASS_NAME][0].text, 1.0),), params.guidance_scale)
+    _require_words(captions, params.kinds, trial_id, condition)
+    shares = {kind: shares_of(captions[kind], params.temperature) for kind in params.kinds}
+    confidence = {kind: next(iter(found.values())) for kind, found in shares.items()}
+    guidance = _guidance(sum(confidence.values()) / len(confidence), params)
+    weights = _weights(confidence, params.min_weight)
+    whole = compose({kind: next(iter(shares[kind])) for kind in weights}, list(weights))
+    mixed = {whole: 1 - params.mix}
+    for kind, weight in weights.items():
+        nearest = dict(list(shares[kind].items())[: params.captions_per_kind])
+        for text, share in nearest.items():
+            part = params.mix * weight * share / sum(nearest.values())
+            mixed[text] = mixed.get(text, 0.0) + part
+    mix = tuple((text, round(weight, 4)) for text, weight in mixed.items() if weight > 0)
+    return Conditioning(mix, guidance)
+
+
+def shares_of(captions: Sequence[Caption], temperature: float) -> dict[str, float]:
+    """Return the softmax over the cosines of some captions, equal texts as one, the nearest first.
+
+    Parameters
+    ----------
+    captions : Sequence[Caption]
+        Of one kind, nearest first.
+    temperature : float
+        A higher one makes the shares more even.
+    """
+    top = max(caption.cosine for caption in captions)
+    shares: dict[str, float] = {}
+    for text, cosine in captions:
+        shares[text] = shares.get(text, 0.0) + math.exp((cosine - top) / temperature)
+    total = sum(shares.values())
+    return {text: share / total for text, share in shares.items()}
+
+
+def _weights(confidence: Mapping[str, float], min_weight: float) -> dict[str, float]:
+    """Return the share of each kind in the confidence, without the kinds below a weight."""
+    total = sum(confidence.values())
+    weights = {kind: value / total for kind, value in confidence.items()}
+    least = min(min_weight, max(weights.values()))
+    kept = {kind: weight for kind, weight in weights.items() if weight >= least}
+    return {kind: weight / sum(kept.values()) for kind, weight in kept.items()}
+
+
+def _guidance(confidence: float, params: CompositionParams) -> float:
+    """Return the guidance at a mean confidence."""
+    scale, share = params.guidance_scale, params.guidance_by_confidence
+    if not share or scale <= 1:
+        return scale
+    exact = 1 + (scale - 1) * (1 - share * (1 - confidence))
+    return round(exact / GUIDANCE_STEP) * GUIDANCE_STEP
+
+
+def _require_words(
+    captions: Captions, kinds: Sequence[str], trial_id: str, condition: Condition
+) -> None:
+    texts = {kind: captions[kind][0].text for kind in kinds if captions.get(kind)}
+    empty = [kind for kind in kinds if not texts.get(kind, "").strip()]
     if empty:
         raise PerceptError(
             f"A prompt needs a caption of each kind; trial {trial_id} has none of "
             f"{', '.join(empty)} in the condition {condition}. {REMEDIES[condition]}"
         )
-    return texts[CLASS_NAME] if condition == "class_name" else compose(texts, kinds)
+    for kind, text in texts.items():
+        if not any(letter.isalpha() for letter in text):
+            raise PerceptError(
+                f"A prompt needs words; trial {trial_id} has {text!r} as its {kind} in the condition "
+                f"{condition}. Mend that caption or leave its kind out of `render.composition.kinds`."
+            )

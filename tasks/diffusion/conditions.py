@@ -38,6 +38,8 @@ class Caption(NamedTuple):
     cosine: float
 
 
+RetrieveFromNoise = Callable[[pd.DataFrame, int], pd.DataFrame]
+"""Trials and a number of captions to rows as of `retrievals`, with noise in the place of their EEG."""
 Captions = Mapping[str, Sequence[Caption]]
 """Caption kind to captions, nearest first."""
 
@@ -88,7 +90,7 @@ class Sources:
     chosen : pandas.DataFrame
         Trials to render.
     retrieve_from_noise : callable
-        Chosen trials to rows as of `retrievals`, with noise in the place of their EEG.
+        Used by ``noise_eeg`` alone.
     seed : int
         Of the shuffling and the random captions.
     """
@@ -97,7 +99,7 @@ class Sources:
     captions: pd.DataFrame
     retrievals: pd.DataFrame
     chosen: pd.DataFrame
-    retrieve_from_noise: Callable[[pd.DataFrame], pd.DataFrame]
+    retrieve_from_noise: RetrieveFromNoise
     seed: int
 
     def captions_of(self, condition: Condition) -> list[Captions]:
@@ -117,7 +119,9 @@ class Sources:
             case "shuffled_eeg":
                 return [self._decoded[source] for source in derangement(stimulus_ids, self.seed)]
             case "noise_eeg":
-                return self._nearest(self.retrieve_from_noise(self.chosen))
+                return self._nearest(
+                    self.retrieve_from_noise(self.chosen, int(self.retrievals["rank"].max()))
+                )
             case "class_name":
                 names = self.chosen["concept"]
                 return [{CLASS_NAME: [Caption(readable(name), 1.0)]} for name in names]
@@ -149,8 +153,12 @@ class Sources:
                 "Random captions need stimuli of the split train; found none. "
                 "Mend the params of preprocess."
             )
-        seeds = [seed_of(self.seed, "random_caption", t) for t in self.chosen["trial_id"]]
-        return [str(known[seed % len(known)]) for seed in seeds]
+        drawn = []
+        for trial_id, shown in self.chosen[["trial_id", "stimulus_id"]].itertuples(index=False):
+            others = known[known != shown]
+            seed = seed_of(self.seed, "random_caption", trial_id)
+            drawn.append(str(others[seed % len(others)]))
+        return drawn
 
 
 def readable(concept: str) -> str:

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import logging
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from tasks._errors import PerceptError
 from tasks._map import Map, on_gpu
-from tasks.artifacts.files import atomic_path, fingerprint
-from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint
+from tasks.artifacts.files import fingerprint, write_json
+from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
+from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
 from tasks.diffusion.renderer import Renderer
+from tasks.diffusion.requests import Request, Settings
+from tasks.diffusion.stored import require_disk, save_picture, verdict_of
 
 logger = logging.getLogger(__name__)
 
 CACHE = Path("data/cache/render")
-"""Every picture ever drawn, by model, prompt, seed and settings."""
-BYTES_PER_PIXEL = 3
-
-
-class Settings(NamedTuple):
-    """How the generator draws."""
-
-    n_steps: int
-    guidance_scale: float
+"""Every picture ever drawn, by model, conditioning, seed and settings."""
+BATCHES_PER_SHARD = 4
 
 
 class Picture(NamedTuple):
     """One picture to draw, and where it is kept."""
 
-    prompt: str
-    seed: int
+    request: Request
     path: Path
+
+
+class Kept(NamedTuple):
+    """A picture in the cache, and whether the safety checker blackened it."""
+
+    path: Path
+    flagged: bool
 
 
 @dataclass(frozen=True)
@@ -51,102 +55,171 @@ class Drawing:
     settings : Settings
         How it draws.
     batch_size : int
-        Pictures drawn at once; one shard. It does not change a picture.
+        Pictures drawn at once, at most; it does not change a picture.
     """
 
     folder: Path
     settings: Settings
     batch_size: int
 
-    def draw_all(self, requests: Sequence[tuple[str, int]], map: Map) -> list[Path]:
+    def draw_all(self, requests: Sequence[Request], map: Map) -> list[Kept]:
         """Draw what the cache does not hold.
 
         Parameters
         ----------
-        requests : Sequence[tuple[str, int]]
-            Prompt and seed of each picture.
+        requests : Sequence[Request]
+            Conditioning and seed of each picture.
         map : Map
-            Runs the batches.
+            Runs the shards.
 
         Returns
         -------
-        list[Path]
+        list[Kept]
             The pictures in the cache, in the order of the requests.
 
         Raises
         ------
         PerceptError
-            If the disk is too small for what is missing.
+            If the disk is too small for what is missing, or the folder cannot be written.
         """
         model = pipeline_fingerprint(self.folder)
         pictures = [
-            Picture(prompt, seed, CACHE / f"{fingerprint(model, *self.settings, prompt, seed)}.png")
-            for prompt, seed in requests
+            Picture(request, CACHE / f"{fingerprint(model, *self.settings, *request)}.png")
+            for request in requests
         ]
-        missing = [p for p in dict.fromkeys(pictures) if not is_whole(p.path)]
-        logger.info("%d of %d pictures are to be drawn.", len(missing), len(pictures))
-        if missing:
-            require_disk(len(missing), picture_size_px(self.folder))
-        starts = range(0, len(missing), self.batch_size)
-        batches = [missing[start : start + self.batch_size] for start in starts]
-        map(partial(draw_batch, self.folder, self.settings), batches)
-        return [picture.path for picture in pictures]
+        n_missing = sum(verdict_of(p.path) is None for p in dict.fromkeys(pictures))
+        logger.info("%d of %d pictures are to be drawn.", n_missing, len(pictures))
+        size_px = self.settings.size_px or picture_size_px(self.folder)
+        require_disk(CACHE, n_missing, size_px)
+        plan = CACHE / f"plan-{fingerprint([p.path.name for p in pictures])}.json"
+        shards = in_shards(self._batches(pictures, plan), BATCHES_PER_SHARD)
+        wait_for_others()
+        map(partial(draw_shard, self.folder, self.settings), own_share(shards))
+        wait_for_others()
+        plan.unlink(missing_ok=True)
+        return [Kept(p.path, bool(verdict_of(p.path))) for p in pictures]
+
+    def _batches(self, pictures: Sequence[Picture], plan: Path) -> list[list[Picture]]:
+        """Form batches of one guidance: after an interruption those that were formed before it.
+
+        Arithmetic differs in the last bit with the size of a batch. A batch that was cut short is
+        therefore drawn again as a whole, and a resumed run ends with the bytes of an undisturbed one.
+        """
+        by_name = {p.path.name: p for p in pictures}
+        missing = {name for name, p in by_name.items() if verdict_of(p.path) is None}
+        names: list[list[str]] = read_json(plan)["batches"] if plan.exists() else []
+        unfinished = [batch for batch in names if missing & set(batch)]
+        if not missing <= {name for batch in unfinished for name in batch}:
+            unfinished = _by_guidance(
+                [by_name[n] for n in by_name if n in missing], self.batch_size
+            )
+            write_json(plan, {"batches": unfinished})
+        return [[by_name[name] for name in batch] for batch in unfinished]
+
+
+def _by_guidance(pictures: Sequence[Picture], batch_size: int) -> list[list[str]]:
+    """Return the names of pictures in batches of one guidance, in their order."""
+    groups: dict[float, list[str]] = {}
+    for picture in pictures:
+        guidance = picture.request.conditioning.guidance_scale
+        groups.setdefault(guidance, []).append(picture.path.name)
+    return [
+        group[start : start + batch_size]
+        for group in groups.values()
+        for start in range(0, len(group), batch_size)
+    ]
 
 
 @on_gpu
-def draw_batch(folder: Path, settings: Settings, batch: Sequence[Picture]) -> None:
-    """Draw one batch and put each of its pictures on disk at once."""
-    images = load_renderer(folder).render(
-        [picture.prompt for picture in batch],
-        [picture.seed for picture in batch],
-        n_steps=settings.n_steps,
-        guidance_scale=settings.guidance_scale,
-    )
-    for picture, image in zip(batch, images, strict=True):
-        with atomic_path(picture.path) as unfinished:
-            image.save(unfinished)
-    logger.info("%d pictures drawn.", len(batch))
-
-
-@lru_cache(maxsize=1)
-def load_renderer(folder: Path) -> Renderer:
-    """Load the generator, once per process."""
-    return Renderer.load(folder)
-
-
-def is_whole(path: Path) -> bool:
-    """Tell whether a picture is in the cache; a damaged one counts as missing."""
-    if not path.exists():
-        return False
-    try:
-        with Image.open(path) as image:
-            image.verify()
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
-        logger.warning("%s is damaged and will be drawn anew (%s).", path, error)
-        return False
-    return True
-
-
-def require_disk(n_pictures: int, size_px: int) -> None:
-    """Refuse to start where the pictures might not fit: uncompressed, in the cache and as copies.
+def draw_shard(folder: Path, settings: Settings, batches: Sequence[Sequence[Picture]]) -> None:
+    """Draw some batches and put each one on disk while the next one is denoised.
 
     Parameters
     ----------
-    n_pictures : int
-        Pictures to draw.
-    size_px : int
-        Their side.
+    folder : Path
+        The diffusion pipeline.
+    settings : Settings
+        How it draws.
+    batches : Sequence[Sequence[Picture]]
+        What to draw.
+    """
+    renderer = load_renderer(folder, settings)
+    with ThreadPoolExecutor(1) as finishing:
+        unfinished: Future[None] | None = None
+        for batch in batches:
+            for part, latents in denoise_all(renderer, batch):
+                if unfinished is not None:
+                    unfinished.result()
+                unfinished = finishing.submit(finish, renderer, part, latents)
+        if unfinished is not None:
+            unfinished.result()
+
+
+def denoise_all(
+    renderer: Renderer, batch: Sequence[Picture]
+) -> Iterator[tuple[list[Picture], Float[Tensor, "n ..."]]]:
+    """Denoise a batch, in halves of halves if need be: as many pictures at once as fit into memory.
+
+    Parameters
+    ----------
+    renderer : Renderer
+        The generator.
+    batch : Sequence[Picture]
+        What to draw.
 
     Raises
     ------
     PerceptError
-        If the disk has less space than that.
+        If one picture alone does not fit.
     """
-    needed_mb = 2 * n_pictures * size_px**2 * BYTES_PER_PIXEL / 1e6
-    CACHE.mkdir(parents=True, exist_ok=True)
-    free_mb = shutil.disk_usage(CACHE).free / 1e6
-    if free_mb < needed_mb:
-        raise PerceptError(
-            f"{n_pictures} pictures of {size_px} px need up to {needed_mb:.1f} MB; {free_mb:.1f} MB "
-            "are free. Free some or lower `render.max_trials`."
-        )
+    renderer.max_batch = renderer.max_batch or _probe(renderer, batch[0])
+    parts = [[batch[i] for i in part] for part in renderer.parts([p.request for p in batch])]
+    while parts:
+        part, size = parts.pop(0), renderer.max_batch
+        if len(part) > size:
+            parts[:0] = [part[start : start + size] for start in range(0, len(part), size)]
+            continue
+        latents = _denoise(renderer, part)
+        if latents is not None:
+            yield part, latents
+            continue
+        if len(part) == 1:
+            raise PerceptError(
+                "One picture at a time must fit into memory; it does not. Set `render.precision` to "
+                "bfloat16 or float16, lower `render.size_px`, or take a smaller model."
+            )
+        renderer.max_batch = len(part) // 2
+        logger.warning("Out of memory: %d pictures at once from here on.", renderer.max_batch)
+        parts.insert(0, part)
+
+
+def _denoise(renderer: Renderer, part: Sequence[Picture]) -> Float[Tensor, "n ..."] | None:
+    """Return latents, or None where memory does not suffice."""
+    try:
+        return renderer.denoise([picture.request for picture in part])
+    except torch.OutOfMemoryError:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
+
+
+def _probe(renderer: Renderer, picture: Picture) -> int:
+    """Return how many pictures may be drawn at once."""
+
+    def draw(n_pictures: int) -> object:
+        return renderer.render([picture.request] * n_pictures)
+
+    return largest_batch(draw, renderer.device)
+
+
+def finish(renderer: Renderer, part: Sequence[Picture], latents: Float[Tensor, "n ..."]) -> None:
+    """Decode a batch and put its pictures on disk."""
+    for picture, drawn in zip(part, renderer.finish(latents), strict=True):
+        save_picture(drawn.image, picture.path, flagged=drawn.flagged)
+    logger.info("%d pictures drawn.", len(part))
+
+
+@lru_cache(maxsize=1)
+def load_renderer(folder: Path, settings: Settings) -> Renderer:
+    """Load the generator, once per process."""
+    return Renderer.load(folder, settings)

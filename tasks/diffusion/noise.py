@@ -2,80 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from tasks._errors import PerceptError
 from tasks.analysis.controls import MAX_NOISE_SOURCES, gaussian_noise
+from tasks.analysis.evidence import Epochs
 from tasks.analysis.statistics import seed_of
+from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
+from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.tables import read_table
 from tasks.clip.galleries import GALLERY_SPLITS, Gallery, build_galleries
 from tasks.eeg.epochs import read_epochs
-from tasks.encoder.checkpoints import Encoder
+from tasks.encoder.checkpoints import Encoder, load_encoder
 
 
-def retrieve_from_noise(
-    chosen: pd.DataFrame,
-    trials: pa.Table,
-    captions: pa.Table,
-    text_vectors: pa.Table,
-    epochs: Path,
-    encoder: Encoder,
-    *,
-    gallery: str,
-    k: int,
-    seed: int,
-) -> pd.DataFrame:
-    """Let the encoder hear noise and retrieve captions as for EEG.
+@dataclass(frozen=True)
+class NoiseControl:
+    """Lets the encoder hear noise and retrieves captions as for EEG.
 
     The noise has the mean and the covariance, over channels and times, of the subject's training epochs:
     to the encoder it looks like EEG, and it knows of no picture.
 
-    Parameters
+    Attributes
     ----------
-    chosen : pandas.DataFrame
-        Trials whose EEG noise stands in for.
-    trials, captions, text_vectors : pyarrow.Table
-        Under their contracts.
-    epochs : Path
-        Folder of the EEG.
-    encoder : Encoder
-        As it was trained.
+    trials, epochs, captions, text_vectors, encoder : Path
+        As `retrieve` reads them.
     gallery : str
         Which captions are searched.
-    k : int
-        Captions per trial and kind.
     seed : int
         Of the noise.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns trial_id, gallery, kind, rank, caption_id, cosine.
-
-    Raises
-    ------
-    PerceptError
-        If no training trial was kept.
     """
-    training = _noise_sources(trials.to_pandas(), seed)
-    eeg, info = read_epochs(epochs, training["trial_id"].tolist())
-    encoder.require_channels(info.channels)
-    subjects = chosen["subject"].tolist()
-    known = training["subject"].tolist()
-    if not set(subjects) <= set(known):  # a held-out subject's noise is made of everybody's epochs
-        noise = gaussian_noise(eeg, ["all"] * len(known), ["all"] * len(subjects), seed)
-    else:
-        noise = gaussian_noise(eeg, known, subjects, seed)
-    predicted = encoder.predict(noise, subjects)
-    galleries = build_galleries(trials, captions, text_vectors, encoder.kinds)
-    head = {kind: index for index, kind in enumerate(encoder.kinds)}
-    parts = [
-        _answers(chosen, g, predicted[:, head[g.kind]], k) for g in galleries if g.name == gallery
-    ]
-    return pd.concat(parts, ignore_index=True)
+
+    trials: Path
+    epochs: Path
+    captions: Path
+    text_vectors: Path
+    encoder: Path
+    gallery: str
+    seed: int
+
+    def __call__(self, chosen: pd.DataFrame, k: int) -> pd.DataFrame:
+        """Retrieve captions from noise in the place of the EEG of some trials.
+
+        Parameters
+        ----------
+        chosen : pandas.DataFrame
+            The trials.
+        k : int
+            Captions per trial and kind.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns trial_id, gallery, kind, rank, caption_id, cosine.
+
+        Raises
+        ------
+        PerceptError
+            If no training trial was kept.
+        """
+        trials, encoder = read_table(self.trials, TRIALS), load_encoder(self.encoder)
+        captions = read_table(self.captions, CAPTIONS)
+        vectors = read_table(self.text_vectors, TEXT_VECTORS)
+        galleries = build_galleries(trials, captions, vectors, encoder.kinds)
+        noise = self._noise(trials.to_pandas(), chosen["subject"].tolist(), encoder)
+        predicted = encoder.predict(noise, chosen["subject"].tolist())
+        head = {kind: index for index, kind in enumerate(encoder.kinds)}
+        searched = [gallery for gallery in galleries if gallery.name == self.gallery]
+        parts = [_answers(chosen, g, predicted[:, head[g.kind]], k) for g in searched]
+        return pd.concat(parts, ignore_index=True)
+
+    def _noise(self, trials: pd.DataFrame, subjects: Sequence[str], encoder: Encoder) -> Epochs:
+        """Draw noise for some subjects; one who was held out gets noise of everybody's epochs."""
+        training = _noise_sources(trials, self.seed)
+        eeg, info = read_epochs(self.epochs, training["trial_id"].tolist())
+        encoder.require_channels(info.channels)
+        known = training["subject"].tolist()
+        if set(subjects) <= set(known):
+            return gaussian_noise(eeg, known, subjects, self.seed)
+        return gaussian_noise(eeg, ["all"] * len(known), ["all"] * len(subjects), self.seed)
 
 
 def _noise_sources(trials: pd.DataFrame, seed: int) -> pd.DataFrame:

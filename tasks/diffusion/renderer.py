@@ -1,142 +1,213 @@
-"""Render prompts with a frozen diffusers pipeline from a local folder."""
+"""Render conditionings with a frozen diffusers pipeline from a local folder."""
 
 from __future__ import annotations
 
-import os
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline
 from diffusers.utils.logging import disable_progress_bar
 from jaxtyping import Float
 from PIL import Image
-from torch import Tensor
+from safetensors import SafetensorError
+from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from tasks._errors import PerceptError
+from tasks.diffusion.embedding import Embedding, PromptEncoder
+from tasks.diffusion.folder import read_json, require_text_to_image, weights_variant
+from tasks.diffusion.hardware import device_of, dtype_of, lay_out
+from tasks.diffusion.requests import Request, Settings
 
-INDEX_NAME = "model_index.json"
-_BATCH_SIZE = 64
+
+class Drawn(NamedTuple):
+    """A picture, and whether the safety checker blackened it."""
+
+    image: Image.Image
+    flagged: bool
 
 
 class Renderer:
-    """A frozen text-to-image pipeline.
+    """A frozen text-to-image pipeline: a picture depends on its request alone, not on its batch.
 
     Parameters
     ----------
     pipeline : diffusers.DiffusionPipeline
-        A pipeline in the layout of Stable Diffusion, without a safety checker: a checker replaces
-        pictures by black ones, which would falsify every score.
+        Stable Diffusion of any kind, Flux, or another pipeline that takes prompt embeddings.
+    settings : Settings
+        How it draws.
     """
 
-    def __init__(self, pipeline: DiffusionPipeline) -> None:
+    def __init__(self, pipeline: DiffusionPipeline, settings: Settings) -> None:
         self.pipeline = pipeline
-        for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-            part.eval().requires_grad_(False)
+        self.settings = settings
+        self.device = pipeline.device
+        self.prompts = PromptEncoder(pipeline)
+        self.taken = inspect.signature(pipeline.__call__).parameters
+        self.max_batch: int | None = None
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.eval().requires_grad_(False)
         pipeline.set_progress_bar_config(disable=True)
 
     @classmethod
-    def load(cls, folder: Path) -> Renderer:
+    def load(cls, folder: Path, settings: Settings) -> Renderer:
         """Load a pipeline from its folder, never from the network.
 
         Parameters
         ----------
         folder : pathlib.Path
-            What ``save_pretrained`` wrote.
+            What ``save_pretrained`` wrote, or a snapshot of the hub.
+        settings : Settings
+            How it draws.
 
         Raises
         ------
         PerceptError
-            If the folder or one of the pipeline's parts is missing.
+            If the pipeline draws no pictures from text, or a part of it is missing or damaged.
         """
-        _require(folder)
+        require_text_to_image(folder)
         disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        device = _device()
-        dtype = torch.float32 if device.type == "cpu" else torch.float16
-        pipeline = AutoPipelineForText2Image.from_pretrained(
-            str(folder), local_files_only=True, dtype=dtype, safety_checker=None
-        )
-        return cls(pipeline.to(device))
+        device = device_of()
+        parts = read_json(folder / "model_index.json")
+        without = {n for n, part in parts.items() if isinstance(part, list) and part[0] is None}
+        if "safety_checker" in parts and not settings.safety_checker:
+            without.add("safety_checker")
+        try:
+            pipeline = AutoPipelineForText2Image.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                dtype=dtype_of(settings.precision, device),
+                variant=weights_variant(folder),
+                **dict.fromkeys(without),
+            )
+        except (OSError, ValueError, SafetensorError) as error:
+            raise PerceptError(
+                f"The diffusion pipeline in {folder} must be whole; a part cannot be loaded ({error}). "
+                "Get it anew."
+            ) from error
+        if settings.safety_checker and getattr(pipeline, "safety_checker", None) is None:
+            raise PerceptError(
+                f"`render.safety_checker` needs a pipeline with a safety checker; {folder} has none. "
+                "Set it to false, or choose another model."
+            )
+        lay_out(pipeline, device, compiled=settings.compiled)
+        return cls(pipeline, settings)
 
-    @torch.inference_mode()
-    def render(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        *,
-        n_steps: int,
-        guidance_scale: float,
-    ) -> list[Image.Image]:
-        """Render one picture per prompt, at the pipeline's own size.
-
-        A picture depends on its own prompt and seed alone, not on its batch.
+    def render(self, requests: Sequence[Request]) -> list[Drawn]:
+        """Render one picture per request, in batches of those that may be drawn together.
 
         Parameters
         ----------
-        prompts : Sequence[str]
-            What to show; each different prompt is encoded once.
-        seeds : Sequence[int]
-            One seed per picture.
-        n_steps : int
-            Denoising steps.
-        guidance_scale : float
-            Classifier-free guidance scale; 1 switches it off.
+        requests : Sequence[Request]
+            In any order.
+        """
+        drawn: dict[int, Drawn] = {}
+        for part in self.parts(requests):
+            chosen = [requests[index] for index in part]
+            drawn |= dict(zip(part, self.finish(self.denoise(chosen)), strict=True))
+        return [drawn[index] for index in range(len(requests))]
+
+    def parts(self, requests: Sequence[Request]) -> list[list[int]]:
+        """Group requests that may be drawn together: of one guidance and one length of prompt.
+
+        Parameters
+        ----------
+        requests : Sequence[Request]
+            In any order.
+        """
+        groups: dict[tuple[float, int], list[int]] = {}
+        for index, (conditioning, _) in enumerate(requests):
+            key = conditioning.guidance_scale, self.prompts.n_pieces(conditioning.mix)
+            groups.setdefault(key, []).append(index)
+        return list(groups.values())
+
+    @torch.inference_mode()
+    def denoise(self, requests: Sequence[Request]) -> Float[Tensor, "n ..."]:
+        """Return the latents of pictures that may be drawn together.
+
+        Parameters
+        ----------
+        requests : Sequence[Request]
+            One part of `parts`.
+        """
+        mixes = [conditioning.mix for conditioning, _ in requests]
+        n_pieces = max(self.prompts.n_pieces(mix) for mix in mixes)
+        guidance = requests[0].conditioning.guidance_scale
+        embedded = [self.prompts.embed(mix, n_pieces) for mix in mixes]
+        inputs: dict[str, Any] = _batched(embedded, "prompt_embeds", "pooled_prompt_embeds")
+        if guidance > 1 and "true_cfg_scale" not in self.taken:
+            away = self.prompts.negative(self.settings.negative_prompt, n_pieces)
+            names = "negative_prompt_embeds", "negative_pooled_prompt_embeds"
+            inputs |= _batched([away] * len(requests), *names)
+        inputs = {name: value for name, value in inputs.items() if name in self.taken}
+        if self.settings.size_px:
+            inputs |= {"height": self.settings.size_px, "width": self.settings.size_px}
+        latents: Tensor = self.pipeline(
+            **inputs,
+            generator=[torch.Generator("cpu").manual_seed(seed) for _, seed in requests],
+            num_inference_steps=self.settings.n_steps,
+            guidance_scale=guidance,
+            output_type="latent",
+        ).images
+        return latents
+
+    @torch.inference_mode()
+    def finish(self, latents: Float[Tensor, "n ..."]) -> list[Drawn]:
+        """Decode latents and let the safety checker look at the pictures.
+
+        Parameters
+        ----------
+        latents : Float[Tensor, "n ..."]
+            From `denoise`.
 
         Raises
         ------
         PerceptError
-            If there are not as many seeds as prompts.
+            If a picture has no content because numbers overflowed.
         """
-        if len(prompts) != len(seeds):
+        pixels = self.decode(latents)
+        if not torch.isfinite(pixels).all():
             raise PerceptError(
-                f"Each picture needs a prompt and a seed; found {len(prompts)} prompts and "
-                f"{len(seeds)} seeds. Give one seed per prompt."
+                f"Pictures must be finite; in {self.pipeline.vae.dtype} some are not: numbers "
+                "overflowed. Set `render.precision` to bfloat16 or float32."
             )
-        vectors, empty = self._encode(sorted(set(prompts)))
-        pictures: list[Image.Image] = []
-        for start in range(0, len(prompts), _BATCH_SIZE):
-            chosen = [vectors[prompt] for prompt in prompts[start : start + _BATCH_SIZE]]
-            pictures += self.pipeline(
-                prompt_embeds=torch.stack(chosen),
-                negative_prompt_embeds=empty.expand(len(chosen), -1, -1),
-                generator=[
-                    torch.Generator("cpu").manual_seed(seed)
-                    for seed in seeds[start : start + _BATCH_SIZE]
-                ],
-                num_inference_steps=n_steps,
-                guidance_scale=guidance_scale,
-            ).images
-        return pictures
+        checker = getattr(self.pipeline, "safety_checker", None)
+        processor = self.pipeline.image_processor
+        images: list[Image.Image] = processor.postprocess(pixels, output_type="pil")
+        if checker is None:
+            return [Drawn(image, flagged=False) for image in images]
+        seen = self.pipeline.feature_extractor(images, return_tensors="pt").pixel_values
+        arrays = np.stack([np.asarray(image, np.float32) / 255 for image in images])
+        _, flags = checker(images=arrays, clip_input=seen.to(checker.device, checker.dtype))
+        black = Image.new("RGB", images[0].size)
+        return [Drawn(black if f else i, bool(f)) for i, f in zip(images, flags, strict=True)]
 
-    def _encode(
-        self, prompts: Sequence[str]
-    ) -> tuple[dict[str, Float[Tensor, "length width"]], Float[Tensor, "1 length width"]]:
-        vectors: dict[str, Tensor] = {}
-        for start in range(0, len(prompts), _BATCH_SIZE):
-            batch = list(prompts[start : start + _BATCH_SIZE])
-            encoded, _ = self.pipeline.encode_prompt(
-                batch, self.pipeline.device, 1, do_classifier_free_guidance=False
+    def decode(self, latents: Float[Tensor, "n ..."]) -> Float[Tensor, "n 3 height width"]:
+        """Decode latents as the pipeline itself would."""
+        pipeline, config = self.pipeline, self.pipeline.vae.config
+        if hasattr(pipeline, "_unpack_latents"):
+            size = self.settings.size_px or pipeline.default_sample_size * pipeline.vae_scale_factor
+            latents = pipeline._unpack_latents(latents, size, size, pipeline.vae_scale_factor)
+        latents = latents.to(pipeline.vae.dtype)
+        mean, deviation = (getattr(config, n, None) for n in ("latents_mean", "latents_std"))
+        latents = latents / config.scaling_factor
+        if mean is not None and deviation is not None:
+            scale, shift = (
+                torch.tensor(v).to(latents).view(1, -1, 1, 1) for v in (deviation, mean)
             )
-            vectors |= dict(zip(batch, encoded, strict=True))
-        empty, _ = self.pipeline.encode_prompt(
-            [""], self.pipeline.device, 1, do_classifier_free_guidance=False
-        )
-        return vectors, empty
+            latents = latents * scale + shift
+        latents = latents + (getattr(config, "shift_factor", None) or 0.0)
+        decoded: Tensor = pipeline.vae.decode(latents, return_dict=False)[0]
+        return decoded.float()
 
 
-def _device() -> torch.device:
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(os.environ.get("PERCEPT_DEVICE", found))
-
-
-def _require(folder: Path) -> None:
-    parts = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-    needed = [folder / INDEX_NAME, *(folder / part for part in parts)]
-    for path in needed:
-        if not path.exists():
-            raise PerceptError(
-                f"The generator in {folder} needs {path.name}; it is missing. "
-                "Run `percept pretrain` or point the param at a diffusers folder."
-            )
+def _batched(embeddings: Sequence[Embedding], states: str, pooled: str) -> dict[str, Tensor]:
+    found = {states: torch.stack([e.states for e in embeddings])}
+    vectors = [e.pooled for e in embeddings if e.pooled is not None]
+    return found | ({pooled: torch.stack(vectors)} if vectors else {})

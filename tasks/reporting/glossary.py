@@ -224,7 +224,8 @@ def _recall(match: re.Match[str]) -> Meaning:
     label = f"Right {thing} out of {size}" + ("" if k == "1" else f", in {k} guesses")
     guesses = "first guess is" if k == "1" else f"first {k} guesses hold"
     explanation = f"Share of trials in which the {guesses} the right {thing}."
-    return _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+    found = _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+    return replace(found, is_detail=True) if what in _VARIANTS else found
 
 
 def _rank(match: re.Match[str]) -> Meaning:
@@ -232,7 +233,16 @@ def _rank(match: re.Match[str]) -> Meaning:
     thing = _THINGS.get(what, words(what))
     label = f"Median rank of the right {thing} out of {size}"
     explanation = f"Half of the trials find the right {thing} at this rank or better."
-    return _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+    found = _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+    return replace(found, is_detail=True) if what in _VARIANTS else found
+
+
+def _reciprocal_rank(match: re.Match[str]) -> Meaning:
+    zero_shot, what, size, part = match.groups()
+    label = f"Mean reciprocal rank of the right {_THINGS.get(what, words(what))} out of {size}"
+    explanation = "The mean of one over the rank: 1 where it is always first."
+    found = _whole_or_part(zero_shot, "retrieval", label, explanation, part)
+    return replace(found, is_detail=True)
 
 
 def _retrieved(match: re.Match[str]) -> Meaning:
@@ -333,7 +343,13 @@ _ABOUT_CONTROLS: Mapping[str, str] = {
     ),
     "explained_by_leakage": "Share of the audited trials whose picture or captions were in training.",
 }
-_THINGS: Mapping[str, str] = {"stimulus": "picture"}
+_THINGS: Mapping[str, str] = {
+    "stimulus": "picture",
+    "caption_or_near_duplicate": "caption or one that says the same",
+    "rank_fused_stimulus": "picture, heads fused by rank,",
+    "transductive_csls_stimulus": "picture, looking at all test trials at once (transductive),",
+}
+_VARIANTS = ("caption_or_near_duplicate", "rank_fused_stimulus", "transductive_csls_stimulus")
 _CONDITIONS_IN_SHORT: Mapping[str, str] = {
     "decoded": "decoded",
     "true_captions": "true captions",
@@ -380,10 +396,15 @@ _LIKE_PEOPLE: Mapping[str, tuple[str, str]] = {
     "reviewed": ("Verdict of people", "On captions drawn at random."),
 }
 _ZERO = r"(zero_shot_)?"
+_WHAT = (
+    "(concept|stimulus|caption|caption_or_near_duplicate|rank_fused_stimulus"
+    "|transductive_csls_stimulus)"
+)
 _PART = r"(?:_(.+))?"
 _RULES: tuple[Rule, ...] = (
-    (_ZERO + r"(concept|stimulus|caption)_recall_at_(\d+)_of_(\d+)" + _PART, _recall),
-    (_ZERO + r"(concept|stimulus|caption)_median_rank_of_(\d+)" + _PART, _rank),
+    (_ZERO + _WHAT + r"_recall_at_(\d+)_of_(\d+)" + _PART, _recall),
+    (_ZERO + _WHAT + r"_median_rank_of_(\d+)" + _PART, _rank),
+    (_ZERO + _WHAT + r"_mean_reciprocal_rank_of_(\d+)" + _PART, _reciprocal_rank),
     (_ZERO + r"retrieved_([a-z]+)_accuracy" + _PART, _retrieved),
     (_ZERO + r"judged_([a-z]+)_accuracy_(\w+)", _judged),
     (r"(clip_image_similarity|two_way_clip)_(\w+)", _likeness),

@@ -9,8 +9,9 @@ import numpy as np
 from PIL import Image
 
 from tasks.clip.model import load_clip
-from tasks.diffusion.composition import DEFAULT_KINDS, compose
+from tasks.diffusion.composition import DEFAULT_KINDS, Conditioning, compose
 from tasks.diffusion.renderer import Renderer
+from tasks.diffusion.requests import Request, Settings
 from tasks.language.captioners.scene import article, describe
 from tasks.language.prompts import KIND_NAMES
 from tasks.simulation.corpus import FIRST_FRESH_SEED
@@ -18,6 +19,7 @@ from tasks.simulation.judge import Judge, Judgement
 from tasks.simulation.scene import VOCABULARY, Scene, draw, sample_scene
 
 Scores = dict[str, float]
+BATCH_SIZE = 64
 
 
 def fresh_scenes(n_scenes: int) -> list[Scene]:
@@ -88,20 +90,24 @@ def score_generator(
         Fresh scenes.
     """
     scenes = fresh_scenes(n_scenes)
-    pictures = render_scenes(
-        Renderer.load(folder), scenes, n_steps=n_steps, guidance_scale=guidance_scale
-    )
+    renderer = Renderer.load(folder, Settings(n_steps))
+    pictures = render_scenes(renderer, scenes, guidance_scale)
     return _agreement(Judge.load(judge_folder).predict(pictures), scenes)
 
 
 def render_scenes(
-    renderer: Renderer, scenes: Sequence[Scene], *, n_steps: int, guidance_scale: float
+    renderer: Renderer, scenes: Sequence[Scene], guidance_scale: float
 ) -> list[Image.Image]:
     """Render scenes from their true captions, the index being the seed."""
     prompts = [compose(describe(scene), DEFAULT_KINDS) for scene in scenes]
-    return renderer.render(
-        prompts, range(len(prompts)), n_steps=n_steps, guidance_scale=guidance_scale
-    )
+    requests = [
+        Request(Conditioning(((prompt, 1.0),), guidance_scale), seed)
+        for seed, prompt in enumerate(prompts)
+    ]
+    batches = [
+        requests[start : start + BATCH_SIZE] for start in range(0, len(requests), BATCH_SIZE)
+    ]
+    return [drawn.image for batch in batches for drawn in renderer.render(batch)]
 
 
 def _agreement(judgement: Judgement, scenes: Sequence[Scene]) -> Scores:

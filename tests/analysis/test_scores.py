@@ -100,6 +100,7 @@ def test_names_carry_the_size_of_the_gallery_and_no_k_takes_in_all_of_it():
     assert list(scores) == [
         "concept_recall_at_1_of_4_x",
         "concept_recall_at_3_of_4_x",
+        "concept_mean_reciprocal_rank_of_4_x",
         "concept_median_rank_of_4_x",
     ]
 

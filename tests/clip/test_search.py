@@ -115,6 +115,12 @@ def test_a_gallery_smaller_than_k_is_refused():
     assert str(error.value) == ("A gallery must hold at least k = 5 vectors; it holds 4. Lower k.")
 
 
+def test_no_neighbours_are_refused():
+    with pytest.raises(SearchError) as error:
+        top_k(np.eye(4, dtype=np.float32), np.eye(4, dtype=np.float32), 0)
+    assert str(error.value) == "A search must be for at least one neighbour; k is 0. Raise k."
+
+
 def test_other_dimensions_are_refused():
     with pytest.raises(SearchError, match="found 4 and 5"):
         top_k(np.eye(4, dtype=np.float32), np.eye(5, dtype=np.float32), 1)

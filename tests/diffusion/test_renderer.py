@@ -1,6 +1,5 @@
 """The frozen generator: the right text encoder, pictures that depend on prompt and seed alone."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
-from tasks._errors import PerceptError
-from tasks.diffusion.composition import DEFAULT_KINDS, compose
+from tasks.diffusion.composition import DEFAULT_KINDS, Conditioning, compose
 from tasks.diffusion.renderer import Renderer
+from tasks.diffusion.requests import Request, Settings
 from tasks.diffusion.text_encoder import convert_text_tower, cut_vocabulary, make_tokenizer
 from tasks.language.captioners.scene import describe
 from tasks.simulation.pretrain_clip import CONFIG
@@ -28,17 +27,19 @@ def shipped() -> Path:
 
 @pytest.fixture(scope="module")
 def renderer(shipped: Path) -> Renderer:
-    return Renderer.load(shipped)
+    return Renderer.load(shipped, Settings(3))
 
 
-def pixels(pictures: list) -> np.ndarray:
-    return np.stack([np.asarray(picture, dtype=int) for picture in pictures])
+def render(renderer, prompts, seeds, guidance=2.0):
+    mixes = [Conditioning(((prompt, 1.0),), guidance) for prompt in prompts]
+    drawn = renderer.render([Request(*pair) for pair in zip(mixes, seeds, strict=True)])
+    return np.stack([np.asarray(picture.image, dtype=int) for picture in drawn])
 
 
 def test_a_picture_depends_on_its_prompt_and_seed_alone(renderer: Renderer) -> None:
     prompts = [TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[0]]
-    batch = pixels(renderer.render(prompts, [1, 2, 3, 1], n_steps=3, guidance_scale=2.0))
-    alone = pixels(renderer.render(prompts[2:3], [3], n_steps=3, guidance_scale=2.0))
+    batch = render(renderer, prompts, [1, 2, 3, 1])
+    alone = render(renderer, prompts[2:3], [3])
     assert batch.shape[1:] == (32, 32, 3)
     assert np.abs(batch[2] - alone[0]).max() <= 1
     assert np.abs(batch[0] - batch[3]).max() <= 1
@@ -46,25 +47,17 @@ def test_a_picture_depends_on_its_prompt_and_seed_alone(renderer: Renderer) -> N
     assert np.abs(batch[0] - batch[2]).max() > 1
 
 
-def test_guidance_matters_and_long_prompts_are_cut(renderer: Renderer) -> None:
+def test_guidance_matters_and_so_do_words_beyond_the_context(renderer: Renderer) -> None:
     prompts = [", ".join(TEXTS[:10])]
-    guided = pixels(renderer.render(prompts, [1], n_steps=3, guidance_scale=3.0))
-    plain = pixels(renderer.render(prompts, [1], n_steps=3, guidance_scale=1.0))
+    guided = render(renderer, prompts, [1], guidance=3.0)
+    plain = render(renderer, prompts, [1], guidance=1.0)
     assert np.abs(guided - plain).mean() > 0.5
+    longer = render(renderer, [", ".join(TEXTS[:11])], [1], guidance=3.0)
+    assert np.abs(guided - longer).mean() > 0.5
 
 
-def test_nothing_to_render_and_unpaired_seeds(renderer: Renderer) -> None:
-    assert renderer.render([], [], n_steps=3, guidance_scale=2.0) == []
-    with pytest.raises(PerceptError, match="2 prompts and 1 seeds"):
-        renderer.render(TEXTS[:2], [1], n_steps=3, guidance_scale=2.0)
-
-
-@pytest.mark.parametrize("part", ["model_index.json", "unet", "tokenizer"])
-def test_a_missing_part_is_named(shipped: Path, tmp_path: Path, part: str) -> None:
-    folder = Path(shutil.copytree(shipped, tmp_path / "diffusion"))
-    (folder / part).rename(tmp_path / "elsewhere")
-    with pytest.raises(PerceptError, match=part):
-        Renderer.load(folder)
+def test_nothing_to_render(renderer: Renderer) -> None:
+    assert renderer.render([]) == []
 
 
 def test_the_judge_sees_what_true_captions_tell(shipped: Path, repository: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from tasks.clip.model import load_clip
+from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.renderer import Renderer
+from tasks.diffusion.requests import Request, Settings
 from tasks.simulation import (
     model_cards,
     pretrain_clip,
@@ -50,10 +52,9 @@ def test_pretrain_exports_models_that_load_and_resumes(tmp_path: Path) -> None:
     first = {name: (out / name).read_bytes() for name in WEIGHTS}
     assert load_clip(f"local-dir:{out / 'clip'}").encode_texts(["a dog"]).shape == (1, 128)
     assert len(Judge.load(out / "judge").vocabulary["concept"]) == 40
-    pictures = Renderer.load(out / "diffusion").render(
-        ["a dog"], [1], n_steps=1, guidance_scale=2.0
-    )
-    assert pictures[0].size == (32, 32)
+    renderer = Renderer.load(out / "diffusion", Settings(1))
+    (drawn,) = renderer.render([Request(Conditioning((("a dog", 1.0),), 2.0), 1)])
+    assert drawn.image.size == (32, 32)
     for name in ("clip", "judge", "diffusion"):
         card = (out / name / "README.md").read_text()
         assert model_cards.LICENCE in card
