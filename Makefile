@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test check ui lock clean wiring bench docs audit
+.PHONY: help repro muse test check ui lock clean wiring bench docs audit
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,6 +23,15 @@ $(STAMP): requirements.lock pyproject.toml
 	touch $(STAMP)
 
 repro: $(STAMP) ## reproduce everything that is stale, then say where the report is
+	$(BIN)/dvc repro
+	@echo "The report: reports/index.html"
+
+muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLDER holds subject1 and images
+	@test -d "$(MUSE)/subject1" || { echo "MUSE must name the folder of subject1 and images"; exit 1; }
+	$(BIN)/percept preset muse_cats_dogs
+	mkdir -p data/raw/muse_cats_dogs
+	cp -r "$(MUSE)/subject1" "$(MUSE)/images" presets/muse_cats_dogs/captions.json data/raw/muse_cats_dogs
+	$(BIN)/percept doctor
 	$(BIN)/dvc repro
 	@echo "The report: reports/index.html"
 

@@ -1,6 +1,7 @@
 """Turn recordings into clean epochs, and decide which trials are held out."""
 
 import logging
+from collections.abc import Set
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.files import link_or_copy
 from tasks.artifacts.tables import read_table, write_table
-from tasks.eeg.cleaning import CleaningParams, CleanRecording, clean_recording
+from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
+from tasks.eeg.cleaning import CleanRecording, clean_recording
+from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.design import describe_design
 from tasks.eeg.epochs import trial_id_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
@@ -25,16 +28,17 @@ from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.eeg.splits import Split, SplitParams, assign_splits
 from tasks.eeg.stored import clean_stored_epochs
-from tasks.eeg.tables import quality_table, recording_of_row, trial_table
+from tasks.eeg.tables import quality_row, quality_table, recording_of_row, trial_table
 from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
 
 logger = logging.getLogger(__name__)
 
 
 class PreprocessParams(CleaningParams):
-    """How recordings are cleaned and whitened, and how trials are split."""
+    """How recordings are cleaned, whitened and averaged, and how trials are split."""
 
     whitening: WhiteningParams | None
+    repetitions: RepetitionParams | None
     split: SplitParams
 
 
@@ -54,7 +58,7 @@ def preprocess(
 
     A finished recording is kept in ``data/cache/preprocess`` under a hash of its bytes, its events,
     the params and the code, so that an interrupted run, or one with a subject more, goes on from there.
-    The split comes first: it rests on no EEG, and whitening may only look at training trials.
+    The split comes first: it rests on no EEG, and whatever is fitted may look at training trials alone.
 
     Parameters
     ----------
@@ -69,9 +73,9 @@ def preprocess(
     quality
         Table of what was found in each recording.
     params
-        Cleaning, whitening and split.
+        Cleaning, whitening, averaging and split.
     map
-        Runs the shards: one per recording, then one per session.
+        Runs the shards: one per recording, then one per session, then one per subject.
     """
     rows = read_table(recordings, RECORDINGS).to_pylist()
     shown = read_table(events, EVENTS)
@@ -83,13 +87,18 @@ def preprocess(
     splits = assign_splits(_with_subjects(shown, rows), pictures, params.split, untimed)
 
     cache = ShardCache(raw.parent / "cache" / "preprocess")
-    work = partial(process_recording, events, raw, cache, params)
+    training = _training_stimuli(shown, splits)
+    fitted_on = frozenset(training) if params.is_fitted else None
+    work = partial(process_recording, events, raw, cache, params, fitted_on)
     names = [row["recording_id"] for row in rows]
     findings = dict(zip(names, map(work, rows), strict=True))
     if params.whitening is not None:
-        training = _training_stimuli(shown, splits)
         whiten = partial(whiten_session, cache, params.whitening)
         for done in map(whiten, sessions_of(rows, findings, training)):
+            findings |= done
+    if params.repetitions is not None:
+        average = partial(average_subject, cache, params.repetitions)
+        for done in map(average, subjects_of(rows, findings, shown, splits)):
             findings |= done
 
     _publish(findings, epochs)
@@ -99,7 +108,12 @@ def preprocess(
 
 
 def process_recording(
-    events: Path, raw: Path, cache: ShardCache, params: CleaningParams, recording: dict[str, Any]
+    events: Path,
+    raw: Path,
+    cache: ShardCache,
+    params: CleaningParams,
+    fitted_on: Set[str] | None,
+    recording: dict[str, Any],
 ) -> Findings:
     """Clean one recording, or find that this was done before.
 
@@ -113,6 +127,8 @@ def process_recording(
         Where finished recordings are kept.
     params
         How to clean.
+    fitted_on
+        Trials that fitted steps may look at; None where no step is fitted.
     recording
         A row of `recordings`.
 
@@ -125,14 +141,15 @@ def process_recording(
     shown = read_table(events, EVENTS).filter(pc.field("recording_id") == name)
     trial_ids = [trial_id_of(name, order) for order in shown["presentation_order"].to_pylist()]
     onsets_s = shown["onset_s"].to_pylist()
-    steps = params.model_dump(mode="json", exclude={"split", "whitening"})
-    entry = cache.entry(name, [recording["sha256"], trial_ids, onsets_s, steps])
+    steps = params.model_dump(mode="json", exclude={"split", "whitening", "repetitions"})
+    training = None if fitted_on is None else [trial_id in fitted_on for trial_id in trial_ids]
+    entry = cache.entry(name, [recording["sha256"], trial_ids, onsets_s, steps, training])
     if entry.exists():
         logger.info("%s: epochs taken from the cache", name)
         return entry.read()
     source = open_source(parse_params(recording["source"]), raw)
     found = source.read(recording_of_row(recording))
-    clean = _clean(found, onsets_s, params, name)
+    clean = _clean(found, onsets_s, params, name, training)
     kept = [t for t, reason in zip(trial_ids, clean.reject_reasons, strict=True) if not reason]
     write_epochs(entry.epochs, kept, clean.eeg, clean.info)
     logger.info(
@@ -144,30 +161,26 @@ def process_recording(
     )
     return entry.finish(
         reject_reasons=dict(zip(trial_ids, clean.reject_reasons, strict=True)),
-        quality={
-            "recording_id": name,
-            "n_events": len(trial_ids),
-            "n_kept": len(kept),
-            "bad_channels": ",".join(c for c in clean.info.channels if c in clean.bad_channels),
-            "line_noise_ratio": clean.line_noise_ratio,
-            "drift_uv": clean.drift_uv,
-            "peak_to_peak_uv": clean.peak_to_peak_uv,
-        },
+        quality=quality_row(name, clean),
     )
 
 
 def _clean(
-    found: mne.io.BaseRaw | StoredEpochs, onsets_s: list[float], params: CleaningParams, name: str
+    found: mne.io.BaseRaw | StoredEpochs,
+    onsets_s: list[float],
+    params: CleaningParams,
+    name: str,
+    training: list[bool] | None,
 ) -> CleanRecording:
     """Clean what a source has read, whatever it is."""
     if not isinstance(found, StoredEpochs):
-        return clean_recording(found, onsets_s, params, name)
+        return clean_recording(found, onsets_s, params, name, training)
     if len(found.eeg) != len(onsets_s):
         raise SourceError(
             f"{name} must store one epoch per event; it stores {len(found.eeg)} for "
             f"{len(onsets_s)} events. Mend the source."
         )
-    return clean_stored_epochs(found, params, name)
+    return clean_stored_epochs(found, params, name, training)
 
 
 def _with_subjects(shown: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:

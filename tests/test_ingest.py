@@ -39,6 +39,12 @@ def rows(artifacts: Artifacts, name: str) -> list[dict]:
     return read_table(getattr(artifacts, name), Artifacts.all()[name].schema).to_pylist()
 
 
+def complaint(study: MiniStudy) -> str:
+    with pytest.raises(SourceError) as error:
+        run(study)
+    return str(error.value)
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
@@ -105,17 +111,18 @@ def test_a_truncated_image_is_refused(study: MiniStudy) -> None:
 
 def test_an_event_of_an_unlisted_stimulus_is_refused(study: MiniStudy) -> None:
     edit(study.events_file("sub-01_ses-02"), "c3_7", "c9_9")
-    with pytest.raises(
-        SourceError, match=r"must be listed among the stimuli; 1 are missing: c9_9\."
-    ):
-        run(study)
+    assert complaint(study) == (
+        "Every stimulus in the events must be listed among the stimuli; 1 are missing: c9_9. Add them "
+        "to its table, or mend the events."
+    )
 
 
 def test_a_recording_without_events_is_refused(study: MiniStudy) -> None:
     path = study.events_file("sub-01_ses-02")
     path.write_text(path.read_text().splitlines()[0] + "\n")
-    with pytest.raises(SourceError, match="sub-01_ses-02 must have events; it has none"):
-        run(study)
+    assert complaint(study) == (
+        "sub-01_ses-02 must have events; it has none. Add them or leave it out."
+    )
 
 
 def test_duplicated_trials_are_refused(study: MiniStudy) -> None:
@@ -132,11 +139,11 @@ def test_duplicated_trials_are_refused(study: MiniStudy) -> None:
 
 def test_events_after_the_end_are_refused(study: MiniStudy) -> None:
     edit(study.events_file("sub-01_ses-01"), "\n4.0\t", "\n400.0\t")
-    message = (
-        r"must lie inside its 33\.6 s; 1 lie outside, the first at 400\.000 s\. The recording is"
+    assert complaint(study) == (
+        "Every event of sub-01_ses-01 must lie inside its 33.6 s; 1 lie outside, the first at 400.000 s. "
+        "The recording is truncated, or the events belong to another one: copy both from their origin "
+        "again."
     )
-    with pytest.raises(SourceError, match=message):
-        run(study)
 
 
 def test_sampling_rates_that_differ_are_refused(study: MiniStudy) -> None:
@@ -155,8 +162,11 @@ def test_channels_that_differ_are_refused(study: MiniStudy) -> None:
     raw.reorder_channels(["Fp2", "Fp1", *raw.ch_names[2:]]).save(
         path, overwrite=True, verbose="ERROR"
     )
-    with pytest.raises(SourceError, match=r"differ in 2 places: Fp1 and Fp2, Fp2 and Fp1\. Rename"):
-        run(study)
+    assert complaint(study) == (
+        "All recordings must have the same channels in one order; sub-01_ses-01 and sub-01_ses-02 have "
+        "16 and 16, and differ in 2 places: Fp1 and Fp2, Fp2 and Fp1. Rename, reorder or drop channels "
+        "in the source."
+    )
 
 
 def test_a_recording_that_mne_cannot_read_is_refused(study: MiniStudy) -> None:

@@ -77,11 +77,14 @@ class Counting:
         self.stop_before = stop_before
         original = tasks.preprocess.clean_recording
 
-        def counted(raw: Any, onsets_s: Any, params: Any, name: str) -> Any:
+        self.training: list[Any] = []
+
+        def counted(raw: Any, onsets_s: Any, params: Any, name: str, training: Any) -> Any:
             if len(self.names) == self.stop_before:
                 raise KeyboardInterrupt
             self.names.append(name)
-            return original(raw, onsets_s, params, name)
+            self.training.append(training)
+            return original(raw, onsets_s, params, name, training)
 
         monkeypatch.setattr(tasks.preprocess, "clean_recording", counted)
 
@@ -255,3 +258,39 @@ def test_stored_epochs_are_taken_one_per_event(
     assert eeg.shape == (2 * study.n_trials, 16, 80)
     assert info.filters == "as published"
     assert all(np.isnan(row["drift_uv"]) for row in rows(artifacts, "quality"))
+
+
+def test_repetitions_are_averaged_over_the_sessions_of_a_subject(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "data" / "raw", ("sub-01_ses-01", "sub-01_ses-02"))
+    single = read_all(run(study))
+    sizes = {"train": 2, "validation": 1, "test": 80, "zero_shot": 1}
+    artifacts = run(study, repetitions=sizes)
+    trials = rows(artifacts, "trials")
+    averaged = [row for row in trials if row["reject_reason"].startswith("averaged into ")]
+    assert averaged
+    assert {row["split"] for row in averaged} == {"train", "test"}
+    found = read_all(artifacts)
+    for row in averaged:
+        first = row["reject_reason"].removeprefix("averaged into ")
+        mean = (single[first] + single[row["trial_id"]]) / 2
+        np.testing.assert_allclose(found[first], mean, rtol=1e-5, atol=1e-5)
+    assert found.keys() == {row["trial_id"] for row in trials if row["kept"]}
+
+
+def read_all(artifacts: Artifacts) -> dict[str, np.ndarray]:
+    kept = [row["trial_id"] for row in rows(artifacts, "trials") if row["kept"]]
+    return dict(zip(kept, read_epochs(artifacts.epochs, kept)[0], strict=True))
+
+
+def test_fitted_steps_are_told_the_training_trials_alone(
+    study: MiniStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = Counting(monkeypatch)
+    run(study)
+    assert counting.training == [None, None]
+    autoreject = {"n_interpolate": [1], "consensus": [0.5], "folds": 2, "seed": 0}
+    artifacts = run(study, reject={"autoreject": autoreject})
+    trials = rows(artifacts, "trials")
+    for name, training in zip(counting.names[2:], counting.training[2:], strict=True):
+        splits = [row["split"] for row in trials if row["recording_id"] == name]
+        assert training == [split == "train" for split in splits]

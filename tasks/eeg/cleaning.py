@@ -2,44 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import mne
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from tasks._params import Params
+from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.epochs import EpochsInfo
 from tasks.eeg.quality import (
-    BadChannelParams,
     QualityError,
-    RejectParams,
     drift_uv,
     find_broken_channels,
     find_deviating_channels,
     flat_trials,
-    interpolation_matrix,
     line_noise_ratio,
-    reject_reasons,
+    refuse_other_units,
 )
+from tasks.eeg.repair import find_noisy_channels
 from tasks.eeg.resampling import make_cut_grid, resampling_matrix
-from tasks.eeg.signal import FilterParams, Grid, WindowParams, cut_epochs, make_grid, read_signal
+from tasks.eeg.signal import Grid, cut_epochs, make_grid, read_signal
+from tasks.eeg.trials import Trials, median_range, repair
 
 TRIALS_LOOKED_AT = 400  # at least, evenly spaced, to find bad channels
-
-
-class CleaningParams(Params):
-    """Every step between a raw recording and its epochs."""
-
-    mains_hz: float
-    filters: FilterParams
-    window: WindowParams
-    resample: Literal["continuous", "epochs"]  # the recording, or each epoch once it is cut
-    baseline_s: tuple[float, float] | None  # mean to subtract; null leaves it
-    reference: Literal["average", "recorded"]
-    on_nan: Literal["raise", "interpolate"]
-    bad_channels: BadChannelParams
-    reject: RejectParams
 
 
 @dataclass(frozen=True)
@@ -56,6 +40,8 @@ class CleanRecording:
         One per event; empty where its epoch is kept.
     bad_channels
         Interpolated channels, with the reason.
+    n_ica_removed
+        Independent components that were taken out.
     line_noise_ratio, drift_uv
         Of the raw signal.
     peak_to_peak_uv
@@ -66,13 +52,18 @@ class CleanRecording:
     info: EpochsInfo
     reject_reasons: tuple[str, ...]
     bad_channels: dict[str, str]
+    n_ica_removed: int
     line_noise_ratio: float
     drift_uv: float
     peak_to_peak_uv: float
 
 
 def clean_recording(
-    raw: mne.io.BaseRaw, onsets_s: Sequence[float], params: CleaningParams, name: str
+    raw: mne.io.BaseRaw,
+    onsets_s: Sequence[float],
+    params: CleaningParams,
+    name: str,
+    training: Sequence[bool] | None = None,
 ) -> CleanRecording:
     """Filter, resample, cut, repair, re-reference and reject.
 
@@ -89,6 +80,8 @@ def clean_recording(
         The steps.
     name
         Of the recording, for messages.
+    training
+        Which events are trained on; steps that are fitted look at no others.
 
     Returns
     -------
@@ -106,12 +99,18 @@ def clean_recording(
     signal = read_signal(raw)
 
     # 2. Find channels without signal, and look at the others before anything is removed.
-    bad = find_broken_channels(signal, channels, params.bad_channels.flat_uv)
+    bad = dict.fromkeys(raw.info["bads"], "marked as bad")
+    bad |= find_broken_channels(signal, channels, params.bad_channels.flat_uv)
+    finite = [row for row in range(len(channels)) if np.isfinite(signal[row]).all()]
+    refuse_other_units(signal, np.array(finite, int), name)
     refuse_broken(bad, len(channels), params, name)
     signal[[channels.index(channel) for channel in bad]] = 0
     good = np.flatnonzero([channel not in bad for channel in channels])
     hum = line_noise_ratio(signal, good, sfreq_hz, params.mains_hz)
     drift = drift_uv(signal, good, sfreq_hz)
+    if params.bad_channels.pyprep is not None:
+        names = [channels[channel] for channel in good]
+        bad |= find_noisy_channels(raw, names, params.bad_channels.pyprep)
 
     # 3. Filter, resample and cut.
     onsets = np.asarray(onsets_s, np.float64)
@@ -119,17 +118,13 @@ def clean_recording(
     flat = _flat(signal, good, onsets, sfreq_hz, grid, params.reject.flat_uv)
     del signal
 
-    # 4. Interpolate bad channels, re-reference, subtract the baseline.
+    # 4. Repair channels, re-reference, subtract the baseline, repair and reject trials.
     bad |= deviating_channels(epochs, inside, bad, channels, params, name)
-    mixing = spatial_matrix(raw.info, list(bad), params.reference)
-    epochs = np.matmul(mixing.astype(np.float32), epochs)
-    subtract_baseline(epochs, grid, params.baseline_s)
-
-    # 5. Reject trials.
-    reasons = reject_reasons(epochs, inside, flat, channels, params.reject.peak_to_peak_uv)
-    eeg = epochs[[not reason for reason in reasons]]
+    fitted_on = np.zeros(len(epochs), bool) if training is None else np.asarray(training, bool)
+    trials = Trials(epochs, inside, flat, fitted_on, grid)
+    eeg, reasons, n_removed = repair(trials, raw.info, bad, params)
     info = _info(channels, grid, params)
-    return CleanRecording(eeg, info, tuple(reasons), bad, hum, drift, median_range(eeg))
+    return CleanRecording(eeg, info, tuple(reasons), bad, n_removed, hum, drift, median_range(eeg))
 
 
 def pick_eeg(raw: mne.io.BaseRaw, name: str) -> mne.io.BaseRaw:
@@ -147,38 +142,6 @@ def pick_eeg(raw: mne.io.BaseRaw, name: str) -> mne.io.BaseRaw:
             f"{sorted(set(raw.get_channel_types()))}. Set the types in the source."
         )
     return raw.copy().pick(picks)
-
-
-def spatial_matrix(
-    info: mne.Info, bad: Sequence[str], reference: Literal["average", "recorded"]
-) -> Float64[np.ndarray, "n_channels n_channels"]:
-    """Return the matrix that interpolates bad channels, then re-references."""
-    mixing = interpolation_matrix(info, bad)
-    return mixing - mixing.mean(axis=0) if reference == "average" else mixing
-
-
-def subtract_baseline(
-    epochs: Float32[np.ndarray, "n_trials n_channels n_times"],
-    grid: Grid,
-    baseline_s: tuple[float, float] | None,
-) -> None:
-    """Subtract, in place, each channel's mean over the baseline, both ends included."""
-    if baseline_s is None:
-        return
-    times_s = (grid.start + np.arange(grid.n_times)) / grid.sfreq_hz
-    margin_s = 0.5 / grid.sfreq_hz
-    within = (times_s > baseline_s[0] - margin_s) & (times_s < baseline_s[1] + margin_s)
-    if not within.any():
-        raise QualityError(
-            f"preprocess.baseline_s must overlap the window of {times_s[0]:g} to {times_s[-1]:g} s; "
-            f"it is {baseline_s}. Change it, or set it to null."
-        )
-    epochs -= epochs[:, :, within].mean(axis=2, keepdims=True)
-
-
-def median_range(eeg: Float32[np.ndarray, "n_trials n_channels n_times"]) -> float:
-    """Return the median over epochs of the largest channel's range; 0 where there are none."""
-    return float(np.median(np.ptp(eeg, axis=2).max(axis=1))) if len(eeg) else 0.0
 
 
 def refuse_broken(bad: dict[str, str], n_channels: int, params: CleaningParams, name: str) -> None:

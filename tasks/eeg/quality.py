@@ -11,6 +11,7 @@ from tasks._errors import PerceptError
 from tasks._params import Params
 
 MAD_TO_SD = 1.4826  # of a normal distribution
+PLAUSIBLE_UV = (0.01, 20_000.0)  # standard deviation of a typical channel before any filter
 MAINS_BLOCKS = 100  # of two seconds, evenly spaced, in which the hum is measured
 
 
@@ -57,6 +58,39 @@ def find_broken_channels(
         elif flat_uv is not None and samples.std(dtype=np.float64) < flat_uv:
             reasons[name] = "flat"
     return reasons
+
+
+def refuse_other_units(
+    signal: Float32[np.ndarray, "n_channels n_samples"],
+    good: Int64[np.ndarray, "n_good"],
+    name: str,
+) -> None:
+    """Check by its range that a recording is in microvolt here, so that it was in volt for MNE.
+
+    Parameters
+    ----------
+    signal
+        The raw recording.
+    good
+        Channels to look at.
+    name
+        Of the recording, for messages.
+
+    Raises
+    ------
+    QualityError
+        If a typical channel deviates by less than any brain or by more than any electrode.
+    """
+    if not len(good):
+        return
+    typical = float(np.median([signal[channel, ::10].std(dtype=np.float64) for channel in good]))
+    low, high = PLAUSIBLE_UV
+    if not low <= typical <= high:
+        raise QualityError(
+            f"{name} must be in volt, as MNE has it, with channels that deviate by {low:g} to {high:g} "
+            f"uV; a typical one deviates by {typical:.3g} uV. Mend its unit in the source or in its "
+            "tables: volt and microvolt differ by 1e6."
+        )
 
 
 def find_deviating_channels(

@@ -11,15 +11,18 @@ from tasks._errors import PerceptError
 from tasks.artifacts.files import fingerprint, sha256_of, write_json
 
 CODE = (  # what the bytes depend on
+    "averaging.py",
     "cleaning.py",
     "epochs.py",
     "quality.py",
+    "repair.py",
     "resampling.py",
     "signal.py",
     "stored.py",
+    "trials.py",
     "whitening.py",
 )
-LIBRARIES = ("mne", "numpy", "pyarrow", "scikit-learn", "scipy")
+LIBRARIES = ("autoreject", "mne", "numpy", "pyarrow", "pyprep", "scikit-learn", "scipy")
 
 
 class ShardError(PerceptError):

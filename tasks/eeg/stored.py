@@ -1,33 +1,30 @@
 """Epochs as a publisher cut them: cropped, resampled, repaired, re-referenced and rejected."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 import mne
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from tasks.eeg.cleaning import (
-    CleaningParams,
-    CleanRecording,
-    deviating_channels,
-    median_range,
-    refuse_broken,
-    spatial_matrix,
-    subtract_baseline,
-)
+from tasks.eeg.cleaning import CleanRecording, deviating_channels, refuse_broken
+from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.epochs import EpochsInfo
-from tasks.eeg.quality import QualityError, reject_reasons
+from tasks.eeg.quality import QualityError
 from tasks.eeg.resampling import resampling_matrix
 from tasks.eeg.signal import Grid, SignalError, make_grid
 from tasks.eeg.sources.protocol import StoredEpochs
-
-BLOCK = 64  # epochs; what is held beside the result
+from tasks.eeg.trials import Trials, blocks_of, median_range, repair
 
 Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
 
 
-def clean_stored_epochs(stored: StoredEpochs, params: CleaningParams, name: str) -> CleanRecording:
+def clean_stored_epochs(
+    stored: StoredEpochs,
+    params: CleaningParams,
+    name: str,
+    training: Sequence[bool] | None = None,
+) -> CleanRecording:
     """Crop, resample, repair, re-reference and reject stored epochs.
 
     One copy is made, of the size of the result; the stored epochs themselves may lie in a file.
@@ -41,6 +38,8 @@ def clean_stored_epochs(stored: StoredEpochs, params: CleaningParams, name: str)
         The steps (``resample`` can only mean the epochs); without filters, and for standardised numbers without thresholds in microvolt.
     name
         Of the recording, for messages.
+    training
+        Which epochs are trained on; steps that are fitted look at no others.
 
     Returns
     -------
@@ -76,13 +75,9 @@ def clean_stored_epochs(stored: StoredEpochs, params: CleaningParams, name: str)
     inside = np.ones(len(eeg), bool)
     bad |= deviating_channels(eeg, inside, bad, channels, params, name)
 
-    mixing = spatial_matrix(info, list(bad), params.reference).astype(np.float32)
-    for block in _blocks(eeg):
-        block[:] = np.matmul(mixing, block)
-        subtract_baseline(block, grid, params.baseline_s)
-
-    reasons = reject_reasons(eeg, inside, flat, channels, params.reject.peak_to_peak_uv)
-    eeg = _compact(eeg, [not reason for reason in reasons])
+    fitted_on = np.zeros(len(eeg), bool) if training is None else np.asarray(training, bool)
+    trials = Trials(eeg, inside, flat, fitted_on, grid)
+    eeg, reasons, n_removed = repair(trials, info, bad, params)
     known = stored.unit == "uV"
     return CleanRecording(
         eeg=eeg,
@@ -91,6 +86,7 @@ def clean_stored_epochs(stored: StoredEpochs, params: CleaningParams, name: str)
         ),
         reject_reasons=tuple(reasons),
         bad_channels=bad,
+        n_ica_removed=n_removed,
         line_noise_ratio=math.nan,
         drift_uv=math.nan,
         peak_to_peak_uv=median_range(eeg) if known else math.nan,
@@ -114,6 +110,11 @@ def _refuse_thresholds(stored: StoredEpochs, params: CleaningParams, name: str) 
         "reject.peak_to_peak_uv": params.reject.peak_to_peak_uv,
         "reject.flat_uv": params.reject.flat_uv,
     }
+    if params.bad_channels.pyprep is not None:
+        raise QualityError(
+            f"preprocess.bad_channels.pyprep must be null for {name}: it looks at continuous recordings, "
+            "and these are stored epochs. Set it to null."
+        )
     found = [f"preprocess.{key}" for key, value in thresholds.items() if value is not None]
     if stored.unit != "uV" and found:
         raise QualityError(
@@ -145,18 +146,13 @@ def _cut(stored: StoredEpochs, picks: np.ndarray, grid: Grid, name: str) -> tupl
     return eeg, round(stored.tmin_s + start / grid.sfreq_hz, 9)
 
 
-def _blocks(eeg: Epochs) -> Iterator[Epochs]:
-    """Yield views of a few epochs each."""
-    return (eeg[start : start + BLOCK] for start in range(0, len(eeg), BLOCK))
-
-
 def _broken_channels(
     eeg: Epochs, channels: tuple[str, ...], flat_uv: float | None
 ) -> dict[str, str]:
     """Return the channels that are not finite, or flat in every epoch."""
     finite = np.ones(len(channels), bool)
     largest_sd = np.zeros(len(channels))
-    for block in _blocks(eeg):
+    for block in blocks_of(eeg):
         whole = np.isfinite(block).all(axis=(0, 2))
         finite &= whole
         sd = block[:, whole].std(axis=2, dtype=np.float64).max(axis=0)
@@ -176,12 +172,3 @@ def _flat_epochs(
     if flat_uv is None or not good.any():
         return np.zeros(len(eeg), bool)
     return np.asarray(np.ptp(eeg, axis=2)[:, good].min(axis=1) < flat_uv, bool)
-
-
-def _compact(eeg: Epochs, kept: list[bool]) -> Epochs:
-    """Move the kept epochs to the front, in place, and return them."""
-    rows = np.flatnonzero(kept)
-    for target, row in enumerate(rows):
-        if target != row:
-            eeg[target] = eeg[row]
-    return eeg[: len(rows)]

@@ -164,7 +164,8 @@ def check_events(
                 "the events belong to another one: copy both from their origin again."
             )
     shown = {event.stimulus_id for rows in events.values() for event in rows}
-    _refuse_missing("Every stimulus in the events must be listed among the stimuli", shown - known)
+    rule = "Every stimulus in the events must be listed among the stimuli"
+    _refuse_missing(rule, shown - known, "Add them to its table, or mend the events.")
 
 
 def check_inside(folder: Path, paths: Iterable[Path]) -> None:
@@ -207,7 +208,8 @@ def check_images(events: EventsOf, missing: set[str]) -> None:
         If some are not: the first ten and how many.
     """
     shown = {event.stimulus_id for rows in events.values() for event in rows}
-    _refuse_missing("Every stimulus in the events must have its image on disk", shown & missing)
+    rule = "Every stimulus in the events must have its image on disk"
+    _refuse_missing(rule, shown & missing, "Add them, or set ingest.on_missing_image to drop.")
 
 
 def _examine_image(stimulus: Stimulus) -> ImageFacts:
@@ -241,10 +243,9 @@ def _refuse_duplicates(what: str, values: Iterable[object]) -> None:
         )
 
 
-def _refuse_missing(rule: str, names: set[str]) -> None:
+def _refuse_missing(rule: str, names: set[str], remedy: str) -> None:
     if names:
         raise SourceError(
             f"{rule}; {len(names)} are missing: {', '.join(sorted(names)[:LISTED])}"
-            f"{', ...' if len(names) > LISTED else ''}. "
-            "Add them, or set ingest.on_missing_image to drop."
+            f"{', ...' if len(names) > LISTED else ''}. {remedy}"
         )

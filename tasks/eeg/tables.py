@@ -1,5 +1,6 @@
 """The rows of the tables that `ingest` and `preprocess` write."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.eeg.cleaning import CleanRecording
 from tasks.eeg.epochs import trial_id_of
 from tasks.eeg.shards import Findings
 from tasks.eeg.sources.protocol import Event, Recording
@@ -136,6 +138,37 @@ def trial_table(
         rows.append(added | event)
     schema = TRIALS.remove(TRIALS.get_field_index("split"))
     return pa.Table.from_pylist(rows, schema)
+
+
+def quality_row(name: str, clean: CleanRecording) -> dict[str, Any]:
+    """Return a row of QUALITY.
+
+    Parameters
+    ----------
+    name
+        Of the recording.
+    clean
+        What was found.
+    """
+    bad = [channel for channel in clean.info.channels if channel in clean.bad_channels]
+    reasons = Counter(_kind_of(reason) for reason in clean.reject_reasons if reason)
+    return {
+        "recording_id": name,
+        "n_events": len(clean.reject_reasons),
+        "n_kept": len(clean.eeg),
+        "rejections": "; ".join(f"{n} {kind}" for kind, n in sorted(reasons.items())),
+        "bad_channels": ",".join(bad),
+        "bad_channel_reasons": ",".join(clean.bad_channels[channel] for channel in bad),
+        "n_ica_removed": clean.n_ica_removed,
+        "line_noise_ratio": clean.line_noise_ratio,
+        "drift_uv": clean.drift_uv,
+        "peak_to_peak_uv": clean.peak_to_peak_uv,
+    }
+
+
+def _kind_of(reason: str) -> str:
+    """Return a reason without its numbers: peak to peak, flat, autoreject, outside the recording."""
+    return re.split(r":| \d", reason)[0]
 
 
 def quality_table(findings: dict[str, Findings]) -> pa.Table:

@@ -37,9 +37,12 @@ resample: continuous
 baseline_s: [-0.1, 0.0]
 reference: average
 on_nan: raise
-bad_channels: {flat_uv: 0.1, deviation_z: 6.0, min_correlation: 0.4, max_fraction: 0.2}
-reject: {peak_to_peak_uv: 300.0, flat_uv: 0.1}
+detrend: null
+bad_channels: {flat_uv: 0.1, deviation_z: 6.0, min_correlation: 0.4, max_fraction: 0.2, pyprep: null}
+ica: null
+reject: {peak_to_peak_uv: 300.0, flat_uv: 0.1, autoreject: null}
 whitening: null
+repetitions: null
 split: {strategy: image, seed: 0, zero_shot_fraction: 0.25, test_fraction: 0.25, validation_fraction: 0.25}
 """
 

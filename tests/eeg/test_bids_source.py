@@ -5,6 +5,7 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
+from mne_bids import BIDSPath, write_raw_bids
 from PIL import Image
 
 from tasks._map import serial_map
@@ -252,3 +253,72 @@ def test_the_eeglab_recording_gives_80_epochs(eeglab: Path, table: bool) -> None
     onsets_s = [e.onset_s for e in events]
     clean = clean_recording(raw, onsets_s, params, recording.recording_id)
     assert clean.eeg.shape == (80, 32, 77)  # the last sample of the window is exclusive
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"),
+    [("BrainVision", ".vhdr"), ("EDF", ".edf"), ("BDF", ".bdf")],
+)
+def test_every_format_of_bids_comes_with_types_positions_and_bad_channels(
+    tmp_path: Path, format: str, suffix: str
+) -> None:
+    signal = make_signal(2500)
+    raw = make_raw(signal)
+    raw.set_channel_types({"Fp1": "eog"}, on_unit_change="ignore", verbose="ERROR")
+    raw.info["bads"] = ["O1"]
+    raw.info["line_freq"] = 50
+    raw.set_annotations(mne.Annotations([3.0, 5.0], [0.5, 0.5], ["cup", "car"]))
+    folder = tmp_path / "study"
+    write_stimuli(folder, ("cup", "car"))
+    path = BIDSPath(subject="01", session="01", task="look", datatype="eeg", root=folder)
+    write_raw_bids(raw, path, format=format, allow_preload=True, overwrite=True, verbose="ERROR")
+    source = opened(folder, stimulus_column="trial_type")
+    (recording,) = source.recordings()
+    assert recording.path.suffix == suffix
+    assert [(e.onset_s, e.stimulus_id) for e in source.events(recording)] == [
+        (3.0, "cup"),
+        (5.0, "car"),
+    ]
+    found = source.read(recording)
+    assert found.get_channel_types() == ["eog"] + ["eeg"] * 15
+    assert found.info["bads"] == ["O1"]
+    placed = found.get_montage().get_positions()["ch_pos"]
+    assert set(CHANNELS[1:]) <= set(placed)
+    assert np.abs(found.get_data() * 1e6 - signal).max() < 0.1  # of 24 or 16 bits
+    onsets_s = [e.onset_s for e in source.events(recording)]
+    clean = clean_recording(found, onsets_s, make_params(bad_channels=OFF), "sub-01_ses-01")
+    assert clean.bad_channels == {"O1": "marked as bad"}
+    assert clean.info.channels == CHANNELS[1:]
+
+
+def test_tables_further_up_hold_for_all_recordings_below(folder: Path) -> None:
+    beside = folder / "sub-02" / "eeg" / "sub-02_task-look_events.tsv"
+    beside.rename(folder / "task-look_events.tsv")
+    names = [f"{name}\t{'VEOG' if name == 'Fp1' else 'EEG'}\tuV" for name in CHANNELS]
+    (folder / "task-look_channels.tsv").write_text("\n".join(["name\ttype\tunits", *names]) + "\n")
+    source = opened(folder)
+    for recording in source.recordings():
+        assert len(source.events(recording)) == 3
+        assert source.read(recording).get_channel_types() == ["eog"] + ["eeg"] * 15
+
+
+def test_recordings_of_nobody_are_refused(folder: Path) -> None:
+    path = folder / "participants.tsv"
+    path.write_text("participant_id\tage\nsub-01\t30\n")
+    with pytest.raises(SourceError) as error:
+        opened(folder).recordings()
+    assert str(error.value) == (
+        f"{path} must list every subject with a recording; 1 are missing: sub-02. Add them, or take "
+        "their recordings away."
+    )
+
+
+def test_a_recording_that_cannot_be_read_is_named(folder: Path) -> None:
+    path = folder / "sub-02" / "eeg" / "sub-02_task-look_eeg.fif"
+    path.write_bytes(b"not a recording at all")
+    source = opened(folder)
+    with pytest.raises(SourceError) as error:
+        source.read(source.recordings()[1])
+    assert str(error.value).startswith(
+        f"{path} must be whole, with tables of its very channels and events; mne-bids cannot read it ("
+    )

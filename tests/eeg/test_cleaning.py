@@ -5,6 +5,7 @@ import pytest
 
 from tasks.eeg.cleaning import CleanRecording, clean_recording
 from tasks.eeg.quality import QualityError, drift_uv, line_noise_ratio
+from tasks.eeg.tables import quality_row
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
 
 N_SAMPLES = 60 * 250
@@ -153,3 +154,23 @@ def test_line_noise_and_drift_are_measured() -> None:
     assert line_noise_ratio(drifting, good, 250.0, 50.0) > 100
     assert drift_uv(drifting, good, 250.0) == pytest.approx(3 * 60 / 12**0.5, rel=0.01)
     assert np.isnan(line_noise_ratio(signal, good, 100.0, 50.0))
+
+
+@pytest.mark.parametrize(("factor", "found"), [(1e6, "1.43e+07"), (1e-6, "1.43e-05")])
+def test_other_units_than_volt_are_refused(factor: float, found: str) -> None:
+    signal = make_signal(N_SAMPLES)
+    signal *= 14 / np.median(signal.std(axis=1))
+    with pytest.raises(QualityError) as error:
+        clean(signal * factor)
+    assert str(error.value) == (
+        "sub-01_ses-01 must be in volt, as MNE has it, with channels that deviate by 0.01 to 20000 uV; "
+        f"a typical one deviates by {found} uV. Mend its unit in the source or in its tables: volt and "
+        "microvolt differ by 1e6."
+    )
+
+
+def test_flat_channels_are_reported_drops_with_their_reason() -> None:
+    signal = make_signal(N_SAMPLES)
+    signal[[3, 8]] = 0
+    row = quality_row("a", clean(signal))
+    assert (row["bad_channels"], row["bad_channel_reasons"]) == ("F4,O1", "flat,flat")

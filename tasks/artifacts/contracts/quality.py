@@ -7,8 +7,11 @@ from tasks.artifacts.contracts._field import contract, field
 QUALITY = contract(
     field("recording_id", pa.string(), "key into `recordings`"),
     field("n_events", pa.int32(), "presentations"),
-    field("n_kept", pa.int32(), "epochs kept"),
+    field("n_kept", pa.int32(), "epochs kept, before repetitions are averaged"),
+    field("rejections", pa.string(), "how many presentations were dropped, by reason"),
     field("bad_channels", pa.string(), "interpolated channels, comma-separated"),
+    field("bad_channel_reasons", pa.string(), "why, in the same order"),
+    field("n_ica_removed", pa.int32(), "independent components that were taken out"),
     field(
         "line_noise_ratio",
         pa.float64(),

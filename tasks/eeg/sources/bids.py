@@ -1,13 +1,17 @@
 """Studies in the Brain Imaging Data Structure (EEG-BIDS), with a table of what was shown."""
 
-import csv
-import re
+import warnings
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import mne
 import numpy as np
+from mne_bids import (
+    BIDSPath,
+    find_matching_paths,
+    get_bids_path_from_fname,
+    read_raw_bids,
+)
 
 from tasks.eeg.sources.protocol import (
     Event,
@@ -16,19 +20,10 @@ from tasks.eeg.sources.protocol import (
     SourceParams,
     Stimulus,
 )
+from tasks.eeg.sources.tsv import read_rows
 
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
-CHANNEL_TYPES = MappingProxyType(
-    {
-        "EEG": "eeg",
-        "EOG": "eog",
-        "HEOG": "eog",
-        "VEOG": "eog",
-        "ECG": "ecg",
-        "EMG": "emg",
-        "TRIG": "stim",
-    }
-)  # of channels.tsv; any other is "misc" to MNE
+REMEDY = "Mend the study, or name something else in ingest.source."
 NOTHING = "n/a"
 
 
@@ -45,13 +40,13 @@ class BidsParams(SourceParams):
 
 
 class BidsSource:
-    """Reads ``sub-*/[ses-*/]eeg/*_eeg.{vhdr,edf,bdf,set,fif}`` with the tables beside them.
+    """Reads EEG recordings of any format of BIDS, through mne-bids.
 
-    Events come from ``*_events.tsv``: lines whose stimulus column is ``n/a`` show nothing and are
-    skipped. Where there is no such file, they are the annotations of the recording whose description
-    is a stimulus. Channel types come from ``*_channels.tsv``, where there is one. Positions come from
-    the recording or from ``montage``; ``electrodes.tsv`` is not read, nor are tables that BIDS lets
-    stand further up for many recordings at once.
+    Channel types, channels that are marked as bad, and electrode positions come from ``*_channels.tsv``
+    and ``*_electrodes.tsv`` beside a recording or, as BIDS allows, further up for many at once; positions
+    that are nowhere come from ``montage``. Events come from ``*_events.tsv``: lines whose stimulus column
+    is ``n/a`` show nothing and are skipped. Where there is no such file, they are the annotations of the
+    recording whose description is a stimulus. FIF files are read too, though BIDS has them for MEG alone.
 
     Parameters
     ----------
@@ -66,26 +61,31 @@ class BidsSource:
 
     def recordings(self) -> list[Recording]:
         """Return every recording of the task, in order of subject, session and run."""
-        globs = ("sub-*/eeg/*_eeg.*", "sub-*/ses-*/eeg/*_eeg.*")
-        files = [path for pattern in globs for path in self.folder.glob(pattern)]
-        paths = [path for path in files if path.suffix in SUFFIXES and self._is_of_task(path)]
-        if not paths:
+        found = find_matching_paths(
+            self.folder,
+            tasks=self.params.task,
+            suffixes="eeg",
+            extensions=list(SUFFIXES),
+            datatypes="eeg",
+        )
+        if not found:
             task = self.params.task or "<task>"
             raise SourceError(
                 f"{self.folder} must hold files named like sub-01/eeg/sub-01_task-{task}_eeg.vhdr "
                 f"({', '.join(SUFFIXES)}); none was found. Put them there, or mend ingest.source.task."
             )
-        tasks = {_entities(path).get("task", "") for path in paths}
+        tasks = {path.task or "" for path in found}
         if len(tasks) > 1:
             raise SourceError(
                 f"ingest.source.task must name one task; {self.folder} holds {sorted(tasks)}. Set it."
             )
-        return sorted(map(_recording, paths), key=lambda recording: recording.recording_id)
+        self._check_participants({f"sub-{path.subject}" for path in found})
+        return sorted(map(_recording, found), key=lambda recording: recording.recording_id)
 
     def events(self, recording: Recording) -> list[Event]:
         """Return the presentations of one recording, in order."""
-        path = _beside(recording.path, "events")
-        found = self._from_table(path) if path.exists() else self._from_annotations(recording)
+        path = _sidecar(recording.path, "events")
+        found = self._from_annotations(recording) if path is None else self._from_table(path)
         return [
             Event(order, onset_s, duration_s, name, 0)
             for order, (onset_s, duration_s, name) in enumerate(sorted(found))
@@ -94,15 +94,24 @@ class BidsSource:
     def stimuli(self) -> list[Stimulus]:
         """Return every stimulus, in the order of the table."""
         path = self.folder / self.params.stimuli_table
-        rows = _read_rows(path, ("stimulus", "image", "concept"))
+        rows = read_rows(path, ("stimulus", "image", "concept"), REMEDY)
         return [Stimulus(name, concept, self.folder / image) for name, image, concept in rows]
 
     def read(self, recording: Recording) -> mne.io.BaseRaw:
         """Open a recording without loading it."""
-        raw = mne.io.read_raw(recording.path, preload=False, verbose="ERROR")
-        channels = _beside(recording.path, "channels")
-        if channels.exists():
-            _set_types(raw, channels)
+        bids = get_bids_path_from_fname(recording.path, check=False, verbose="ERROR")
+        try:
+            with warnings.catch_warnings(
+                action="ignore", category=RuntimeWarning
+            ):  # of absent tables
+                raw = read_raw_bids(bids, verbose="ERROR")
+        except (RuntimeError, ValueError, LookupError, OSError) as error:
+            reason = str(error).strip().splitlines()[0].rstrip(".")
+            raise SourceError(
+                f"{recording.path} must be whole, with tables of its very channels and events; mne-bids "
+                f"cannot read it ({reason}). Mend the file or its tables."
+            ) from error
+        _refuse_unlisted(raw, _sidecar(recording.path, "channels"))
         if self.params.montage is not None and _lacks_positions(raw):
             self._set_montage(raw)
         return raw
@@ -119,12 +128,21 @@ class BidsSource:
         """Return None: the truth is unknown."""
         return
 
-    def _is_of_task(self, path: Path) -> bool:
-        return self.params.task in (None, _entities(path).get("task"))
+    def _check_participants(self, subjects: set[str]) -> None:
+        """Refuse recordings of nobody: a subject that participants.tsv, where there is one, lacks."""
+        path = self.folder / "participants.tsv"
+        if not path.exists():
+            return
+        known = {row[0] for row in read_rows(path, ("participant_id",), REMEDY)}
+        if unknown := sorted(subjects - known):
+            raise SourceError(
+                f"{path} must list every subject with a recording; {len(unknown)} are missing: "
+                f"{', '.join(unknown[:10])}. Add them, or take their recordings away."
+            )
 
     def _from_table(self, path: Path) -> list[tuple[float, float, str]]:
         """Return onset, duration and stimulus of each line that shows one; no duration is 0."""
-        rows = _read_rows(path, ("onset", "duration", self.params.stimulus_column))
+        rows = read_rows(path, ("onset", "duration", self.params.stimulus_column), REMEDY)
         shown = [row for row in rows if row[2] != NOTHING]
         try:
             return [(float(o), 0.0 if d == NOTHING else float(d), name) for o, d, name in shown]
@@ -147,7 +165,7 @@ class BidsSource:
         ]
         if not shown:
             raise SourceError(
-                f"{recording.path} must have {_beside(recording.path, 'events').name} beside it, or "
+                f"{recording.path} must have {recording.path.stem.removesuffix('_eeg')}_events.tsv beside it, or "
                 f"annotations that {self.params.stimuli_table} lists; its annotations are "
                 f"{sorted(set(found.description))[:10]}. Add one or the other."
             )
@@ -164,64 +182,31 @@ class BidsSource:
             ) from error
 
 
-def _entities(path: Path) -> dict[str, str]:
-    """Return what the name says, for instance sub, ses, task and run."""
-    return dict(re.findall(r"([a-z]+)-([^_]+)_", path.name))
+def _recording(found: BIDSPath) -> Recording:
+    subject, session = f"sub-{found.subject}", f"ses-{found.session or '01'}"
+    run = f"_run-{found.run}" if found.run else ""
+    return Recording(f"{subject}_{session}{run}", subject, session, Path(found.fpath))
 
 
-def _recording(path: Path) -> Recording:
-    entities = _entities(path)
-    if "sub" not in entities:
-        raise SourceError(
-            f"A recording must be named like sub-01_task-name_eeg.vhdr; found {path.name}. Rename it."
-        )
-    subject, session = f"sub-{entities['sub']}", f"ses-{entities.get('ses', '01')}"
-    run = f"_run-{entities['run']}" if "run" in entities else ""
-    return Recording(f"{subject}_{session}{run}", subject, session, path)
+def _sidecar(path: Path, kind: str) -> Path | None:
+    """Return the table of this kind that belongs to a recording: beside it, or further up for many."""
+    bids = get_bids_path_from_fname(path, check=False, verbose="ERROR")
+    found = bids.find_matching_sidecar(suffix=kind, extension=".tsv", on_error="ignore")
+    return None if found is None else Path(str(found))
 
 
-def _beside(path: Path, kind: str) -> Path:
-    """Return the table of this kind that belongs to a recording."""
-    return path.with_name(path.stem.removesuffix("_eeg") + f"_{kind}.tsv")
-
-
-def _set_types(raw: mne.io.BaseRaw, path: Path) -> None:
-    """Set the channel types of channels.tsv, and refuse channels that it does not list."""
-    types = {row[0]: row[1] for row in _read_rows(path, ("name", "type"))}
-    unlisted = [name for name in raw.ch_names if name not in types]
+def _refuse_unlisted(raw: mne.io.BaseRaw, path: Path | None) -> None:
+    """Refuse channels that the table of channels, where there is one, does not list."""
+    listed = None if path is None else {row[0] for row in read_rows(path, ("name",), REMEDY)}
+    unlisted = [] if listed is None else [name for name in raw.ch_names if name not in listed]
     if unlisted:
         raise SourceError(
             f"{path} must list every channel of its recording; {len(unlisted)} are missing: "
             f"{', '.join(unlisted[:10])}. Add them."
         )
-    found = {name: CHANNEL_TYPES.get(types[name].upper(), "misc") for name in raw.ch_names}
-    raw.set_channel_types(found, on_unit_change="ignore", verbose="ERROR")
 
 
 def _lacks_positions(raw: mne.io.BaseRaw) -> bool:
     picks = mne.pick_types(raw.info, eeg=True, exclude=())
     positions = np.array([raw.info["chs"][pick]["loc"][:3] for pick in picks])
     return not (np.isfinite(positions).all() and positions.any(axis=1).all())
-
-
-def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the named columns of a tab-separated file, as text."""
-    if not path.exists():
-        raise SourceError(f"{path} must exist; it does not. Add it to the study.")
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        found = list(reader.fieldnames or ())
-        missing = [column for column in columns if column not in found]
-        if missing:
-            raise SourceError(
-                f"{path} must have the columns {list(columns)}; {missing} are missing from {found}. "
-                "Add them, or name another column in ingest.source."
-            )
-        rows = list(reader)
-    short = [n for n, row in enumerate(rows, start=2) if any(row[c] is None for c in columns)]
-    if short:
-        raise SourceError(
-            f"{path} must have {len(found)} columns in every line; line {short[0]} has fewer. "
-            "It may be truncated: copy it from its origin again."
-        )
-    return [tuple(row[column] for column in columns) for row in rows]

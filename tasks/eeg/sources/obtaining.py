@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.eeg.sources.alljoined import FILES as ALLJOINED_FILES
+from tasks.eeg.sources.alljoined import AlljoinedParams
 from tasks.eeg.sources.bids import BidsParams
 from tasks.eeg.sources.csv_streams import CsvStreamsParams
+from tasks.eeg.sources.eeg_imagenet import EegImagenetParams
 from tasks.eeg.sources.eegcvpr import EegcvprParams
 from tasks.eeg.sources.registry import AnySourceParams
 from tasks.eeg.sources.simulated import SimulatedParams
@@ -15,6 +18,8 @@ PERCEIVE_LAB = (
     "ask the authors, PeRCeiVe Lab: github.com/perceivelab/eeg_visual_classification; "
     "it may not be redistributed"
 )
+EEG_IMAGENET = "its authors: github.com/Promise-Z5Q2SQ/EEG-ImageNet-Dataset"
+ALLJOINED = "Alljoined, for non-commercial use once its licence is accepted: github.com/Alljoined/Alljoined-1.6M"
 IMAGENET = "ImageNet ILSVRC2012 training images, after registration at image-net.org"
 OSF = "THINGS-EEG2, CC BY 4.0: osf.io/3jk45"
 FETCH = "run `percept fetch things_eeg2 --subjects 1 2`, or for all without --subjects"
@@ -55,6 +60,13 @@ def needed_files(params: AnySourceParams) -> list[Needed]:
                 origin = "issue 5 of perceivelab/eeg_visual_classification has it attached"
                 files.append(Needed(params.image_order, origin))
             return files
+        case EegImagenetParams():
+            files = [Needed(file, EEG_IMAGENET) for file in params.files]
+            return [*files, Needed(f"{params.images}/n*/*", IMAGENET)]
+        case AlljoinedParams():
+            names = (*ALLJOINED_FILES.values(), params.metadata)
+            files = [Needed(f"{params.eeg}/sub-*/{name}", ALLJOINED) for name in names]
+            return [*files, Needed(f"{params.images}/*", ALLJOINED)]
         case ThingsEeg2Params():
             fetched = f"{FETCH} (osf.io/y63gw)"
             origin = f"{FETCH} ({OSF})" if params.layout == "raw" else OSF

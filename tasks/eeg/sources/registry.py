@@ -6,21 +6,31 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
+from tasks.eeg.sources.alljoined import AlljoinedParams, AlljoinedSource
 from tasks.eeg.sources.bids import BidsParams, BidsSource
 from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
+from tasks.eeg.sources.eeg_imagenet import EegImagenetParams, EegImagenetSource
 from tasks.eeg.sources.eegcvpr import EegcvprParams, EegcvprSource
 from tasks.eeg.sources.protocol import Source, SourceError
 from tasks.eeg.sources.simulated import SimulatedParams, SimulatedSource
 from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params, ThingsEeg2Source
 
 AnySourceParams = Annotated[
-    BidsParams | CsvStreamsParams | EegcvprParams | SimulatedParams | ThingsEeg2Params,
+    AlljoinedParams
+    | BidsParams
+    | CsvStreamsParams
+    | EegImagenetParams
+    | EegcvprParams
+    | SimulatedParams
+    | ThingsEeg2Params,
     Field(discriminator="name"),
 ]
 
 SOURCES: Mapping[str, Callable[[Path, Any], Source]] = {
+    "alljoined": AlljoinedSource,
     "bids": BidsSource,
     "csv_streams": CsvStreamsSource,
+    "eeg_imagenet": EegImagenetSource,
     "eegcvpr": EegcvprSource,
     "simulated": SimulatedSource,
     "things_eeg2": ThingsEeg2Source,

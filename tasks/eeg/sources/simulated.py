@@ -1,6 +1,5 @@
 """The simulated study: FIF recordings beside tables of events, stimuli and truth."""
 
-import csv
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from tasks.eeg.sources.protocol import (
     SourceParams,
     Stimulus,
 )
+from tasks.eeg.sources.tsv import read_rows
 
 LAST_TAG = bytes.fromhex("0000006c 00000000 00000000 ffffffff")  # "nothing follows" of a FIF file
 REMEDY = "Run `dvc repro --force simulate` to make the study anew."
@@ -59,7 +59,7 @@ class SimulatedSource:
         """Return the presentations of one recording, in order."""
         path = recording.path.with_name(f"{recording.recording_id}_events.tsv")
         columns = ("presentation_order", "onset_s", "duration_s", "stimulus_id", "block")
-        rows = _read_rows(path, columns)
+        rows = read_rows(path, columns, REMEDY)
         try:
             events = [Event(int(o), float(s), float(d), name, int(b)) for o, s, d, name, b in rows]
         except ValueError as error:
@@ -70,7 +70,7 @@ class SimulatedSource:
 
     def stimuli(self) -> list[Stimulus]:
         """Return every stimulus, in the order of ``stimuli.tsv``."""
-        rows = _read_rows(self.folder / "stimuli.tsv", ("stimulus_id", "concept"))
+        rows = read_rows(self.folder / "stimuli.tsv", ("stimulus_id", "concept"), REMEDY)
         images = self.folder / "stimuli"
         return [Stimulus(name, concept, images / f"{name}.png") for name, concept in rows]
 
@@ -100,28 +100,6 @@ def _recording(path: Path) -> Recording:
             f"A recording must be named like sub-01_ses-01_eeg.fif; found {path.name}. Rename it."
         )
     return Recording(recording_id, subject, session, path)
-
-
-def _read_rows(path: Path, columns: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the named columns of a tab-separated file, as text."""
-    if not path.exists():
-        raise SourceError(f"{path} must exist; it does not. {REMEDY}")
-    with path.open(encoding="utf-8", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        found = list(reader.fieldnames or ())
-        missing = [column for column in columns if column not in found]
-        if missing:
-            raise SourceError(
-                f"{path} must have the columns {list(columns)}; {missing} are missing from {found}. "
-                f"{REMEDY}"
-            )
-        rows = list(reader)
-    short = [n for n, row in enumerate(rows, start=2) if any(row[c] is None for c in columns)]
-    if short:
-        raise SourceError(
-            f"{path} must have {len(found)} columns in every line; line {short[0]} has fewer. {REMEDY}"
-        )
-    return [tuple(row[column] for column in columns) for row in rows]
 
 
 def _check_whole(path: Path) -> None:
