@@ -12,7 +12,13 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.files import write_text
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
-METRICS = ("evaluate_metrics", "explain_metrics", "audit_metrics")
+METRICS = (
+    "caption_metrics",
+    "appraise_metrics",
+    "evaluate_metrics",
+    "explain_metrics",
+    "audit_metrics",
+)
 HEADER = "# Derived from the stage signatures by `make wiring`; a test holds the two together.\n"
 
 
