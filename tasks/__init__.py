@@ -6,6 +6,7 @@ STAGES = (
     "preprocess",
     "caption",
     "embed",
+    "appraise",
     "train",
     "retrieve",
     "render",

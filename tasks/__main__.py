@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
-from tasks._commands import ci_report, fetch, gallery, sweep
+from tasks._commands import captions, ci_report, fetch, gallery, sweep
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add(commands)
 
     fetch.add(commands)
+    captions.add(commands)
     gallery.add(commands)
 
     showcase = commands.add_parser(

@@ -109,7 +109,7 @@ def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
 def _captioner(params: dict[str, Any]) -> Iterator[Finding]:
     backend = params.get("caption", {}).get("backend")
     has_key = bool(os.environ.get("OPENAI_API_KEY"))
-    if backend == "openai":
+    if backend in ("openai", "openai_batch"):
         text = "OPENAI_API_KEY is set" if has_key else "set OPENAI_API_KEY in the environment"
         yield Finding("caption key", text, "ok" if has_key else "!!")
     else:

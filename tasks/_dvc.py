@@ -12,7 +12,13 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.files import write_text
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
-METRICS = ("evaluate_metrics", "explain_metrics", "audit_metrics")
+METRICS = (
+    "caption_metrics",
+    "appraise_metrics",
+    "evaluate_metrics",
+    "explain_metrics",
+    "audit_metrics",
+)
 DRAWN = (
     ("Recall by k", "linear", "k", "evaluate_plots", "recall.csv", "value"),
     ("Confusion", "confusion", "actual", "evaluate_plots", "confusion.csv", "predicted"),

@@ -44,6 +44,8 @@ def report(
     trials: Path,
     quality: Path,
     captions: Path,
+    appraise_metrics: Path,
+    appraise_plots: Path,
     retrievals: Path,
     renders: Path,
     render_images: Path,  # noqa: ARG001  (the pictures that `renders` names)
@@ -69,6 +71,8 @@ def report(
         Tables under contract.
     captions, retrievals, renders : Path
         Tables that may be empty: the page says so.
+    appraise_metrics, appraise_plots : Path
+        Scores of the captions, and the folder of the numbers behind them (CSV).
     render_images : Path
         Folder of the pictures that `renders` names.
     judgements, saliency : Path
@@ -90,6 +94,8 @@ def report(
         trials=trials,
         quality=quality,
         captions=captions,
+        appraise_metrics=appraise_metrics,
+        appraise_plots=appraise_plots,
         retrievals=retrievals,
         renders=renders,
         judgements=judgements,

@@ -21,9 +21,11 @@ from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
 from tasks.simulation.scene import draw, sample_scene
 from tests.chat_server import KEY, ChatServer, completion, failure, good
+from tests.language.asking import OPENAI
 
 STIMULUS_IDS = ("b-1", "a-2", "a-10")
 RAW, STIMULI_PATH, OUT = Path("data/raw"), Path("stimuli.parquet"), Path("captions.parquet")
+METRICS = Path("caption.json")
 
 
 @pytest.fixture
@@ -53,18 +55,15 @@ def scenes(tmp_path, monkeypatch):
 
 
 def run(**changes):
-    openai = {
-        "model": "test-model",
-        "max_concurrency": 2,
-        "max_retries": 0,
-        "max_answers": 1,
-        "max_completion_tokens": 500,
-        "timeout_s": 10.0,
-        "max_side_px": 64,
+    params = {
+        "backend": "scene",
+        "on_failure": "raise",
+        "max_tokens": 77,
+        "human_file": "human_captions.json",
+        "openai": OPENAI | {"max_retries": 0},
     }
-    params = {"backend": "scene", "on_failure": "raise", "max_words": 40, "openai": openai}
     chosen = CaptionParams.model_validate(params | changes)
-    caption(STIMULI_PATH, RAW, captions=OUT, params=chosen, map=serial_map)
+    caption(STIMULI_PATH, RAW, captions=OUT, caption_metrics=METRICS, params=chosen, map=serial_map)
     return read_table(OUT, CAPTIONS).to_pylist()
 
 
@@ -148,7 +147,7 @@ def test_a_refusal_stops_the_stage_and_costs_nothing_again(scenes, serve):
     assert not OUT.exists()
     assert str(error.value) == (
         "All 30 captions must be usable; 10 are not (refused: 10; the first is a-2 ObjectSnap). "
-        "Raise caption.openai.max_answers to ask again, or set caption.on_failure: drop."
+        "Raise caption.openai.max_answers to ask again, or set caption.on_failure: drop or placeholder."
     )
 
 
@@ -159,8 +158,7 @@ def test_dropped_captions_are_counted(scenes, serve, caplog):
     assert {row["stimulus_id"] for row in rows} == {"b-1", "a-10"}
     assert "Dropped 10 of 30 captions (refused: 10)." in caplog.messages
     assert "20 captions of 3 stimuli." in caplog.messages
-    assert "3 pictures: 0 cached, 3 to ask about." in caplog.messages
-    assert "3 answers arrived, 300 tokens." in caplog.messages
+    assert "3 answers arrived, 300 tokens, 0.00 USD." in caplog.messages
 
 
 def test_nothing_usable_is_an_error_even_when_dropping(scenes, serve):
@@ -196,7 +194,7 @@ def test_a_corrupt_answer_is_named_and_never_used(scenes, serve):
         serve(server)
         run(backend="openai")
         entry = min(Path("data/cache/captions").rglob("*.json"))
-        entry.write_text(entry.read_text().replace("ObjectSnap of", "ObjectSnap in"))
+        entry.write_text(entry.read_text().replace("seen in", "seen on"))
         with pytest.raises(CaptionCacheError, match=f"{entry} must be an answer as it was written"):
             run(backend="openai")
         entry.unlink()

@@ -5,18 +5,27 @@ kind's prompt. Each answer of a model is one small file that is written at once 
 several processes can share the folder and a kill at any moment loses nothing that had arrived::
 
     <folder>/<first 2 digits of the picture's SHA-256>/<hash of picture and model>/<hash of answer>.json
+
+Who asks a model holds a lock of the operating system, which ends with the process: a second process
+waits, then finds the answers of the first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import fcntl
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks._errors import PerceptError
 from tasks.artifacts.files import fingerprint, write_json
+
+logger = logging.getLogger(__name__)
 
 CAPTION_CACHE = Path("data/cache/captions")
 
@@ -57,6 +66,42 @@ class Reply:
     status: str
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What an answer took.
+
+    Attributes
+    ----------
+    prompt_tokens, completion_tokens : int
+        As the server counted them.
+    batched : bool
+        Whether it came at the price of a batch.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    batched: bool
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of a model about a picture.
+
+    Attributes
+    ----------
+    replies : Mapping[Question, Reply]
+        What it says.
+    usage : Usage
+        What it took.
+    request_id : str
+        Request of a batch that it answers; empty where none was.
+    """
+
+    replies: Mapping[Question, Reply]
+    usage: Usage
+    request_id: str = ""
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -66,13 +111,37 @@ class _Row(BaseModel):
     status: str
 
 
-class _Answer(BaseModel):
+class _Usage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt_tokens: int
+    completion_tokens: int
+    batched: bool
+
+
+class Entry(BaseModel):
+    """One file of the cache."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     image_sha256: str
     model: str
     rows: tuple[_Row, ...]
+    usage: _Usage
+    request_id: str
     checksum: str
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether the checksum, which covers all else, holds."""
+        return self.checksum == fingerprint(self.model_dump(mode="json", exclude={"checksum"}))
+
+    def answer(self) -> Answer:
+        """Return what the entry says."""
+        replies = {
+            Question(row.kind, row.prompt_sha256): Reply(row.text, row.status) for row in self.rows
+        }
+        return Answer(replies, Usage(**self.usage.model_dump()), self.request_id)
 
 
 @dataclass(frozen=True)
@@ -87,55 +156,92 @@ class CaptionCache:
 
     folder: Path
 
-    def read(self, image_sha256: str, model: str) -> dict[Question, list[Reply]]:
-        """Return every reply of a model about a picture, in an order that does not change.
+    def read(self, image_sha256: str, model: str) -> list[Answer]:
+        """Return every answer of a model about a picture, in an order that does not change.
 
         Raises
         ------
         CaptionCacheError
             If an entry is truncated, altered or does not belong here.
         """
-        replies: dict[Question, list[Reply]] = {}
+        answers = []
         for path in sorted(self._folder_of(image_sha256, model).glob("[!.]*.json")):
-            for row in _load(path, image_sha256, model).rows:
-                question = Question(row.kind, row.prompt_sha256)
-                replies.setdefault(question, []).append(Reply(row.text, row.status))
-        return replies
+            entry = _load(path)
+            if (entry.image_sha256, entry.model) != (image_sha256, model):
+                raise CaptionCacheError(_complaint(path, "it belongs to another picture or model"))
+            answers.append(entry.answer())
+        return answers
 
-    def write(self, image_sha256: str, model: str, replies: Mapping[Question, Reply]) -> None:
+    def write(self, image_sha256: str, model: str, answer: Answer) -> None:
         """Add one answer of a model about a picture."""
-        folder = self._folder_of(image_sha256, model)
+        rows = [{**asdict(question), **asdict(reply)} for question, reply in answer.replies.items()]
+        content: dict[str, Any] = {
+            "image_sha256": image_sha256,
+            "model": model,
+            "rows": rows,
+            "usage": asdict(answer.usage),
+            "request_id": answer.request_id,
+        }
+        self._put(content | {"checksum": fingerprint(content)})
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield everything that is in the cache, in an order that does not change.
+
+        Raises
+        ------
+        CaptionCacheError
+            If an entry is truncated or altered.
+        """
+        for path in sorted(self.folder.glob("??/*/[!.]*.json")):
+            yield _load(path)
+
+    def add(self, entries: Iterable[Entry]) -> int:
+        """Add entries of another cache that are not there yet; return how many.
+
+        Parameters
+        ----------
+        entries : Iterable of Entry
+            Intact ones.
+        """
+        n_added = 0
+        for entry in entries:
+            folder = self._folder_of(entry.image_sha256, entry.model)
+            if not list(folder.glob(f"[!.]*-{entry.checksum}.json")):
+                self._put(entry.model_dump(mode="json"))
+                n_added += 1
+        return n_added
+
+    @contextmanager
+    def asking(self, model: str) -> Iterator[None]:
+        """Let no other process ask a model meanwhile: wait for one that does."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".{fingerprint(model)}.lock").open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("Another process asks %s for captions; waiting for it.", model)
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    def _put(self, content: dict[str, Any]) -> None:
+        folder = self._folder_of(content["image_sha256"], content["model"])
         number = len(list(folder.glob("[!.]*.json")))
-        rows = [
-            {
-                "kind": question.kind,
-                "prompt_sha256": question.prompt_sha256,
-                "text": reply.text,
-                "status": reply.status,
-            }
-            for question, reply in replies.items()
-        ]
-        checksum = fingerprint(image_sha256, model, rows)
-        entry = {"image_sha256": image_sha256, "model": model, "rows": rows, "checksum": checksum}
-        write_json(folder / f"{number:04d}-{checksum}.json", entry)
+        write_json(folder / f"{number:04d}-{content['checksum']}.json", content)
 
     def _folder_of(self, image_sha256: str, model: str) -> Path:
         return self.folder / image_sha256[:2] / fingerprint(image_sha256, model)
 
 
-def _load(path: Path, image_sha256: str, model: str) -> _Answer:
+def _load(path: Path) -> Entry:
     """Read one answer; the checksum covers all that it says."""
     try:
-        answer = _Answer.model_validate_json(path.read_bytes())
+        entry = Entry.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem = f"{error.error_count()} of its parts cannot be read"
         raise CaptionCacheError(_complaint(path, problem)) from error
-    rows = [row.model_dump() for row in answer.rows]
-    if answer.checksum != fingerprint(answer.image_sha256, answer.model, rows):
+    if not entry.is_intact:
         raise CaptionCacheError(_complaint(path, "its checksum is another"))
-    if (answer.image_sha256, answer.model) != (image_sha256, model):
-        raise CaptionCacheError(_complaint(path, "it belongs to another picture or model"))
-    return answer
+    return entry
 
 
 def _complaint(path: Path, problem: str) -> str:

@@ -54,6 +54,20 @@ GROUPS: Mapping[str, Group] = {
         "Signatures of decoders that look better than they are. Examples stand in the section of that name.",
         ceiling="Pictures shown",
     ),
+    "captions": Group(
+        "Do the captions fit their pictures?",
+        "Each beside the same for captions of another picture, here called chance: an absolute CLIPScore "
+        "says little.",
+    ),
+    "people": Group(
+        "What do people say?",
+        "Captions held against those that people wrote of the same pictures, and against people's "
+        "verdicts. The ceiling is one human caption against the others.",
+    ),
+    "statuses": Group(
+        "What became of the captions?",
+        "The share of captions with each status, before any is dropped or replaced.",
+    ),
     "maps": Group(
         "Do the maps hold?",
         "Saliency of the heads of each tier, held against the truth where a study has one.",
@@ -315,6 +329,25 @@ def _topography(match: re.Match[str]) -> Meaning:
     return _whole_or_part(None, "maps", label, "", part)
 
 
+def _caption_fit(match: re.Match[str]) -> Meaning:
+    name, part = match.groups()
+    label, explanation = _CAPTION_FITS[name]
+    if part == "of_people":
+        return Meaning("people", f"{label}: human captions", explanation)
+    return _whole_or_part(None, "captions", label, explanation, part)
+
+
+def _like_people(match: re.Match[str]) -> Meaning:
+    name, part = match.groups()
+    return _whole_or_part(None, "people", *_LIKE_PEOPLE[name], part)
+
+
+def _status(match: re.Match[str]) -> Meaning:
+    return Meaning(
+        "statuses", sentence(match[1]), "", is_detail=match[1] not in ("ok", "shortened")
+    )
+
+
 def _maps(match: re.Match[str]) -> Meaning:
     return Meaning("maps", sentence(match[0]), "", is_detail="random_weights" in match[0])
 
@@ -376,6 +409,35 @@ _LIKENESSES: Mapping[str, tuple[str, str]] = {
         "Share of other pictures that a render is less like, in CLIP space, than its own.",
     ),
 }
+_CAPTION_FITS: Mapping[str, tuple[str, str]] = {
+    "clip_score": ("CLIPScore", "2.5 times the cosine of caption and picture."),
+    "caption_two_way": (
+        "The picture's caption fits better than another's",
+        "Share of captions nearer to their picture than the caption of another picture.",
+    ),
+    "kind_agreement": (
+        "Agreement between kinds",
+        "Mean cosine of two kinds of caption of one picture.",
+    ),
+    "captions_of_one_picture": (
+        "Captions that one picture alone has",
+        "Words that no other picture has in the same kind.",
+    ),
+}
+_LIKE_PEOPLE: Mapping[str, tuple[str, str]] = {
+    "bleu_4": ("BLEU-4", "Runs of one to four words shared with human captions."),
+    "rouge_l": ("ROUGE-L", "Longest common run of words with the nearest human caption."),
+    "cider": ("CIDEr", "Words shared with human captions, rare ones counting more; 10 for a copy."),
+    "suspected_hallucinations": (
+        "Named objects that nothing else speaks for",
+        "Share of objects in captions that no human caption and no annotation of the picture names.",
+    ),
+    "captions_with_suspected_hallucination": (
+        "Captions that name such an object",
+        "Suspected hallucinations: people may have left out what is there.",
+    ),
+    "reviewed": ("Verdict of people", "On captions drawn at random."),
+}
 _ZERO = r"(zero_shot_)?"
 _WHAT = (
     "(concept|stimulus|caption|caption_or_near_duplicate|rank_fused_stimulus"
@@ -397,6 +459,9 @@ _RULES: tuple[Rule, ...] = (
     (r"distinct_pictures_(\w+)", _distinct),
     (r"hub_share_(\w+)", _hub),
     (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
+    (r"(clip_score|caption_two_way|kind_agreement|captions_of_one_picture)" + _PART, _caption_fit),
+    (f"({'|'.join(_LIKE_PEOPLE)})" + _PART, _like_people),
+    (r"captions?_(\w+)", _status),
     (r".*(saliency|region|topograph|scalp).*", _maps),
     (r".*(silhouette|separation|cka|dominance).*", _heads),
 )

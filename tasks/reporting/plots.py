@@ -1,7 +1,7 @@
 """What other stages drew: their figures, and the numbers behind them as tables and charts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ WIDE = 1.6
 """Figures at least so much wider than high take a row of their own."""
 
 N_CONFUSIONS = 12
+N_SUSPECTS = 12
 
 TITLES: Mapping[str, tuple[str, str]] = {
     "controls": ("Controls", "What is left of the score when the EEG says nothing of the picture."),
@@ -173,3 +174,26 @@ def _figure(path: Path) -> Figure:
 
 def _numbers(path: Path) -> pd.DataFrame | None:
     return pd.read_csv(path) if path.exists() else None
+
+
+def suspect_table(folder: Path) -> Table | None:
+    """Return captions that name objects which nothing else speaks for; None without any.
+
+    Parameters
+    ----------
+    folder : Path
+        Plots of the stage `appraise`.
+    """
+    path = folder / "suspected_hallucinations.csv"
+    if not path.exists():
+        return None
+    frame = pd.read_csv(path)
+    if frame.empty:
+        return None
+    columns = {
+        "caption_id": ("Caption", ""),
+        "objects": ("Not supported", ""),
+        "text": ("What it says", ""),
+    }
+    shown = table("", "Captions that name an object which nothing else speaks for.", frame, columns)
+    return replace(shown, name="suspected_hallucinations", rows=shown.rows[:N_SUSPECTS])

@@ -10,7 +10,13 @@ from tasks.reporting.design import design_warning
 from tasks.reporting.failures import failure_families
 from tasks.reporting.glossary import OVERALL
 from tasks.reporting.images import thumbnails
-from tasks.reporting.plots import confusion_table, figures, recall_chart, region_table
+from tasks.reporting.plots import (
+    confusion_table,
+    figures,
+    recall_chart,
+    region_table,
+    suspect_table,
+)
 from tasks.reporting.reading import TERMS, caption_source, provenance
 from tasks.reporting.scores import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
@@ -118,6 +124,15 @@ def _captions(shown: Shown) -> Content:
     }
 
 
+def _checks(shown: Shown) -> Content:
+    study = shown.study
+    return {
+        "appraised": grouped(study.appraise),
+        "appraise_uri": csv_uri(scores_csv(study.appraise)),
+        "suspects": suspect_table(study.plots.appraise),
+    }
+
+
 def _scalp(shown: Shown) -> Content:
     study = shown.study
     return {
@@ -150,6 +165,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("pictures", "Pictures", _pictures),
     Section("failures", "How it fails", _failures),
     Section("captions", "Captions", _captions),
+    Section("checks", "Caption checks", _checks),
     Section("scalp", "Scalp", _scalp),
     Section("quality", "Recordings", _quality),
     Section("reading", "How to read this", _reading),

@@ -27,6 +27,7 @@ Scores = Mapping[str, Score]
 class Plots:
     """The folders that stages drew into."""
 
+    appraise: Path
     evaluate: Path
     explain: Path
     audit: Path
@@ -46,6 +47,7 @@ class Study:
     judgements: pd.DataFrame
     saliency: pd.DataFrame
     training_log: pd.DataFrame
+    appraise: Scores
     evaluate: Scores
     explain: Scores
     audit: Scores
@@ -59,6 +61,8 @@ def read_study(
     trials: Path,
     quality: Path,
     captions: Path,
+    appraise_metrics: Path,
+    appraise_plots: Path,
     retrievals: Path,
     renders: Path,
     judgements: Path,
@@ -81,6 +85,8 @@ def read_study(
         CSV with one row per epoch.
     evaluate_metrics, evaluate_plots, explain_metrics, explain_plots, audit_metrics, audit_plots : Path
         Scores, and folders of figures (PNG) and of the numbers behind them (CSV).
+    appraise_metrics, appraise_plots : Path
+        Scores of the captions, and a folder of the numbers behind them (CSV).
 
     Raises
     ------
@@ -98,10 +104,11 @@ def read_study(
         judgements=_frame(judgements, JUDGEMENTS),
         saliency=_frame(saliency, SALIENCY),
         training_log=_read_training_log(training_log),
+        appraise=read_scores(appraise_metrics),
         evaluate=read_scores(evaluate_metrics),
         explain=read_scores(explain_metrics),
         audit=read_scores(audit_metrics),
-        plots=Plots(evaluate_plots, explain_plots, audit_plots),
+        plots=Plots(appraise_plots, evaluate_plots, explain_plots, audit_plots),
     )
 
 

@@ -12,7 +12,7 @@ from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.tables import read_table, write_table
 from tasks.caption import CaptionParams, caption
-from tasks.language.captioners.file import CaptionFileError
+from tasks.language.human import CaptionFileError
 from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
 from tests.conftest import REPOSITORY
@@ -53,7 +53,11 @@ def run() -> list[dict]:
     section = yaml.safe_load((REPOSITORY / "presets" / "muse_cats_dogs.yaml").read_text())
     params = CaptionParams.model_validate(section["caption"])
     out = Path("captions.parquet")
-    caption(Path("stimuli.parquet"), RAW, captions=out, params=params, map=serial_map)
+    metrics = Path("caption.json")
+    caption(
+        Path("stimuli.parquet"), RAW, captions=out, caption_metrics=metrics, params=params,
+        map=serial_map,
+    )  # fmt: skip
     return read_table(out, CAPTIONS).to_pylist()
 
 
@@ -67,7 +71,9 @@ def test_captions_are_those_of_the_file(written):
 
 def test_a_missing_file_is_named(written):
     (RAW / "study" / "captions.json").rename(RAW / "captions.json")
-    with pytest.raises(CaptionFileError, match=r"needs captions\.json in the study of data/raw/st"):
+    with pytest.raises(
+        CaptionFileError, match=r"data/raw/study/images/dog.jpg must have captions\.json"
+    ):
         run()
 
 
@@ -96,6 +102,6 @@ def test_another_content_is_refused(written, text):
 
 
 def test_empty_and_long_captions_are_not_usable(written):
-    save(written | {"dog": written["dog"] | {"ThemeTag": " ", "MoodTone": "word " * 41}})
+    save(written | {"dog": written["dog"] | {"ThemeTag": " ", "MoodTone": "word " * 76}})
     with pytest.raises(CaptionError, match="empty: 1, too_long: 1"):
         run()

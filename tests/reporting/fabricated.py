@@ -289,6 +289,17 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
         },
     )
     write_scores(
+        artifacts.appraise_metrics,
+        {
+            "clip_score": _share(0.62, n, chance=0.41),
+            "clip_score_ThemeTag": _share(0.5, n, chance=0.45),
+            "captions_ok": Score(value=0.98, n=n),
+            "captions_refused": Score(value=0.02, n=n, lower_is_better=True),
+            "bleu_4": Score(value=0.21, n=n, chance=0.03, ceiling=0.26),
+            "suspected_hallucinations": _share(0.12, n, chance=0.7, lower_is_better=True),
+        },
+    )
+    write_scores(
         artifacts.explain_metrics,
         {
             "saliency_topography_correlation_object": Score(
@@ -325,6 +336,7 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
 
 def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
     for folder, names in (
+        (artifacts.appraise_plots, ()),
         (artifacts.evaluate_plots, ()),
         (artifacts.explain_plots, ("scalp_maps_by_tier", "tsne_of_heads", "a_new_figure")),
         (artifacts.audit_plots, ()),
@@ -340,6 +352,12 @@ def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
         for k in range(1, 11)
     ]
     _csv(artifacts.evaluate_plots / "recall.csv", "score,n_items,k,value,chance", curves)
+    suspects = ["stim-0000_ThemeTag,a zebra by the sea,zebra"]
+    _csv(
+        artifacts.appraise_plots / "suspected_hallucinations.csv",
+        "caption_id,text,objects",
+        suspects,
+    )
     answers = ["dog,dog", "dog,cat", "dog,cat", "cat,cat", "horse,dog"]
     _csv(artifacts.evaluate_plots / "confusion.csv", "actual,predicted", answers)
     header = "tier,region,n_channels,share,low,high,lowest_subject,highest_subject,planted_share"

@@ -173,7 +173,7 @@ def test_missing_tables_are_said_in_a_sentence(
 
 
 def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts) -> None:
-    for name in ("evaluate", "explain", "audit"):
+    for name in ("appraise", "evaluate", "explain", "audit"):
         write_scores(getattr(artifacts, f"{name}_metrics"), {})
         for plot in getattr(artifacts, f"{name}_plots").iterdir():
             plot.unlink()
@@ -185,6 +185,7 @@ def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts)
         "The audit left no controls for this study, so the scores below stand unchecked.",
         "No scores were computed for this study.",
         "No example of a failure signature was found.",
+        "The captions of this study were not checked.",
         "No scalp maps were drawn for this study.",
         "No scores of the maps were computed for this study.",
         "The training log holds too few epochs for a curve.",

@@ -13,6 +13,8 @@ CAPTIONS = contract(
     field("source", pa.string(), "backend that wrote it"),
     field("model", pa.string(), "model of that backend"),
     field("prompt_sha256", pa.string(), "of the instruction that asked for it"),
-    field("status", pa.string(), "ok, or what is wrong with it"),
+    field(
+        "status", pa.string(), "ok; shortened: cut at a word; else why a placeholder stands for it"
+    ),
     key="caption_id",
 )

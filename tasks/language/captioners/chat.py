@@ -10,7 +10,8 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any
 
@@ -30,6 +31,11 @@ SYSTEM_PROMPT = (
     "one caption per field."
 )
 JPEG_QUALITY = 90
+SHORTER = "Your last one was too long: use at most 12 words."
+REFUSAL = re.compile(
+    r"\s*(i'?m sorry|sorry|i can'?t|i cannot|i am unable|i'?m unable)", re.IGNORECASE
+)
+"""How a refusal begins where a server has no field for it."""
 
 
 class Message(BaseModel):
@@ -46,17 +52,18 @@ class Choice(BaseModel):
     finish_reason: str | None = None
 
 
-class Usage(BaseModel):
-    """What an answer costs."""
+class Tokens(BaseModel):
+    """What an answer took, as the server counts."""
 
-    total_tokens: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 class Completion(BaseModel):
     """The parts of a chat completion that are used, whatever else a server sends."""
 
     choices: list[Choice] = Field(min_length=1)
-    usage: Usage | None = None
+    usage: Tokens | None = None
 
 
 @cache
@@ -75,7 +82,12 @@ def answer_model(kinds: tuple[CaptionKind, ...]) -> type[BaseModel]:
 
 
 def build_request(
-    picture: str, kinds: Sequence[CaptionKind], *, model: str, max_completion_tokens: int
+    picture: str,
+    kinds: Sequence[CaptionKind],
+    *,
+    model: str,
+    max_completion_tokens: int,
+    shorter: Collection[CaptionKind] = (),
 ) -> dict[str, Any]:
     """Build the body of one chat-completions request.
 
@@ -89,8 +101,12 @@ def build_request(
         Who is asked.
     max_completion_tokens : int
         Bound on the answer.
+    shorter : Collection[CaptionKind]
+        Kinds whose last caption was too long.
     """
-    wishes = "\n".join(_wish(kind) for kind in kinds)
+    wishes = "\n".join(
+        f"{_wish(kind)} {SHORTER}" if kind in shorter else _wish(kind) for kind in kinds
+    )
     text = f"Write these captions of the picture:\n{wishes}"
     content = [
         {"type": "text", "text": text},
@@ -164,6 +180,8 @@ def _read_content(content: object, kinds: Sequence[CaptionKind]) -> dict[str, Re
     invalid = {kind.name: Reply("", Status.INVALID) for kind in kinds}
     if not isinstance(content, str):
         return invalid
+    if REFUSAL.match(content):
+        return {kind.name: Reply(content, Status.REFUSED) for kind in kinds}
     wrong: set[object] = set()
     try:
         answer_model(tuple(kinds)).model_validate_json(content)

@@ -7,16 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks._errors import PerceptError
 from tasks.language.captioners.base import Caption, Stimulus
+from tasks.language.checks import check_text
+from tasks.language.human import CaptionFileError, study_file
 from tasks.language.prompts import KIND_NAMES
-from tasks.language.quality import judge
 
 FILE_NAME = "captions.json"
-
-
-class CaptionFileError(PerceptError):
-    """The captions of a study are missing or incomplete."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +26,12 @@ class FileCaptioner:
     ----------
     raw : Path
         Folder of all studies.
-    max_words : int
-        Longest caption that is accepted.
+    max_tokens : int
+        Longest caption that is accepted, in CLIP's tokens.
     """
 
     raw: Path
-    max_words: int
+    max_tokens: int
 
     def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
         """Return the stimuli in one piece: looking up is not worth a worker."""
@@ -54,24 +50,15 @@ class FileCaptioner:
         CaptionFileError
             If there is no file, or a stimulus or a kind is missing from it.
         """
-        paths = [self._file_of(stimulus.image_path) for stimulus in stimuli]
+        paths = [study_file(FILE_NAME, stimulus.image_path, self.raw) for stimulus in stimuli]
         known = {path: _read_captions(path) for path in set(paths)}
         return [
-            Caption(stimulus.stimulus_id, kind, text, judge(text, self.max_words), "file", "", "")
+            Caption(
+                stimulus.stimulus_id, kind, text, check_text(text, self.max_tokens), "file", "", ""
+            )
             for stimulus, path in zip(stimuli, paths, strict=True)
             for kind, text in _texts(known[path], stimulus.stimulus_id, path).items()
         ]
-
-    def _file_of(self, image_path: Path) -> Path:
-        for folder in image_path.parents:
-            if folder == self.raw:
-                break
-            if (folder / FILE_NAME).is_file():
-                return folder / FILE_NAME
-        raise CaptionFileError(
-            f"caption.backend file needs {FILE_NAME} in the study of {image_path}; there is none. "
-            "Write it, or set caption.backend: openai."
-        )
 
 
 def _read_captions(path: Path) -> Mapping[str, object]:

@@ -1,0 +1,267 @@
+"""Many requests at once to a chat-completions server, within its limits and the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import openai
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
+
+from tasks._errors import PerceptError
+from tasks.artifacts.pictures import UnreadablePictureError
+from tasks.language.cache import Usage
+from tasks.language.captioners.base import Stimulus
+from tasks.language.captioners.chat import Completion, build_request, data_uri
+from tasks.language.captioners.costs import Budget, expected_usage, picture_size
+from tasks.language.captioners.ledger import Account, Ledger
+from tasks.language.captioners.server import (
+    REJECTING_STATUS_CODES,
+    NoAnswerError,
+    NoCompletionError,
+    client_options,
+    describe,
+    is_transient,
+    stop,
+)
+from tasks.language.captioners.throttle import Pace, Throttle, retry_after_s
+from tasks.language.prompts import CaptionKind
+from tasks.language.quality import Status
+
+logger = logging.getLogger(__name__)
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+SERVER_ERRORS = (openai.APIError, NoCompletionError, TimeoutError)
+
+
+class CaptionBudgetError(PerceptError):
+    """The budget does not allow for all answers."""
+
+
+async def send_all(
+    ledger: Ledger, pictures: Sequence[Stimulus], spent_usd: float
+) -> dict[str, Status]:
+    """Ask about every picture, a bounded number at once.
+
+    The first picture goes alone, so that a wrong key or model costs one request. Requests under way
+    are always waited for: they are paid for.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where answers are kept.
+    pictures : Sequence[Stimulus]
+        Different ones, of which something is missing.
+    spent_usd : float
+        What the study has cost so far.
+
+    Returns
+    -------
+    dict[str, Status]
+        SHA-256 of the pictures that cannot be asked about, and why.
+
+    Raises
+    ------
+    CaptionServerError
+        If the server cannot be used, or pictures got no answer.
+    CaptionBudgetError
+        If the budget is reached.
+    """
+    params = ledger.params
+    async with openai.AsyncOpenAI(**client_options(params.timeout_s)) as client:
+        throttle = Throttle(Pace(params.requests_per_minute), Pace(params.tokens_per_minute))
+        budget = Budget(params.max_cost_usd, spent_usd)
+        with _progress() as bar:
+            task = bar.add_task("captions", total=len(pictures))
+            session = _Session(ledger, client, throttle, budget, bar, task)
+            queue = iter(pictures)
+            await session.work(queue, at_most=1)
+            await asyncio.gather(*(session.work(queue) for _ in range(params.max_concurrency)))
+    logger.info(
+        "%d answers arrived, %d tokens, %.2f USD.",
+        session.n_answers,
+        session.n_tokens,
+        budget.spent_usd - spent_usd,
+    )
+    session.raise_for_problems(len(pictures))
+    return session.unasked
+
+
+def _progress() -> Progress:
+    """Return a bar that only a terminal sees."""
+    columns = TextColumn("{task.description}"), MofNCompleteColumn(), TimeRemainingColumn()
+    return Progress(
+        *columns, console=Console(file=sys.stderr), disable=not sys.stderr.isatty(), transient=True
+    )
+
+
+@dataclass
+class _Session:
+    """One run of requests: what it brought and what went wrong."""
+
+    ledger: Ledger
+    client: openai.AsyncOpenAI
+    throttle: Throttle
+    budget: Budget
+    bar: Progress
+    task: TaskID
+    n_answers: int = 0
+    n_tokens: int = 0
+    n_unanswered: int = 0
+    n_unpaid: int = 0
+    n_failures_in_a_row: int = 0
+    last_problem: str = ""
+    fatal: PerceptError | None = None
+    unasked: dict[str, Status] = field(default_factory=dict)
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether to stop: nothing can be asked, or nothing answers any more."""
+        limit = self.ledger.params.max_concurrency
+        return self.fatal is not None or self.n_failures_in_a_row > limit
+
+    def raise_for_problems(self, n_pictures: int) -> None:
+        """Raise the error that the session ends with, if there is one."""
+        if self.fatal:
+            raise self.fatal
+        folder = self.ledger.cache.folder
+        if self.n_unanswered:
+            raise NoAnswerError(
+                f"Each of {n_pictures} pictures must get an answer; {self.n_unanswered} got none "
+                f"({self.last_problem}). Run the stage again: all answers so far are kept in "
+                f"{folder}, so only the missing ones are asked for."
+            )
+        if self.n_unpaid:
+            raise CaptionBudgetError(
+                f"caption.openai.max_cost_usd must pay for every picture; {self.n_unpaid} of "
+                f"{n_pictures} would go beyond {self.budget.max_usd:g} USD, of which "
+                f"{self.budget.spent_usd:.4f} are spent. Raise it and run the stage again: all "
+                f"answers so far are kept in {folder}."
+            )
+
+    async def work(self, queue: Iterator[Stimulus], at_most: int = sys.maxsize) -> None:
+        """Ask about one picture after the other until none is left."""
+        for _, picture in zip(range(at_most), queue, strict=False):
+            if self.hopeless:
+                self.n_unanswered += 1
+            elif self.n_unpaid:
+                self.n_unpaid += 1
+            else:
+                await self._ask(picture)
+            self.bar.advance(self.task)
+
+    async def _ask(self, picture: Stimulus) -> None:
+        """Ask about a picture until nothing is missing; keep each answer as it comes."""
+        try:
+            uri = await asyncio.to_thread(data_uri, picture, self.ledger.params.max_side_px)
+            while (account := self.ledger.account(picture)).missing:
+                for kinds in self.ledger.groups(account.missing):
+                    if not await self._ask_for(picture, uri, kinds, account):
+                        self.n_unpaid += 1
+                        return
+        except UnreadablePictureError as error:
+            self.unasked[picture.sha256] = Status.UNREADABLE
+            logger.warning("%s", error)
+        except PerceptError as error:
+            self.fatal = error
+        except SERVER_ERRORS as error:
+            self._note(picture, error)
+
+    async def _ask_for(
+        self, picture: Stimulus, uri: str, kinds: Sequence[CaptionKind], account: Account
+    ) -> bool:
+        """Send one request and keep its answer; tell whether there was money for it."""
+        ledger, size = self.ledger, picture_size(picture)
+        expected = expected_usage(kinds, size, ledger, batched=False)
+        most = Usage(expected.prompt_tokens, ledger.params.max_completion_tokens, batched=False)
+        most_usd, paid_usd = ledger.cost_usd(most), 0.0
+        if not await self.budget.reserve(most_usd):
+            return False
+        try:
+            completion = await self._complete(uri, kinds, account, expected)
+            # A disk that is waited for must not hold up the other requests.
+            answer = await asyncio.to_thread(ledger.keep, picture.sha256, kinds, completion)
+            paid_usd = ledger.cost_usd(answer.usage)
+        finally:
+            await self.budget.settle(most_usd, paid_usd)
+        return True
+
+    async def _complete(
+        self, uri: str, kinds: Sequence[CaptionKind], account: Account, expected: Usage
+    ) -> Completion:
+        """Send one request until it is answered, or as often as it may be tried."""
+        params = self.ledger.params
+        body = build_request(
+            uri,
+            kinds,
+            model=params.model,
+            max_completion_tokens=params.max_completion_tokens,
+            shorter=account.too_long,
+        )
+        n_expected = expected.prompt_tokens + expected.completion_tokens
+        attempts = AsyncRetrying(
+            stop=stop_after_attempt(params.max_retries + 1),
+            wait=self._wait_s,
+            retry=self._may_retry,
+            reraise=True,
+        )
+        async for attempt in attempts:
+            with attempt:
+                await self.throttle.wait(n_expected)
+                completion = await self._send(body)
+        self._count(completion, n_expected)
+        return completion
+
+    async def _send(self, body: dict[str, Any]) -> Completion:
+        """Send one request once; a server that drips is not waited for."""
+        try:
+            async with asyncio.timeout(self.ledger.params.timeout_s):
+                answer = await self.client.chat.completions.create(**body)
+            # The client hands on whatever came: a text where it was no JSON, unchecked fields.
+            content = answer.model_dump(warnings=False) if isinstance(answer, BaseModel) else answer
+            return Completion.model_validate(content)
+        except ValueError as error:
+            raise NoCompletionError("the answer is no chat completion") from error
+
+    def _count(self, completion: Completion, n_expected: int) -> None:
+        tokens = completion.usage
+        n_tokens = tokens.prompt_tokens + tokens.completion_tokens if tokens else 0
+        self.n_answers += 1
+        self.n_failures_in_a_row = 0
+        self.n_tokens += n_tokens
+        self.throttle.correct(n_tokens - n_expected)
+
+    def _may_retry(self, state: RetryCallState) -> bool:
+        error = state.outcome.exception() if state.outcome else None
+        return error is not None and is_transient(error, answered=self.n_answers > 0)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        """Return how long to wait before the next attempt, and let all wait where the server says so."""
+        error = state.outcome.exception() if state.outcome else None
+        response = getattr(error, "response", None)
+        wish_s = None if response is None else retry_after_s(response.headers)
+        if wish_s is not None:
+            self.throttle.silence(wish_s)
+            return wish_s
+        ceiling_s = min(FIRST_WAIT_S * 2 ** (state.attempt_number - 1), LONGEST_WAIT_S)
+        return random.uniform(ceiling_s / 2, ceiling_s)  # noqa: S311  (spreads retries, no secret)
+
+    def _note(self, picture: Stimulus, error: Exception) -> None:
+        """Decide what a failed request means: for all pictures, for this one, or for now."""
+        params, server = self.ledger.params, self.client.base_url.netloc.decode()
+        self.last_problem = describe(error)
+        self.n_failures_in_a_row += 1
+        self.fatal = self.fatal or stop(error, params.model, server, answered=self.n_answers > 0)
+        if self.fatal is None and getattr(error, "status_code", None) in REJECTING_STATUS_CODES:
+            self.unasked[picture.sha256] = Status.REJECTED
+        elif self.fatal is None:
+            self.n_unanswered += 1
+        logger.warning("No captions of %s: %s.", picture.image_path, self.last_problem)
