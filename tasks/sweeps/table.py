@@ -105,7 +105,8 @@ def _share(trials: pd.DataFrame, resampling: Resampling) -> dict[str, float]:
     """Return the oracle's accuracy and the share of it, both resampled together."""
     oracle = trials["oracle"].to_numpy(np.float64)
     correct = trials["correct"].to_numpy()
-    ratios = (resampling.weights @ correct) / (resampling.weights @ oracle)
+    named = resampling.weights @ oracle
+    ratios = (resampling.weights @ correct)[named > 0] / named[named > 0]
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return {
