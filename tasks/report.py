@@ -44,8 +44,6 @@ def report(
     trials: Path,
     quality: Path,
     captions: Path,
-    appraise_metrics: Path,
-    appraise_plots: Path,
     retrievals: Path,
     renders: Path,
     render_images: Path,  # noqa: ARG001  (the pictures that `renders` names)
@@ -58,6 +56,8 @@ def report(
     explain_plots: Path,
     audit_metrics: Path,
     audit_plots: Path,
+    appraise_metrics: Path,
+    appraise_plots: Path,
     raw: Path,  # noqa: ARG001  (the pictures that `stimuli` names)
     *,
     report_page: Path,
@@ -71,8 +71,6 @@ def report(
         Tables under contract.
     captions, retrievals, renders : Path
         Tables that may be empty: the page says so.
-    appraise_metrics, appraise_plots : Path
-        Scores of the captions, and the folder of the numbers behind them (CSV).
     render_images : Path
         Folder of the pictures that `renders` names.
     judgements, saliency : Path
@@ -81,6 +79,8 @@ def report(
         CSV with one row per epoch.
     evaluate_metrics, evaluate_plots, explain_metrics, explain_plots, audit_metrics, audit_plots : Path
         Scores, and folders of figures (PNG) and of the numbers behind them (CSV).
+    appraise_metrics, appraise_plots : Path
+        Scores of the captions, and the folder of the numbers behind them (CSV).
     raw : Path
         Folder of the pictures that `stimuli` names.
     report_page : Path

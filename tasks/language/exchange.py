@@ -54,8 +54,10 @@ def import_answers(cache: CaptionCache, path: Path) -> tuple[int, int]:
 
     Returns
     -------
-    n_new, n_all : int
-        How many were not there yet, and how many the file holds.
+    n_new : int
+        How many were not there yet.
+    n_all : int
+        How many the file holds.
 
     Raises
     ------

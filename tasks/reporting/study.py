@@ -61,8 +61,6 @@ def read_study(
     trials: Path,
     quality: Path,
     captions: Path,
-    appraise_metrics: Path,
-    appraise_plots: Path,
     retrievals: Path,
     renders: Path,
     judgements: Path,
@@ -74,6 +72,8 @@ def read_study(
     explain_plots: Path,
     audit_metrics: Path,
     audit_plots: Path,
+    appraise_metrics: Path,
+    appraise_plots: Path,
 ) -> Study:
     """Read one run of the pipeline.
 

@@ -47,7 +47,7 @@ class Account:
 
     @property
     def missing(self) -> tuple[CaptionKind, ...]:
-        """Kinds without a usable caption that may still be asked for."""
+        """The kinds without a usable caption that may still be asked for."""
         return tuple(
             kind
             for kind in KINDS
@@ -57,7 +57,7 @@ class Account:
 
     @property
     def too_long(self) -> frozenset[CaptionKind]:
-        """Kinds whose last caption was too long."""
+        """The kinds whose last caption was too long."""
         return frozenset(
             kind
             for kind in KINDS
