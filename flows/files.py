@@ -65,6 +65,7 @@ def served(root: Path, port: int) -> Iterator[str]:
     config = uvicorn.Config(file_application(root), host=LOOPBACK, port=port, log_level="warning")
     server = uvicorn.Server(config)
     socket = config.bind_socket()
+    socket.listen()  # who asks before the server runs waits for it
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
     try:

@@ -221,12 +221,13 @@ def test_kills_at_random_moments_lose_at_most_the_batch_under_way(cache):
     while not done:
         embedder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         assert embedder.stdout
-        lines = [embedder.stdout.readline()]
+        lines = [embedder.stdout.readline().strip()]
         if n_kills < 6:
             time.sleep(chance.uniform(0, 0.15))
             os.kill(embedder.pid, signal.SIGKILL)
             n_kills += 1
         lines += embedder.communicate()[0].split("\n")
         done = "done" in lines
+        assert done or embedder.returncode == -signal.SIGKILL, lines
         n_embedded += sum(int(line) for line in lines if line.strip().isdecimal())
     assert 400 <= n_embedded <= 400 + 8 * n_kills
