@@ -206,7 +206,7 @@ def preprocess_params(layout: str) -> PreprocessParams:
         | {"tmin_s": 0.0, "tmax_s": 0.8, "sfreq_hz": 250.0 if raw else None},
         "baseline_s": None,
         "bad_channels": section["bad_channels"] | {"flat_uv": flat_uv, "min_correlation": None},
-        "reject": {"peak_to_peak_uv": None, "flat_uv": flat_uv},
+        "reject": section["reject"] | {"peak_to_peak_uv": None, "flat_uv": flat_uv},
         "whitening": section["whitening"] if raw else None,
         "split": section["split"] | {"validation_fraction": 0.3},
     }
