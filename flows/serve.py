@@ -96,7 +96,9 @@ def _serve() -> None:
         reproduce.to_deployment("reproduce", description="Bring every stage up to date."),
         *(
             reproduce.to_deployment(
-                name, parameters={"stages": [name]}, description=f"Bring {name} alone up to date."
+                f"stage-{name}",  # the UI sorts by name: `reproduce` comes first
+                parameters={"stages": [name]},
+                description=f"Bring {name} alone up to date.",
             )
             for name in STAGES
         ),
