@@ -35,6 +35,7 @@ def main() -> int:
     int
         The exit code: 1 after saying in one sentence what must be mended.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server is stopped, too
     port = int(os.environ.get("PERCEPT_UI_PORT") or PORT)
     os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
