@@ -49,7 +49,7 @@ def measure(study: str, root: Path) -> dict[str, Any]:
     if study == "things_eeg2":
         preset["ingest"]["source"] |= {"layout": "arrays", "eeg": "arrays"}
         section |= {
-            "filters": {"high_pass_hz": None, "low_pass_hz": None, "notch_hz": []},
+            "filters": {"method": "fir", "high_pass_hz": None, "low_pass_hz": None, "notch_hz": []},
             "window": section["window"] | {"tmin_s": 0.0},
             "baseline_s": None,
             "reject": {"peak_to_peak_uv": None, "flat_uv": None},

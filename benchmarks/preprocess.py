@@ -23,8 +23,8 @@ from tasks.eeg.signal import FilterParams, WindowParams, cut_epochs, make_grid
 
 N_CHANNELS, SFREQ_HZ, NEW_SFREQ_HZ, EACH_S, N_RUNS = 63, 1000.0, 250.0, 0.2, 3
 WINDOW = WindowParams(tmin_s=-0.2, tmax_s=1.0, sfreq_hz=NEW_SFREQ_HZ, onset_step_s=0.001)
-NONE = FilterParams(high_pass_hz=None, low_pass_hz=None, notch_hz=())
-BAND = FilterParams(high_pass_hz=0.5, low_pass_hz=100.0, notch_hz=())
+NONE = FilterParams(method="fir", high_pass_hz=None, low_pass_hz=None, notch_hz=())
+BAND = FilterParams(method="fir", high_pass_hz=0.5, low_pass_hz=100.0, notch_hz=())
 CASES = {"cut_then_resample": NONE, "filter_then_cut_then_resample": BAND, "continuous": BAND}
 
 

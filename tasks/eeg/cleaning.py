@@ -258,5 +258,5 @@ def _info(channels: tuple[str, ...], grid: Grid, params: CleaningParams) -> Epoc
         tmin_s=grid.start / grid.sfreq_hz,
         unit="uV",
         reference=params.reference,
-        filters=f"zero-phase FIR: {', '.join(parts)}" if parts else "none",
+        filters=f"zero-phase {filters.method.upper()}: {', '.join(parts)}" if parts else "none",
     )

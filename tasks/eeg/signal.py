@@ -1,14 +1,15 @@
 """The continuous signal: zero-phase filters, resampling and cutting, one channel at a time.
 
-Filters are MNE's own FIR designs. They are applied to the whole recording in the frequency domain,
+Filters are MNE's own designs. FIR filters are applied to the whole recording in the frequency domain,
 together with the resampling: one forward transform per channel, and one backward transform per
 position of the events between two samples of the new rate, so that no epoch is shifted against
-its stimulus by the resampling.
+its stimulus by the resampling. IIR filters run over the samples, forth and back, before that.
 """
 
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import mne
 import numpy as np
@@ -20,11 +21,15 @@ from tasks._errors import PerceptError
 from tasks._params import Params
 
 BLOCK_S = 60.0  # read at a time
+RESAMPLING_PAD_S = 1.0  # mirrored at both ends, where the filters have run over the samples before
 
 
 class FilterParams(Params):
     """Filters of the continuous signal; null leaves one out."""
 
+    method: Literal[
+        "fir", "iir"
+    ]  # MNE's windowed FIR, or its Butterworth filter of order 4 forth and back
     high_pass_hz: float | None
     low_pass_hz: float | None
     notch_hz: tuple[float, ...]
@@ -152,9 +157,17 @@ def cut_epochs(
         In the unit of ``signal``; zeros where an epoch does not lie inside.
     inside
         Whether the whole epoch lies inside the recording.
+
+    Raises
+    ------
+    SignalError
+        If the low-pass lets frequencies through that the new rate cannot hold.
     """
-    kernels = design_kernels(sfreq_hz, filters, grid.sfreq_hz)
-    plan = _plan(signal.shape[1], kernels, grid)
+    _refuse_aliases(sfreq_hz, filters, grid.sfreq_hz)
+    recursive = filters.method == "iir"
+    kernels = [] if recursive else design_kernels(sfreq_hz, filters)
+    margin = round(sfreq_hz * RESAMPLING_PAD_S) if recursive else 0
+    plan = _plan(signal.shape[1], kernels, grid, margin)
     starts, phases = grid.place(onsets_s)
     inside = (starts >= 0) & (starts + grid.n_times <= signal.shape[1] * grid.up // grid.down)
     groups = [(p, np.flatnonzero(inside & (phases == p))) for p in np.unique(phases[inside])]
@@ -162,7 +175,8 @@ def cut_epochs(
     n_times = grid.n_times if after is None else after.shape[1]
     epochs = np.zeros((len(onsets_s), len(signal), n_times), np.float32)
     untouched = not kernels and grid.sfreq_hz == sfreq_hz and grid.n_phases == 1
-    for channel, samples in enumerate(signal):
+    for channel, recorded in enumerate(signal):
+        samples = _filter_recursively(recorded, sfreq_hz, filters) if recursive else recorded
         spectrum = None if untouched else plan.filtered_spectrum(samples)
         for phase, events in groups:
             resampled = samples
@@ -173,32 +187,47 @@ def cut_epochs(
     return epochs, inside
 
 
-def design_kernels(
-    sfreq_hz: float, filters: FilterParams, new_sfreq_hz: float
-) -> list[Float64[np.ndarray, "_"]]:
-    """Return MNE's symmetric FIR kernels for the band-pass and for all notches.
-
-    Raises
-    ------
-    SignalError
-        If the low-pass lets frequencies through that the new rate cannot hold.
-    """
-    low_pass_hz = filters.low_pass_hz
-    if new_sfreq_hz < sfreq_hz and (low_pass_hz is None or low_pass_hz > new_sfreq_hz / 2):
-        raise SignalError(
-            f"preprocess.filters.low_pass_hz must be at most half of the new rate of "
-            f"{new_sfreq_hz:g} Hz; it is {low_pass_hz}. Lower it, or raise preprocess.window.sfreq_hz."
-        )
-    notches = [hz for hz in filters.notch_hz if hz < sfreq_hz / 2 - 1]
+def design_kernels(sfreq_hz: float, filters: FilterParams) -> list[Float64[np.ndarray, "_"]]:
+    """Return MNE's symmetric FIR kernels for the band-pass and for all notches."""
+    notches = _notches(sfreq_hz, filters)
     kernels = []
-    if filters.high_pass_hz is not None or low_pass_hz is not None:
-        kernels.append(_kernel(sfreq_hz, filters.high_pass_hz, low_pass_hz))
+    if filters.high_pass_hz is not None or filters.low_pass_hz is not None:
+        kernels.append(_kernel(sfreq_hz, filters.high_pass_hz, filters.low_pass_hz))
     if notches:  # widths as in mne.filter.notch_filter
         half_widths = [hz / 400 + 0.5 for hz in notches]
         lows = [hz - half for hz, half in zip(notches, half_widths, strict=True)]
         highs = [hz + half for hz, half in zip(notches, half_widths, strict=True)]
         kernels.append(_kernel(sfreq_hz, highs, lows, l_trans_bandwidth=0.5, h_trans_bandwidth=0.5))
     return kernels
+
+
+def _filter_recursively(
+    samples: Float32[np.ndarray, "n_samples"], sfreq_hz: float, filters: FilterParams
+) -> Float64[np.ndarray, "n_samples"]:
+    """Return a channel after MNE's IIR filters, as `mne.io.Raw.filter` and `notch_filter` do it."""
+    filtered = samples.astype(np.float64)
+    high_pass_hz, low_pass_hz = filters.high_pass_hz, filters.low_pass_hz
+    if high_pass_hz is not None or low_pass_hz is not None:
+        filtered = mne.filter.filter_data(
+            filtered, sfreq_hz, high_pass_hz, low_pass_hz, method="iir", verbose="ERROR"
+        )
+    for hz in _notches(sfreq_hz, filters):
+        filtered = mne.filter.notch_filter(filtered, sfreq_hz, hz, method="iir", verbose="ERROR")
+    return np.asarray(filtered, np.float64)
+
+
+def _notches(sfreq_hz: float, filters: FilterParams) -> list[float]:
+    """Return the notches that the recording's rate can hold."""
+    return [hz for hz in filters.notch_hz if hz < sfreq_hz / 2 - 1]
+
+
+def _refuse_aliases(sfreq_hz: float, filters: FilterParams, new_sfreq_hz: float) -> None:
+    low_pass_hz = filters.low_pass_hz
+    if new_sfreq_hz < sfreq_hz and (low_pass_hz is None or low_pass_hz > new_sfreq_hz / 2):
+        raise SignalError(
+            f"preprocess.filters.low_pass_hz must be at most half of the new rate of "
+            f"{new_sfreq_hz:g} Hz; it is {low_pass_hz}. Lower it, or raise preprocess.window.sfreq_hz."
+        )
 
 
 def _kernel(
@@ -237,8 +266,10 @@ class _Plan:
         return np.asarray(np.exp(2j * np.pi * cycles), np.complex128)
 
 
-def _plan(n_samples: int, kernels: list[Float64[np.ndarray, "_"]], grid: Grid) -> _Plan:
-    half = sum(len(kernel) // 2 for kernel in kernels)
+def _plan(
+    n_samples: int, kernels: list[Float64[np.ndarray, "_"]], grid: Grid, margin: int
+) -> _Plan:
+    half = max(margin, sum(len(kernel) // 2 for kernel in kernels))
     pad = math.ceil(half / grid.down) * grid.down
     if pad >= n_samples:
         raise SignalError(

@@ -99,7 +99,8 @@ def _refuse_filters(stored: StoredEpochs, params: CleaningParams, name: str) -> 
         length_s = stored.eeg.shape[2] / stored.info["sfreq"]
         raise SignalError(
             f"preprocess.filters must be empty for the stored epochs of {name}: continuous filters "
-            f"cannot be applied to epochs of {length_s:.2f} s; found {asked.model_dump(mode='json')}. "
+            f"cannot be applied to epochs of {length_s:.2f} s; found "
+            f"{asked.model_dump(mode='json', exclude={'method'})}. "
             "Set preprocess.filters.high_pass_hz and low_pass_hz to null and notch_hz to []."
         )
 

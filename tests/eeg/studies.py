@@ -31,7 +31,7 @@ CHANNELS = (
 
 PARAMS = """
 mains_hz: 50.0
-filters: {high_pass_hz: 0.5, low_pass_hz: 40.0, notch_hz: [50.0]}
+filters: {method: fir, high_pass_hz: 0.5, low_pass_hz: 40.0, notch_hz: [50.0]}
 window: {tmin_s: -0.1, tmax_s: 0.7, sfreq_hz: 100.0, onset_step_s: 0.002}
 resample: continuous
 baseline_s: [-0.1, 0.0]

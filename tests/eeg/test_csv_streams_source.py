@@ -12,6 +12,7 @@ from tasks.eeg.cleaning import clean_recording
 from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import open_source, parse_params
+from tasks.preprocess import PreprocessParams
 from tests.conftest import REPOSITORY
 from tests.eeg.studies import make_params
 
@@ -179,16 +180,32 @@ def test_1143_muse_epochs_are_kept_by_mne_with_an_iir_filter(muse: CsvStreamsSou
     assert kept == {"dog": 959, "cat": 184}
 
 
-def test_muse_epochs_kept_by_our_fir_filters(muse: CsvStreamsSource) -> None:
+@pytest.mark.parametrize(
+    ("method", "sfreq_hz", "dogs"),
+    [("iir", None, 959), ("iir", 100.0, 959), ("fir", None, 958)],  # a dog at 100 uV
+)
+def test_muse_epochs_kept_by_preprocess(
+    muse: CsvStreamsSource, method: str, sfreq_hz: float | None, dogs: int
+) -> None:
     params = make_params(
         mains_hz=60.0,
-        filters={"high_pass_hz": 1.0, "low_pass_hz": 30.0, "notch_hz": []},
-        window={"tmin_s": -0.1, "tmax_s": 0.8, "sfreq_hz": 64.0, "onset_step_s": 1 / 256},
+        filters={"method": method, "high_pass_hz": 1.0, "low_pass_hz": 30.0, "notch_hz": []},
+        window={"tmin_s": -0.1, "tmax_s": 0.8, "sfreq_hz": sfreq_hz, "onset_step_s": 1 / 256},
         baseline_s=None,
         reference="recorded",
         bad_channels={"deviation_z": None, "min_correlation": None},
         reject={"peak_to_peak_uv": 100.0},
     )
+    assert kept_by(muse, params) == {"dog": dogs, "cat": 184}
+
+
+def test_the_preset_keeps_1143_muse_epochs(muse: CsvStreamsSource) -> None:
+    params = PreprocessParams.model_validate(PRESET["preprocess"])
+    assert kept_by(muse, params) == {"dog": 959, "cat": 184}
+
+
+def kept_by(muse: CsvStreamsSource, params: PreprocessParams) -> Counter:
+    """Return how many epochs of each class are left by our own cleaning."""
     kept: Counter = Counter()
     for recording in muse.recordings():
         events = muse.events(recording)
@@ -196,4 +213,4 @@ def test_muse_epochs_kept_by_our_fir_filters(muse: CsvStreamsSource) -> None:
         clean = clean_recording(muse.read(recording), onsets_s, params, recording.recording_id)
         reasons = zip(events, clean.reject_reasons, strict=True)
         kept.update(event.stimulus_id for event, reason in reasons if not reason)
-    assert kept == {"dog": 958, "cat": 184}  # one dog fewer than with the IIR filter
+    return kept

@@ -14,9 +14,9 @@ from tasks.eeg.signal import (
 )
 from tests.eeg.studies import make_raw, make_signal
 
-OFF = FilterParams(high_pass_hz=None, low_pass_hz=None, notch_hz=())
-LOW_PASS = FilterParams(high_pass_hz=None, low_pass_hz=45.0, notch_hz=())
-BAND = FilterParams(high_pass_hz=0.5, low_pass_hz=40.0, notch_hz=(50.0,))
+OFF = FilterParams(method="fir", high_pass_hz=None, low_pass_hz=None, notch_hz=())
+LOW_PASS = FilterParams(method="fir", high_pass_hz=None, low_pass_hz=45.0, notch_hz=())
+BAND = FilterParams(method="fir", high_pass_hz=0.5, low_pass_hz=40.0, notch_hz=(50.0,))
 
 
 def window(**changes: float | None) -> WindowParams:
@@ -43,11 +43,29 @@ def test_filters_equal_those_of_mne() -> None:
     assert np.abs(ours - expected).max() < 5
 
 
+def test_recursive_filters_equal_those_of_mne_up_to_the_ends() -> None:
+    raw = make_raw(make_signal(60 * 250) + 20)
+    onsets_s = np.array([0.204, 10.0, 30.0, 58.0])
+    filters = FilterParams(method="iir", high_pass_hz=0.5, low_pass_hz=20.0, notch_hz=(50.0, 100.0))
+    theirs = raw.copy().filter(0.5, 20.0, method="iir", verbose="ERROR")
+    for hz in (50.0, 100.0):
+        theirs.notch_filter(hz, method="iir", verbose="ERROR")
+    for sfreq_hz, bound_uv in ((None, 1e-4), (125.0, 0.05)):
+        grid = make_grid(
+            250.0, window(tmin_s=-0.2, tmax_s=0.6, sfreq_hz=sfreq_hz, onset_step_s=0.004)
+        )
+        ours, inside = cut_epochs(read_signal(raw), 250.0, onsets_s, grid, filters)
+        starts = np.rint((onsets_s - 0.2) * 250).astype(int)
+        expected = [theirs.get_data()[:, s : s + 200] * 1e6 for s in starts]
+        assert inside.all()
+        assert np.abs(ours - np.array(expected)[:, :, :: grid.down]).max() < bound_uv
+
+
 def test_line_noise_is_removed_by_the_notch_alone() -> None:
     times_s = np.arange(40 * 250) / 250
     signal = np.stack([np.sin(2 * np.pi * 50 * times_s), np.sin(2 * np.pi * 40 * times_s)]) * 10
     grid = make_grid(250.0, window(sfreq_hz=None))
-    notch = FilterParams(high_pass_hz=None, low_pass_hz=None, notch_hz=(50.0,))
+    notch = FilterParams(method="fir", high_pass_hz=None, low_pass_hz=None, notch_hz=(50.0,))
     epochs, _ = cut_epochs(signal.astype(np.float32), 250.0, np.array([20.0]), grid, notch)
     hum, tone = np.abs(epochs[0]).max(axis=1)
     assert hum < 0.05
@@ -62,7 +80,7 @@ def test_resampled_epochs_are_aligned_to_each_onset(sfreq_hz: float) -> None:
     signal = planted(np.arange(round(30 * sfreq_hz)) / sfreq_hz)[np.newaxis].astype(np.float32)
     onsets_s = 10 + np.arange(20) * 0.302  # multiples of the step, between the new samples
     grid = make_grid(sfreq_hz, window())
-    filters = FilterParams(high_pass_hz=None, low_pass_hz=40.0, notch_hz=())
+    filters = FilterParams(method="fir", high_pass_hz=None, low_pass_hz=40.0, notch_hz=())
     epochs, _ = cut_epochs(signal, sfreq_hz, onsets_s, grid, filters)
     times_s = np.arange(-10, 70) / 100
     assert epochs.shape == (20, 1, 80)
@@ -77,7 +95,7 @@ def test_cutting_the_resampled_recording_equals_resampling_each_epoch() -> None:
         raw, events, tmin=-1, tmax=2 - 1 / 250, baseline=None, preload=True, verbose="ERROR"
     )
     expected = theirs.resample(100, npad=125, verbose="ERROR").get_data()[:, :, 90:170] * 1e6
-    filters = FilterParams(high_pass_hz=None, low_pass_hz=50.0, notch_hz=())
+    filters = FilterParams(method="fir", high_pass_hz=None, low_pass_hz=50.0, notch_hz=())
     signal = read_signal(raw)
     ours, _ = cut_epochs(signal, 250.0, samples / 250, make_grid(250.0, window()), filters)
     spread = expected.std()

@@ -201,7 +201,12 @@ def preprocess_params(layout: str) -> PreprocessParams:
     low_pass_hz = 100.0 if raw else None
     flat_uv = 0.1 if raw else None
     changes = {
-        "filters": {"high_pass_hz": None, "low_pass_hz": low_pass_hz, "notch_hz": []},
+        "filters": {
+            "method": "fir",
+            "high_pass_hz": None,
+            "low_pass_hz": low_pass_hz,
+            "notch_hz": [],
+        },
         "window": section["window"]
         | {"tmin_s": 0.0, "tmax_s": 0.8, "sfreq_hz": 250.0 if raw else None},
         "baseline_s": None,
