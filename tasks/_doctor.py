@@ -57,6 +57,7 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
     return [
         *_params_findings(params_file),
         *_study(params, artifacts),
+        *_split(params),
         *_captioner(params),
         *_weights(params, artifacts),
         _device(),
@@ -104,6 +105,18 @@ def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
         yield Finding("recordings", f"{folder / need.pattern} is missing; {need.origin}", "!!")
     if not missing:
         yield Finding("recordings", f"{folder} is there", "ok")
+
+
+def _split(params: dict[str, Any]) -> Iterator[Finding]:
+    """Say what no section can know alone: a subject that is left out has no filters of its own."""
+    split = params.get("preprocess", {}).get("split", {})
+    filters = params.get("train", {}).get("filters", {})
+    if split.get("strategy") == "subject" and filters.get("per_subject"):
+        text = (
+            f"preprocess.split leaves {split.get('test_subject')} out, so that it has no filters of its "
+            "own; set train.filters.per_subject to false"
+        )
+        yield Finding("split", text, "!!")
 
 
 def _captioner(params: dict[str, Any]) -> Iterator[Finding]:

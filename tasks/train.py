@@ -13,7 +13,7 @@ import torch
 from tasks.artifacts.files import fingerprint, write_text
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import save_encoder
-from tasks.encoder.dataset import TrainingData, read_training_data
+from tasks.encoder.dataset import TrainingData, read_training_data, refuse_strangers
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
 from tasks.encoder.training import Trained
@@ -47,8 +47,15 @@ def train(
         CSV, one row per epoch.
     params : TrainParams
         How to train.
+
+    Raises
+    ------
+    TrainingDataError
+        If the data cannot be trained on, or a held-out subject would need filters of its own.
     """
     set_threads()
+    if params.filters.per_subject:
+        refuse_strangers(trials)
     data = read_training_data(
         trials,
         epochs,

@@ -212,3 +212,18 @@ def test_without_filters_per_subject_everybody_can_be_decoded():
     encoder = load_encoder(run(study, params=changed(filters=filters, max_epochs=1))[0])
     predicted = encoder.predict(study.eeg["sub-01"][:3], ["sub-09"] * 3)
     assert predicted.shape == (3, 2, 12)
+
+
+def test_a_subject_left_out_is_refused_before_training_where_filters_are_per_subject():
+    study = make_small_study()
+    left_out = (study.trials["subject"] == "sub-02").to_numpy()
+    study.trials.loc[left_out, "split"] = "test"
+    with pytest.raises(TrainingDataError) as error:
+        run(study)
+    assert str(error.value) == (
+        "train.filters.per_subject must be false where a subject is held out altogether: there are no "
+        "filters for sub-02. Set it to false in params.yaml."
+    )
+    filters = PARAMS.filters.model_copy(update={"per_subject": False})
+    encoder = load_encoder(run(study, params=changed(filters=filters, max_epochs=1))[0])
+    assert encoder.subjects == ("sub-01",)

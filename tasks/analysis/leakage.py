@@ -53,6 +53,11 @@ def caption_overlap(evidence: Evidence) -> Finding:
         if copied
         else f"No leaked captions: {counts}."
     )
+    shown = _shown_in_training(evidence)
+    if shown.all():
+        verdict = (
+            "Every audited picture is a training picture, and its captions are training captions."
+        )
     score = Score(
         value=float(leaked.mean()),
         n=len(leaked),

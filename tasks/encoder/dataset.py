@@ -148,6 +148,31 @@ def read_training_data(
     )
 
 
+def refuse_strangers(trials: Path) -> None:
+    """Check that every held-out subject is trained on too, as filters per subject ask for.
+
+    Parameters
+    ----------
+    trials : pathlib.Path
+        The artefact of this name.
+
+    Raises
+    ------
+    TrainingDataError
+        If trials of another subject are held out.
+    """
+    table = read_table(trials, TRIALS, ["subject", "split", "kept"]).to_pandas()
+    table = table[table["kept"]]
+    known = set(table.loc[table["split"].isin(["train", "validation"]), "subject"])
+    held_out = set(table.loc[table["split"].isin(["test", "zero_shot"]), "subject"])
+    strangers = sorted(held_out - known)
+    if strangers:
+        raise TrainingDataError(
+            "train.filters.per_subject must be false where a subject is held out altogether: there are "
+            f"no filters for {', '.join(strangers)}. Set it to false in params.yaml."
+        )
+
+
 def _select(trials: Trials, rows: np.ndarray) -> Trials:
     return replace(
         trials,

@@ -167,9 +167,11 @@ _SPLITS = ("train", "validation", "test", "zero_shot")
 
 def _design(study: Study) -> tuple[str, str]:
     trials = study.trials
-    shown = trials.groupby(["subject", "stimulus_id"]).size().median()
+    shown = trials.groupby(["subject", "stimulus_id"]).size()
     blocks = trials.groupby("recording_id")["block"].nunique().median()
-    note = f"each picture {plural(int(shown), 'time')} per subject"
+    fewest, most = int(shown.min()), int(shown.max())
+    often = plural(most, "time") if fewest == most else f"{fewest:,} to {plural(most, 'time')}"
+    note = f"each picture {often} per subject"
     if is_blocked(study):
         return "Blocked", f"one concept per block; {note}"
     return "Mixed", f"concepts mixed in {plural(int(blocks), 'block')} per recording; {note}"

@@ -170,6 +170,32 @@ def test_leaked_captions_are_found(seen):
     assert said["explained_by_leakage"].startswith("Explained by leakage: 100.0%")
 
 
+def test_captions_of_pictures_that_are_in_training_are_said_to_be(seen):
+    ids = seen.shown["stimulus_id"]
+    trained = seen.training.assign(stimulus_id=np.resize(sorted(set(ids)), len(seen.training)))
+    trials = pd.concat([seen.trials, trained.assign(split="train", kept=True)])
+    said = verdicts(replace(seen, trials=trials), "caption_overlap")
+    assert said["caption_overlap"] == (
+        "Every audited picture is a training picture, and its captions are training captions."
+    )
+
+
+def test_presentations_are_averaged_as_often_as_two_pictures_were_shown(seen):
+    held_out = seen.held_out
+    first, second, *_ = sorted(set(held_out.trials["stimulus_id"]))
+    counts = held_out.trials.groupby("stimulus_id").cumcount()
+    of = held_out.trials["stimulus_id"]
+    rows = (of == first) | ((of == second) & (counts < 2))
+    assert (of == first).sum() > 2
+    few = replace(seen, held_out=held_out.of(rows))
+    for name in ("shown", "own_hits", "hits", "encoder"):
+        few.__dict__.pop(name, None)
+    verdict = verdicts(few, "repetitions")["repetitions"]
+    assert "the mean of 2 in " in verdict
+    alone = replace(seen, held_out=held_out.of(of == first))
+    assert "repetitions" not in verdicts(alone, "repetitions")
+
+
 def test_captions_of_held_out_pictures_in_the_train_gallery_are_found(seen):
     retrievals = pd.DataFrame(
         {"gallery": "train", "caption_id": seen.held_out.captions["caption_id"]}

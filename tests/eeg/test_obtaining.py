@@ -40,3 +40,22 @@ def test_doctor_names_the_missing_files(tmp_path: Path) -> None:
     findings = examine(PRESETS / "eegcvpr.yaml", tmp_path)
     lines = [f.text for f in findings if f.what == "recordings" and f.blocks]
     assert any("eeg_5_95_std.pth is missing; ask the authors" in line for line in lines)
+
+
+def test_doctor_says_that_a_subject_left_out_has_no_filters(tmp_path: Path) -> None:
+    params = yaml.safe_load((PRESETS / "tiny.yaml").read_text())
+    params["preprocess"]["split"] = {
+        "strategy": "subject",
+        "seed": 0,
+        "test_subject": "sub-02",
+        "validation_fraction": 0.1,
+    }
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    assert [f.text for f in examine(path, tmp_path) if f.what == "split" and f.blocks] == [
+        "preprocess.split leaves sub-02 out, so that it has no filters of its own; set "
+        "train.filters.per_subject to false"
+    ]
+    params["train"]["filters"]["per_subject"] = False
+    path.write_text(yaml.safe_dump(params))
+    assert not [f for f in examine(path, tmp_path) if f.what == "split"]
