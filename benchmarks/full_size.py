@@ -43,7 +43,8 @@ def main() -> None:
             print(done.stdout.splitlines()[-1], flush=True)
 
 
-def measure(study: str, root: Path) -> dict[str, Any]:
+def params_of(study: str) -> tuple[IngestParams, PreprocessParams]:
+    """Return the params of the study's preset, fitted to stored epochs of noise."""
     preset = yaml.safe_load((PRESETS / f"{study}.yaml").read_text())
     section = preset["preprocess"]
     if study == "things_eeg2":
@@ -52,17 +53,22 @@ def measure(study: str, root: Path) -> dict[str, Any]:
             "filters": {"method": "fir", "high_pass_hz": None, "low_pass_hz": None, "notch_hz": []},
             "window": section["window"] | {"tmin_s": 0.0},
             "baseline_s": None,
-            "reject": {"peak_to_peak_uv": None, "flat_uv": None},
+            "reject": section["reject"] | {"peak_to_peak_uv": None, "flat_uv": None},
             "whitening": None,
         }
         section["bad_channels"] |= {"flat_uv": None}
     section["bad_channels"] |= {"min_correlation": None}  # noise has none
+    return IngestParams.model_validate(preset["ingest"]), PreprocessParams.model_validate(section)
+
+
+def measure(study: str, root: Path) -> dict[str, Any]:
+    ingest_params, preprocess_params = params_of(study)
     artifacts, seconds = Artifacts(root), {}
     start = time.perf_counter()
     ingest(
         artifacts.raw,
         **outs(artifacts, "recordings", "events", "stimuli", "oracle", "topographies"),
-        params=IngestParams.model_validate(preset["ingest"]),
+        params=ingest_params,
         map=serial_map,
     )
     seconds["ingest_s"] = round(time.perf_counter() - start, 1)
@@ -70,7 +76,7 @@ def measure(study: str, root: Path) -> dict[str, Any]:
     preprocess(
         *outs(artifacts, "recordings", "events", "stimuli", "raw").values(),
         **outs(artifacts, "trials", "epochs", "quality"),
-        params=PreprocessParams.model_validate(section),
+        params=preprocess_params,
         map=serial_map,
     )
     seconds["preprocess_s"] = round(time.perf_counter() - start, 1)

@@ -217,10 +217,13 @@ def _examine_image(stimulus: Stimulus) -> ImageFacts:
     try:
         with Image.open(path) as image:
             width_px, height_px = image.size
-            image.verify()
+            image.verify()  # what a PNG says of itself
+        with Image.open(path) as image:
+            image.draft(image.mode, (1, 1))  # a JPEG is read whole, but its pixels are few
+            image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise SourceError(
-            f"{path} must be a whole image; it cannot be read ({error}). "
+            f"{path} must be a whole image; it cannot be read ({str(error).rstrip('.')}). "
             "Copy it from its origin again."
         ) from error
     return ImageFacts(stimulus, width_px, height_px, sha256_of(path))

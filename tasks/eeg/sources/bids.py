@@ -1,5 +1,6 @@
 """Studies in the Brain Imaging Data Structure (EEG-BIDS), with a table of what was shown."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -21,10 +22,12 @@ from tasks.eeg.sources.protocol import (
     Stimulus,
 )
 from tasks.eeg.sources.tsv import read_rows
+from tasks.eeg.sources.whole_files import refuse_truncated
 
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
 REMEDY = "Mend the study, or name something else in ingest.source."
 NOTHING = "n/a"
+ROUNDING_S = 1.0  # durations are told in whole seconds now and then
 
 
 class BidsParams(SourceParams):
@@ -99,6 +102,7 @@ class BidsSource:
 
     def read(self, recording: Recording) -> mne.io.BaseRaw:
         """Open a recording without loading it."""
+        refuse_truncated(recording.path)
         bids = get_bids_path_from_fname(recording.path, check=False, verbose="ERROR")
         try:
             with warnings.catch_warnings(
@@ -112,6 +116,7 @@ class BidsSource:
                 f"cannot read it ({reason}). Mend the file or its tables."
             ) from error
         _refuse_unlisted(raw, _sidecar(recording.path, "channels"))
+        _refuse_short(raw, recording.path)
         if self.params.montage is not None and _lacks_positions(raw):
             self._set_montage(raw)
         return raw
@@ -203,6 +208,21 @@ def _refuse_unlisted(raw: mne.io.BaseRaw, path: Path | None) -> None:
         raise SourceError(
             f"{path} must list every channel of its recording; {len(unlisted)} are missing: "
             f"{', '.join(unlisted[:10])}. Add them."
+        )
+
+
+def _refuse_short(raw: mne.io.BaseRaw, path: Path) -> None:
+    """Refuse a recording that is shorter than the file beside it, of the same name in JSON, says."""
+    described = path.with_suffix(".json")
+    content = json.loads(described.read_text(encoding="utf-8")) if described.is_file() else {}
+    due_s = content.get("RecordingDuration", NOTHING)
+    if not isinstance(due_s, int | float):
+        return  # it is not told
+    found_s = raw.n_times / raw.info["sfreq"]
+    if found_s < due_s - ROUNDING_S:
+        raise SourceError(
+            f"{path} must last the {due_s:g} s that {described.name} tells; it lasts {found_s:g} s, so it "
+            "was truncated. Copy it from its origin again."
         )
 
 

@@ -17,8 +17,8 @@ from tasks.eeg.sources.protocol import (
     Stimulus,
 )
 from tasks.eeg.sources.tsv import read_rows
+from tasks.eeg.sources.whole_files import refuse_truncated_fif
 
-LAST_TAG = bytes.fromhex("0000006c 00000000 00000000 ffffffff")  # "nothing follows" of a FIF file
 REMEDY = "Run `dvc repro --force simulate` to make the study anew."
 
 
@@ -76,7 +76,7 @@ class SimulatedSource:
 
     def read(self, recording: Recording) -> mne.io.BaseRaw:
         """Open a recording without loading it."""
-        _check_whole(recording.path)
+        refuse_truncated_fif(recording.path, REMEDY)
         return mne.io.read_raw_fif(recording.path, verbose="ERROR")
 
     def official_split(self) -> None:
@@ -100,18 +100,6 @@ def _recording(path: Path) -> Recording:
             f"A recording must be named like sub-01_ses-01_eeg.fif; found {path.name}. Rename it."
         )
     return Recording(recording_id, subject, session, path)
-
-
-def _check_whole(path: Path) -> None:
-    """Refuse a FIF file that does not end as every whole one does: MNE would read what is left of it."""
-    with path.open("rb") as handle:
-        handle.seek(max(0, path.stat().st_size - len(LAST_TAG)))
-        tail = handle.read()
-    if tail != LAST_TAG:
-        raise SourceError(
-            f"{path} must be a whole FIF file; it ends after {path.stat().st_size} bytes "
-            f"without the closing tag, so it was truncated. {REMEDY}"
-        )
 
 
 def _read_truth(path: Path, schema: pa.Schema) -> pa.Table | None:
