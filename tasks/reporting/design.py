@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from tasks.clip.galleries import known_stimuli
-from tasks.eeg.design import describe_design
+from tasks.eeg.design import Design, describe_design
 from tasks.reporting.formats import plural
 from tasks.reporting.study import Study
 
@@ -38,12 +38,22 @@ def known_pictures(study: Study) -> str | None:
     )
 
 
+def design_caution(study: Study) -> str:
+    """Return the mark that every score of the study bears; empty where the order was mixed.
+
+    Parameters
+    ----------
+    study : Study
+        One run of the pipeline.
+    """
+    design = _design(study)
+    if is_blocked(study) or design.confounded:
+        return "block design"
+    return "order unknown" if design.confounded is None else ""
+
+
 def _order_of_presentation(study: Study) -> str | None:
-    events = pa.Table.from_pandas(
-        study.trials[["recording_id", "presentation_order", "stimulus_id"]]
-    )
-    stimuli = pa.Table.from_pandas(study.stimuli[["stimulus_id", "concept"]])
-    design = describe_design(events, stimuli, timed=bool(study.recordings["timed"].all()))
+    design = _design(study)
     if is_blocked(study) or design.confounded:
         return (
             "Block design: the trials of a concept follow each other, so slow drift of the recording "
@@ -52,6 +62,14 @@ def _order_of_presentation(study: Study) -> str | None:
     if design.confounded is None:
         return f"{design.sentence[0].upper()}{design.sentence[1:]}."
     return None
+
+
+def _design(study: Study) -> Design:
+    events = pa.Table.from_pandas(
+        study.trials[["recording_id", "presentation_order", "stimulus_id"]]
+    )
+    stimuli = pa.Table.from_pandas(study.stimuli[["stimulus_id", "concept"]])
+    return describe_design(events, stimuli, timed=bool(study.recordings["timed"].all()))
 
 
 def is_blocked(study: Study) -> bool:

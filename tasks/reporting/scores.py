@@ -221,18 +221,21 @@ def grouped(scores: Mapping[str, Score]) -> list[ScoreGroup]:
     return groups
 
 
-def scores_csv(scores: Mapping[str, Score]) -> str:
+def scores_csv(scores: Mapping[str, Score], caution: str = "") -> str:
     """Return scores as CSV: one row each, every field at full precision, empty where unknown.
 
     Parameters
     ----------
     scores : Mapping[str, Score]
         Name to score.
+    caution : str
+        What the design of the study makes of each of them; empty: nothing.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["name", *Score.model_fields], lineterminator="\n")
+    writer = csv.DictWriter(text, ["name", *Score.model_fields, "caution"], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"name": name, **score.model_dump()} for name, score in scores.items())
+    for name, score in scores.items():
+        writer.writerow({"name": name, **score.model_dump(), "caution": caution})
     return text.getvalue()
 
 

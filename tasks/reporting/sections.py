@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tasks.language.prompts import Tier
 from tasks.reporting.cards import Sample
 from tasks.reporting.charts import training_charts
-from tasks.reporting.design import design_warning
+from tasks.reporting.design import design_caution, design_warning
 from tasks.reporting.failures import failure_families
 from tasks.reporting.glossary import OVERALL
 from tasks.reporting.images import thumbnails
@@ -74,6 +74,7 @@ def _result(shown: Shown) -> Content:
         "title": title(shown.study),
         "strip": drawn[: shown.selection.strip_trials],
         "headlines": headlines(shown.study),
+        "headline_caution": design_caution(shown.study),
         "result": result(shown.study),
         "limits": limits(shown.study),
         "facts": facts(shown.study),
@@ -94,7 +95,8 @@ def _scores(shown: Shown) -> Content:
     return {
         "scores": grouped(study.evaluate),
         "design_warning": design_warning(study),
-        "scores_uri": csv_uri(scores_csv(study.evaluate)),
+        "caution": design_caution(study),
+        "scores_uri": csv_uri(scores_csv(study.evaluate, design_caution(study))),
         "evaluate_figures": figures(study.plots.evaluate),
         "recall_chart": recall_chart(study.plots.evaluate),
         "confusions": confusion_table(study.plots.evaluate),

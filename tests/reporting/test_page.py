@@ -190,3 +190,25 @@ def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts)
         "No scores of the maps were computed for this study.",
         "The training log holds too few epochs for a curve.",
     ]
+
+
+def test_every_score_of_a_block_design_bears_its_mark(
+    template: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    artifacts = copy_study(template, Path())
+    mixed = read_report(artifacts)
+    assert "block design" not in marks_of(mixed)
+    concepts = sorted({row["concept"] for row in get(artifacts, "trials")})
+    blocked = [r | {"block": concepts.index(r["concept"])} for r in get(artifacts, "trials")]
+    put(artifacts, "trials", blocked)
+    page = read_report(artifacts)
+    rows = list(csv.DictReader(io.StringIO(page.download("scores.csv"))))
+    assert {row["caution"] for row in rows} == {"block design"}
+    n_headlines = len(page.all("p", **{"class": "big"}))
+    assert n_headlines > 0
+    assert marks_of(page).count("block design") == len(rows) + n_headlines
+
+
+def marks_of(page: Document) -> list[str]:
+    return [element.text for element in page.all("span", **{"class": "tag"})]

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import Score, write_scores
-from tasks.reporting.design import design_warning
+from tasks.reporting.design import design_caution, design_warning
 from tasks.reporting.glossary import meaning
 from tasks.reporting.summary import facts, headlines, limits, result
 from tests.reporting.fabricated import get, put
@@ -89,6 +89,7 @@ def test_a_blocked_design_is_called_so_and_warned_of(artifacts: Artifacts) -> No
     assert {fact.name: fact.value for fact in facts(study)}["Design"] == "Blocked"
     assert limits(study)[0].startswith("Block design: the trials of a concept follow each other")
     assert design_warning(study) == limits(study)[0]
+    assert design_caution(study) == "block design"
 
 
 def test_trials_of_a_concept_in_a_row_are_a_block_design_too(artifacts: Artifacts) -> None:
@@ -102,7 +103,9 @@ def test_trials_of_a_concept_in_a_row_are_a_block_design_too(artifacts: Artifact
 def test_an_order_that_was_not_published_is_said_so(artifacts: Artifacts) -> None:
     rows = get(artifacts, "recordings")
     put(artifacts, "recordings", [row | {"timed": False} for row in rows])
-    warning = design_warning(load(artifacts))
+    study = load(artifacts)
+    warning = design_warning(study)
+    assert design_caution(study) == "order unknown"
     assert warning == (
         "The order of presentation was not published: whether class and time are confounded cannot "
         "be told."
