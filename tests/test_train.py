@@ -66,7 +66,9 @@ def test_it_learns_and_says_what_it_learned_from(tmp_path):
     assert np.mean(np.array(CONCEPTS)[nearest] == test["concept"]) > 0.8
 
 
-@pytest.mark.parametrize("architecture", ["st_transformer", "linear", "ridge", "xdawn_lda", "nice"])
+@pytest.mark.parametrize(
+    "architecture", ["st_transformer", "factor_map", "linear", "ridge", "xdawn_lda", "nice"]
+)
 def test_scrambled_test_trials_leave_the_same_bits(architecture):
     params = changed(architecture=architecture, max_epochs=2)
     study = make_small_study()

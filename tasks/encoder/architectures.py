@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from tasks.encoder.baselines.factor_map import FactorEncoder, FactorSizes, train_factor_map
 from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes, train_linear
 from tasks.encoder.baselines.network import (
     BACKBONES,
@@ -65,6 +66,7 @@ def _fitted(
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "st_transformer": Architecture(STTransformer, Sizes, _train_st_transformer),
+        "factor_map": Architecture(FactorEncoder, FactorSizes, _fitted(train_factor_map)),
         "linear": Architecture(LinearEncoder, LinearSizes, _fitted(train_linear)),
         "ridge": Architecture(RidgeEncoder, RidgeSizes, _fitted(train_ridge)),
         "xdawn_lda": Architecture(LDAEncoder, LDASizes, _fitted(train_xdawn_lda)),

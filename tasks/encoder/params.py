@@ -10,6 +10,7 @@ from tasks._params import Params
 
 Architecture = Literal[
     "st_transformer",
+    "factor_map",
     "linear",
     "ridge",
     "xdawn_lda",

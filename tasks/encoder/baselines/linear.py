@@ -139,7 +139,7 @@ def _fit(
         rows = groups == group
         mean = eeg[rows].mean(axis=0)
         centred = eeg[rows] - mean
-        spatial = _principal_components(centred, module.sizes.n_components)
+        spatial = principal_components(centred, module.sizes.n_components)
         components = torch.from_numpy(spatial.T @ centred)
         values = (
             F.avg_pool1d(components, module.sizes.bin_samples).flatten(1).numpy().astype(np.float64)
@@ -154,9 +154,10 @@ def _fit(
         module.decoder[group] = torch.from_numpy(np.linalg.solve(precision, evidence.T).T)
 
 
-def _principal_components(
+def principal_components(
     centred: Float[np.ndarray, "n_trials n_channels n_times"], n_components: int
 ) -> Float[np.ndarray, "n_channels n_components"]:
+    """Return the orthonormal spatial patterns that hold most of the variance of centred epochs."""
     samples = centred.transpose(1, 0, 2).reshape(centred.shape[1], -1)
     vectors = np.linalg.eigh((samples @ samples.T).astype(np.float64))[1]
     strongest: np.ndarray = vectors[:, ::-1][:, :n_components].astype(np.float32)

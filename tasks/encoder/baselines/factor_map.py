@@ -1,0 +1,201 @@
+"""The strongest linear decoder known here: an encoding model, and the most probable factors under it.
+
+Spatial PCA, averaging over bins of time, a ridge encoding model from the factors that the captions vary in
+(`tasks.encoder.baselines.factors`), Ledoit-Wolf whitening of what it leaves, the few directions in which
+factors differ, and then, trial by trial, the levels that explain the epoch best together. A sum over
+factors cannot be inverted one factor at a time: each is found given the others, in turn (mean field).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from sklearn.covariance import ledoit_wolf
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tasks.encoder.baselines.factors import caption_factors
+from tasks.encoder.baselines.linear import principal_components
+from tasks.encoder.baselines.ridge import binned
+from tasks.encoder.dataset import TrainingData, TrainingDataError
+from tasks.encoder.params import TrainParams
+from tasks.encoder.preparation import group_index
+from tasks.encoder.training import Trained, closed_form_log
+from tasks.encoder.whitening import inverse_square_root
+
+N_ROUNDS = 8  # over all factors; the sketch of this decoder converged in six
+
+
+@dataclass(frozen=True)
+class FactorSizes:
+    """Everything that decides the shapes of a `FactorEncoder`.
+
+    Attributes
+    ----------
+    n_groups, n_channels, n_times : int
+        Sets of weights, and shape of an epoch.
+    n_components, bin_samples : int
+        Spatial components and length of the bins of time.
+    n_directions : int
+        Directions in which factors differ.
+    levels : tuple of int
+        Number of levels of each factor.
+    n_kinds, dim : int
+        Caption kinds and length of their vectors.
+    """
+
+    n_groups: int
+    n_channels: int
+    n_times: int
+    n_components: int
+    bin_samples: int
+    n_directions: int
+    levels: tuple[int, ...]
+    n_kinds: int
+    dim: int
+
+
+class FactorEncoder(nn.Module):
+    """EEG to the caption vectors of the most probable levels of all factors.
+
+    Parameters
+    ----------
+    sizes : FactorSizes
+        Shapes; the weights are zeros until they are fitted.
+    """
+
+    mean: Tensor
+    spatial: Tensor
+    whitener: Tensor
+    templates: Tensor
+    prior: Tensor
+    vectors: Tensor
+    vectors_mean: Tensor
+
+    def __init__(self, sizes: FactorSizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        if sizes.n_components > sizes.n_channels:
+            raise TrainingDataError(
+                f"train.linear.n_components must be at most the {sizes.n_channels} channels; it is "
+                f"{sizes.n_components}. Lower it."
+            )
+        groups, components, levels = sizes.n_groups, sizes.n_components, sum(sizes.levels)
+        n_values = components * (sizes.n_times // sizes.bin_samples)
+        self.register_buffer("mean", torch.zeros(groups, sizes.n_channels, sizes.n_times))
+        self.register_buffer("spatial", torch.zeros(groups, components, sizes.n_channels))
+        self.register_buffer("whitener", torch.zeros(groups, n_values, sizes.n_directions))
+        self.register_buffer("templates", torch.zeros(groups, levels, sizes.n_directions))
+        self.register_buffer("prior", torch.zeros(levels))
+        self.register_buffer("vectors", torch.zeros(levels, sizes.n_kinds * sizes.dim))
+        self.register_buffer("vectors_mean", torch.zeros(sizes.n_kinds * sizes.dim))
+
+    def forward(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_kinds dim"]:
+        """Predict the vector of each caption kind."""
+        found = self.levels(eeg, group_index)
+        predicted = found @ self.vectors + self.vectors_mean
+        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
+
+    def levels(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_levels"]:
+        """Return the probability of every level of every factor, one factor after the other."""
+        components = self.spatial[group_index] @ (eeg - self.mean[group_index])
+        values = binned(components, self.sizes.bin_samples)
+        seen = (values[:, None] @ self.whitener[group_index])[:, 0]
+        templates = self.templates[group_index].split(list(self.sizes.levels), dim=1)
+        priors = self.prior.split(list(self.sizes.levels))
+        found = [prior.exp().expand(len(eeg), -1) for prior in priors]
+        evoked = [(q[:, None] @ t)[:, 0] for q, t in zip(found, templates, strict=True)]
+        for _ in range(N_ROUNDS):
+            for factor, (own, prior) in enumerate(zip(templates, priors, strict=True)):
+                others = sum((e for f, e in enumerate(evoked) if f != factor), torch.zeros(()))
+                left = seen - others
+                energies = (own @ left[:, :, None])[:, :, 0] - 0.5 * own.square().sum(dim=2)
+                found[factor] = (energies + prior).softmax(dim=1)
+                evoked[factor] = (found[factor][:, None] @ own)[:, 0]
+        return torch.cat(found, dim=1)
+
+
+def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
+    """Fit the encoding model on training trials and score it on validation trials.
+
+    Parameters
+    ----------
+    data : TrainingData
+        Train and validation trials.
+    params : TrainParams
+        `linear`, and of `filters`: `ridge`, `min_word_count`, `n_latents` (directions) and `per_subject`.
+    """
+    per_subject = params.filters.per_subject
+    stimuli = np.unique(data.train.stimulus_index)
+    factors = caption_factors(
+        data.texts, data.concepts, stimuli, min_count=params.filters.min_word_count
+    )
+    levels = tuple(int(factor.max()) + 1 for factor in factors)
+    shown = np.concatenate(
+        [np.eye(n)[factor] for n, factor in zip(levels, factors, strict=True)], axis=1
+    )
+    module = FactorEncoder(
+        FactorSizes(
+            n_groups=len(data.subjects) if per_subject else 1,
+            n_channels=data.train.eeg.shape[1],
+            n_times=data.train.eeg.shape[2],
+            n_directions=min(params.filters.n_latents, sum(levels) - len(levels)),
+            levels=levels,
+            n_kinds=data.targets.shape[1],
+            dim=data.targets.shape[2],
+            **params.linear.model_dump(),
+        )
+    )
+    module.prior.copy_(torch.from_numpy(np.log(shown.mean(axis=0))))
+    vectors = data.targets[stimuli].reshape(len(stimuli), -1).astype(np.float64)
+    mean = vectors.mean(axis=0)
+    said = _penalised(shown, vectors - mean, ridge=1e-3)
+    module.vectors.copy_(torch.from_numpy(said))
+    module.vectors_mean.copy_(torch.from_numpy(mean))
+    groups = group_index(data.train, per_subject=per_subject)
+    of_trial = shown[np.searchsorted(stimuli, data.train.stimulus_index)]
+    for group in range(module.sizes.n_groups):
+        rows = groups == group
+        _fit(module, group, data.train.eeg[rows], of_trial[rows], params.filters.ridge)
+    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
+
+
+def _fit(
+    module: FactorEncoder,
+    group: int,
+    eeg: Float[np.ndarray, "n n_channels n_times"],
+    shown: Float[np.ndarray, "n n_levels"],
+    ridge: float,
+) -> None:
+    """Set one group's components, whitening and templates."""
+    mean = eeg.mean(axis=0)
+    centred = eeg - mean
+    spatial = principal_components(centred, module.sizes.n_components).T
+    components = torch.from_numpy(spatial @ centred)
+    values = binned(components, module.sizes.bin_samples).numpy().astype(np.float64)
+    weights = _penalised(shown, values, ridge)
+    whitener = inverse_square_root(ledoit_wolf(values - shown @ weights)[0])
+    templates = weights @ whitener
+    strength = np.sqrt(shown.mean(axis=0))[:, None]
+    directions = np.linalg.svd(strength * templates, full_matrices=False)[2]
+    basis = directions[: module.sizes.n_directions].T
+    module.mean[group] = torch.from_numpy(mean)
+    module.spatial[group] = torch.from_numpy(np.ascontiguousarray(spatial))
+    module.whitener[group] = torch.from_numpy(whitener @ basis)
+    module.templates[group] = torch.from_numpy(templates @ basis)
+
+
+def _penalised(
+    shown: Float[np.ndarray, "n n_levels"], values: Float[np.ndarray, "n n_values"], ridge: float
+) -> Float[np.ndarray, "n_levels n_values"]:
+    """Return the values that each level adds, by ridge regression; `ridge` is in trials of a level."""
+    gram = shown.T @ shown + ridge * np.eye(shown.shape[1])
+    weights: np.ndarray = np.linalg.solve(gram, shown.T @ values)
+    return weights
