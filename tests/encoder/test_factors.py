@@ -17,7 +17,9 @@ def test_places_of_captions_are_factors_and_what_they_decide_is_none():
     some = np.arange(12, 36)
     factors = caption_factors(texts, [a for _, a, _ in made], some, min_count=2)
     assert [int(f.max()) + 1 for f in factors] == [3, 2, 2]
-    by_level = [{made[i][place] for i in some[f == 0]} for f, place in zip(factors, (1, 0, 2))]
+    by_level = [
+        {made[i][place] for i in some[f == 0]} for f, place in zip(factors, (1, 0, 2), strict=True)
+    ]
     assert [len(said) for said in by_level] == [1, 1, 1]
 
 

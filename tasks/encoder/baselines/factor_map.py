@@ -108,8 +108,8 @@ class FactorEncoder(nn.Module):
         components = self.spatial[group_index] @ (eeg - self.mean[group_index])
         values = binned(components, self.sizes.bin_samples)
         seen = (values[:, None] @ self.whitener[group_index])[:, 0]
-        templates = self.templates[group_index].split(list(self.sizes.levels), dim=1)
-        priors = self.prior.split(list(self.sizes.levels))
+        templates = torch.split(self.templates[group_index], list(self.sizes.levels), dim=1)
+        priors = torch.split(self.prior, list(self.sizes.levels))
         found = [prior.exp().expand(len(eeg), -1) for prior in priors]
         evoked = [(q[:, None] @ t)[:, 0] for q, t in zip(found, templates, strict=True)]
         for _ in range(N_ROUNDS):
