@@ -58,7 +58,7 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
         *_params_findings(params_file),
         *_study(params, artifacts),
         *_split(params),
-        *_captioner(params),
+        *_captioner(params, artifacts),
         *_weights(params, artifacts),
         _device(),
         _disk(root),
@@ -119,14 +119,25 @@ def _split(params: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("split", text, "!!")
 
 
-def _captioner(params: dict[str, Any]) -> Iterator[Finding]:
-    backend = params.get("caption", {}).get("backend")
+def _captioner(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
+    section = params.get("caption", {})
+    files = {"file": "captions.json", "human": str(section.get("human_file"))}
+    backend = section.get("backend")
     has_key = bool(os.environ.get("OPENAI_API_KEY"))
     if backend in ("openai", "openai_batch"):
         text = "OPENAI_API_KEY is set" if has_key else "set OPENAI_API_KEY in the environment"
         yield Finding("caption key", text, "ok" if has_key else "!!")
     else:
         yield Finding("caption key", f"not needed by backend {backend}", "ok")
+    if backend in files:
+        folder = artifacts.raw / str(params.get("ingest", {}).get("source", {}).get("folder"))
+        path = folder / files[backend]
+        text = (
+            "is there"
+            if path.is_file()
+            else "is missing; docs/real_recordings.md says what it holds"
+        )
+        yield Finding("captions", f"{path} {text}", "ok" if path.is_file() else "!!")
 
 
 def _weights(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:

@@ -8,14 +8,13 @@ import pytest
 from mne_bids import BIDSPath, write_raw_bids
 from PIL import Image
 
-from tasks._map import serial_map
-from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.tables import read_table
 from tasks.eeg.cleaning import clean_recording
+from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.bids import BidsParams, BidsSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import parse_params
-from tasks.ingest import IngestParams, ingest
+from tasks.eeg.sources.whole_files import FIF_END
+from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
 
 PARAMS = BidsParams(
@@ -85,19 +84,24 @@ def test_recordings_events_and_stimuli_are_listed(folder: Path) -> None:
     assert source.official_split() is source.oracle() is source.topographies() is None
 
 
-def test_the_study_is_ingested(folder: Path) -> None:
-    artifacts = Artifacts(folder.parents[2])
-    params = IngestParams.model_validate(
-        {"source": PARAMS.model_dump(), "on_missing_image": "raise"}
-    )
-    names = ("recordings", "events", "stimuli", "oracle", "topographies")
-    outs = {name: getattr(artifacts, name) for name in names}
-    ingest(artifacts.raw, **outs, params=params, map=serial_map)
-    schemas = Artifacts.all()
-    recordings = read_table(artifacts.recordings, schemas["recordings"].schema).to_pylist()
+def test_the_study_is_ingested_and_preprocessed(folder: Path) -> None:
+    artifacts = run_ingest(folder.parent, PARAMS.model_dump())
+    recordings = rows(artifacts, "recordings")
     assert [r["n_channels"] for r in recordings] == [16, 16]
     assert parse_params(recordings[0]["source"]) == PARAMS
-    assert read_table(artifacts.events, schemas["events"].schema).num_rows == 6
+    assert len(rows(artifacts, "events")) == 6
+    split = {"strategy": "time_chunk", "n_chunks": 3, "test_chunk": 2, "validation_chunk": 1}
+    params = make_params(bad_channels=OFF).model_dump()
+    run_preprocess(artifacts, params | {"split": split | {"guard_s": 0.0}})
+    trials = rows(artifacts, "trials")
+    assert [(t["stimulus_id"], t["concept"], t["split"], t["kept"]) for t in trials[3:]] == [
+        ("car.png", "car", "train", True),
+        ("cup.png", "cup", "validation", True),
+        ("cup.png", "cup", "test", True),
+    ]
+    eeg, info = read_epochs(artifacts.epochs, [t["trial_id"] for t in trials])
+    assert eeg.shape == (6, 16, 80)
+    assert info.channels == CHANNELS
 
 
 def test_annotations_are_events_where_there_is_no_table(folder: Path) -> None:
@@ -315,7 +319,7 @@ def test_recordings_of_nobody_are_refused(folder: Path) -> None:
 
 def test_a_recording_that_cannot_be_read_is_named(folder: Path) -> None:
     path = folder / "sub-02" / "eeg" / "sub-02_task-look_eeg.fif"
-    path.write_bytes(b"not a recording at all")
+    path.write_bytes(b"not a recording at all" + FIF_END)
     source = opened(folder)
     with pytest.raises(SourceError) as error:
         source.read(source.recordings()[1])

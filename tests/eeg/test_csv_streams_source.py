@@ -7,13 +7,16 @@ import mne
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from tasks.eeg.cleaning import clean_recording
+from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.preprocess import PreprocessParams
 from tests.conftest import REPOSITORY
+from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import make_params
 
 PRESET = yaml.safe_load((REPOSITORY / "presets" / "muse_cats_dogs.yaml").read_text())
@@ -81,6 +84,29 @@ def test_params_survive_the_table_of_recordings(study: Path) -> None:
     assert parse_params(params.model_dump_json()) == params
     (study / params.folder).mkdir()
     assert isinstance(open_source(params, study), CsvStreamsSource)
+
+
+def test_the_study_is_ingested_and_preprocessed(tmp_path: Path) -> None:
+    raw = tmp_path / "data" / "raw"
+    for run in ("a", "b"):
+        write_run(raw / "study" / "subject1" / "session1" / f"data_{run}.csv")
+    for photograph in ("nontarget-280332_640.jpg", "target-360807_640.jpg"):
+        path = raw / "study" / "images" / photograph
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+    artifacts = run_ingest(raw, SOURCE | {"folder": "study"})
+    assert {r["n_channels"] for r in rows(artifacts, "recordings")} == {4}
+    split = PRESET["preprocess"]["split"] | {"n_chunks": 3, "test_chunk": 2, "validation_chunk": 1}
+    run_preprocess(artifacts, PRESET["preprocess"] | {"split": split | {"guard_s": 0.0}})
+    trials = rows(artifacts, "trials")
+    assert [(t["stimulus_id"], t["split"], t["kept"]) for t in trials] == [
+        ("dog", "train", True),
+        ("cat", "validation", True),
+        ("dog", "test", True),
+    ] * 2
+    eeg, info = read_epochs(artifacts.epochs, [t["trial_id"] for t in trials])
+    assert eeg.shape == (6, 4, 90)
+    assert info.filters == "zero-phase IIR: notch 50 Hz, high-pass 1 Hz, low-pass 30 Hz"
 
 
 def test_a_gap_is_refused(study: Path) -> None:

@@ -59,3 +59,15 @@ def test_doctor_says_that_a_subject_left_out_has_no_filters(tmp_path: Path) -> N
     params["train"]["filters"]["per_subject"] = False
     path.write_text(yaml.safe_dump(params))
     assert not [f for f in examine(path, tmp_path) if f.what == "split"]
+
+
+def test_doctor_names_the_missing_captions(tmp_path: Path) -> None:
+    def found() -> list[tuple[str, bool]]:
+        findings = examine(PRESETS / "muse_cats_dogs.yaml", tmp_path)
+        return [(f.text, f.blocks) for f in findings if f.what == "captions"]
+
+    path = tmp_path / "data" / "raw" / "muse_cats_dogs" / "captions.json"
+    assert found() == [(f"{path} is missing; docs/real_recordings.md says what it holds", True)]
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    assert found() == [(f"{path} is there", False)]
