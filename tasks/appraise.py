@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from tasks._map import Map
 from tasks._params import Params
@@ -17,9 +20,11 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.files import write_text
 from tasks.artifacts.metrics import Score, read_scores, write_scores
 from tasks.artifacts.tables import read_table
+from tasks.caption import captions_to_table
 from tasks.clip.embedding import Embedder
 from tasks.clip.model import Precision
-from tasks.clip.vectors import Vectors, table_to_vectors
+from tasks.clip.vectors import Vectors, table_to_vectors, vectors_to_table
+from tasks.encoder.checkpoints import load_encoder
 from tasks.language.appraisal import (
     distinct_score,
     hallucinations,
@@ -28,9 +33,14 @@ from tasks.language.appraisal import (
     review_scores,
 )
 from tasks.language.captioners.base import Stimulus
+from tasks.language.captioners.human import HumanCaptioner
+from tasks.language.checks import N_MARKS
 from tasks.language.human import HumanCaptions, read_human_captions, study_file
 from tasks.language.likeness import Draw, clip_scores
 from tasks.language.review import read_review
+from tasks.sweeps.caption_sources import Recorded, Wording, human_training_scores
+
+logger = logging.getLogger(__name__)
 
 SUSPECTS = "suspected_hallucinations.csv"
 
@@ -48,6 +58,10 @@ class AppraiseParams(Params):
         Human captions embedded at once, and worth a worker.
     human_file, review_file : str or None
         Human captions and a filled-in review sheet in the study's folder; None: there are none.
+    retrain : bool
+        Whether the encoder is trained a second time, on human captions, where every stimulus has some.
+    max_tokens : int
+        Longest human caption of that training, in CLIP's tokens: the same as caption.max_tokens.
     max_pictures : int
         Pictures that are looked at, drawn at random if there are more.
     n_resamples : int
@@ -64,6 +78,8 @@ class AppraiseParams(Params):
     shard_size: PositiveInt
     human_file: str | None
     review_file: str | None
+    retrain: bool
+    max_tokens: Annotated[int, Field(gt=N_MARKS)]
     max_pictures: PositiveInt
     n_resamples: PositiveInt
     confidence: PositiveFloat
@@ -78,6 +94,9 @@ def appraise(
     text_vectors: Path,
     image_vectors: Path,
     clip_model: Path,
+    trials: Path,
+    epochs: Path,
+    encoder: Path,
     *,
     appraise_metrics: Path,
     appraise_plots: Path,
@@ -100,6 +119,8 @@ def appraise(
         CLIP vectors of captions and pictures.
     clip_model : Path
         Folder of the shipped model.
+    trials, epochs, encoder : Path
+        What the study's encoder was trained on, and its folder.
     appraise_metrics : Path
         Scores to write.
     appraise_plots : Path
@@ -129,7 +150,16 @@ def appraise(
         concepts = dict(zip(shown["stimulus_id"], shown["concept"], strict=True))
         chair, suspects = hallucinations(frame, human, concepts, draw)
         scores |= human_scores(frame, human, draw) | chair
-        scores |= _human_clip_scores(human, frame, images, draw, params, clip_model, map)
+        embedder = _embedder(params, clip_model)
+        scores |= _human_clip_scores(human, frame, images, draw, embedder, map)
+        if params.retrain:
+            recorded = Recorded(trials, epochs, image_vectors)
+            said = Wording(read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS))
+            listed = _stimuli(pictures[pictures["stimulus_id"].isin(recorded.stimuli())])
+            people = _human_wording(listed, path, raw, embedder, params, map)
+            if people is not None:
+                own = load_encoder(encoder)
+                scores |= human_training_scores(recorded, own, said, people, draw)
     if params.review_file and len(shown):
         path = study_file(params.review_file, _stimuli(shown)[0].image_path, raw)
         scores |= review_scores(frame, read_review(path), draw)
@@ -166,8 +196,7 @@ def _human_clip_scores(
     frame: pd.DataFrame,
     images: Vectors,
     draw: Draw,
-    params: AppraiseParams,
-    clip_model: Path,
+    embedder: Embedder,
     map: Map,
 ) -> dict[str, Score]:
     """Return CLIPScore of the human captions themselves."""
@@ -178,10 +207,36 @@ def _human_clip_scores(
     rows = np.array([row for row, _ in said])
     if len(set(rows)) < 2:
         return {}
-    source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
-    embedder = Embedder(source, params.precision, params.batch_size, params.shard_size)
     vectors = embedder.texts([text for _, text in said], map)
     return clip_scores(vectors, images[rows], rows, "of_people", draw)
+
+
+def _human_wording(
+    shown: Sequence[Stimulus],
+    path: Path,
+    raw: Path,
+    embedder: Embedder,
+    params: AppraiseParams,
+    map: Map,
+) -> Wording | None:
+    """Return what people say of every stimulus in every kind; None where they say nothing of some."""
+    texts = read_human_captions(path, shown).texts
+    if without := [s.stimulus_id for s in shown if s.stimulus_id not in texts]:
+        logger.warning(
+            "No encoder is trained on human captions: %d of %d stimuli have none in %s, the first is "
+            "%s. Add them, or set appraise.retrain: false.",
+            len(without), len(shown), path, without[0],
+        )  # fmt: skip
+        return None
+    captioner = HumanCaptioner(raw, path.name, params.max_tokens)
+    table = captions_to_table(captioner.describe(shown))
+    vectors = embedder.texts(table["text"].to_pylist(), map)
+    return Wording(table, vectors_to_table({"caption_id": table["caption_id"]}, vectors))
+
+
+def _embedder(params: AppraiseParams, clip_model: Path) -> Embedder:
+    source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
+    return Embedder(source, params.precision, params.batch_size, params.shard_size)
 
 
 def _stimuli(pictures: pd.DataFrame) -> list[Stimulus]:

@@ -7,6 +7,8 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
@@ -16,18 +18,23 @@ from tasks._map import serial_map
 from tasks.appraise import AppraiseParams, appraise
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import write_table
 from tasks.caption import CaptionParams, caption
+from tasks.eeg.epochs import write_epochs
 from tasks.embed import EmbedParams, embed
 from tasks.language.human import CaptionFileError
 from tasks.language.prompts import KIND_NAMES
 from tasks.reporting.plots import suspect_table
+from tasks.reporting.scores import grouped
+from tasks.train import train
 from tests.chat_server import KEY, ChatServer, completion, failure
 from tests.conftest import REPOSITORY
+from tests.encoder.small_study import INFO, N_CHANNELS, N_TIMES, _trial, changed
 from tests.language.asking import OPENAI
 
-N_PICTURES = 12
+N_PICTURES = 48
 INVENTED = "with a zebra beside it"
 PHRASES = (
     "in plain colours",
@@ -86,8 +93,49 @@ def photographs(shared_data, tmp_path_factory):
             run_caption(artifacts)
         assert server.billed.total() == N_PICTURES
         run_embed(artifacts)
+        record(artifacts)
+        run_train(artifacts)
         run_appraise(artifacts, human_file="human_captions.json")
     return root
+
+
+def record(artifacts):
+    """Write trials of one subject, whose EEG holds the picture's vector and noise."""
+    rng = np.random.default_rng(0)
+    table = pa.parquet.read_table(artifacts.image_vectors)
+    vectors = np.stack(table["vector"].to_pylist())
+    mixing = rng.normal(size=(vectors.shape[1], N_CHANNELS * N_TIMES))
+    trials, epochs = [], []
+    for order in range(3 * len(vectors)):
+        picture, repetition = order % len(vectors), order // len(vectors)
+        split = "test" if picture % 4 == 0 else "validation" if picture % 4 == 1 else "train"
+        row = pd.Series(
+            {
+                "stimulus_id": table["stimulus_id"][picture].as_py(),
+                "concept": f"concept-{picture % 3}",
+                "split": split,
+            }
+        )
+        trials.append(_trial("sub-01", order, row, repetition))
+        evoked = (vectors[picture] @ mixing).reshape(N_CHANNELS, N_TIMES)
+        epochs.append(4 * evoked + rng.normal(size=(N_CHANNELS, N_TIMES)))
+    frame = pd.DataFrame(trials, columns=TRIALS.names)
+    write_table(pa.Table.from_pandas(frame, preserve_index=False), artifacts.trials, TRIALS)
+    path = artifacts.epochs / "sub-01_ses-01.parquet"
+    write_epochs(path, frame["trial_id"].tolist(), np.array(epochs, np.float32), INFO)
+
+
+def run_train(artifacts):
+    train(
+        artifacts.trials,
+        artifacts.epochs,
+        artifacts.captions,
+        artifacts.text_vectors,
+        artifacts.image_vectors,
+        encoder=artifacts.encoder,
+        training_log=artifacts.training_log,
+        params=changed(architecture="linear", batch_size=16),
+    )
 
 
 def speaker(said):
@@ -144,6 +192,9 @@ def run_appraise(artifacts, **changes):
         artifacts.text_vectors,
         artifacts.image_vectors,
         REPOSITORY / artifacts.clip_model,
+        artifacts.trials,
+        artifacts.epochs,
+        artifacts.encoder,
         appraise_metrics=artifacts.appraise_metrics,
         appraise_plots=artifacts.appraise_plots,
         params=AppraiseParams.model_validate(section | {"n_resamples": 50} | changes),
@@ -200,6 +251,37 @@ def test_people_can_write_the_captions_in_the_place_of_a_model(artifacts, tmp_pa
     for row in rows:
         said = human[f"{row['stimulus_id']}.jpg"]["human_captions"]
         assert row["text"] in {" ".join(text.split()) for text in said}
+
+
+def test_an_encoder_trained_on_human_captions_stands_beside_that_of_the_study(artifacts):
+    scores = read_scores(artifacts.appraise_metrics)
+    own, human, gain = (
+        scores[f"{name}_captions"]
+        for name in ("trained_on_study", "trained_on_human", "human_instead_of_study")
+    )
+    n_test = N_PICTURES // 4
+    assert own.n == human.n == gain.n == 3 * n_test
+    assert own.chance == human.chance == pytest.approx(1 / n_test, rel=1e-5)
+    assert gain.value == pytest.approx(human.value - own.value, abs=1e-5)
+    assert gain.verdict
+    (group,) = (g for g in grouped(scores) if "people train a better encoder" in g.heading)
+    assert [row.name for row in group.rows] == sorted(
+        f"{name}_captions"
+        for name in ("trained_on_study", "trained_on_human", "human_instead_of_study")
+    )
+
+
+def test_no_encoder_is_trained_where_a_stimulus_has_no_human_caption(artifacts, caplog):
+    folder = Path("data/raw/coco")
+    human = json.loads((folder / "human_captions.json").read_text())
+    first = min(human)
+    (folder / "some.json").write_text(
+        json.dumps({name: said for name, said in human.items() if name != first})
+    )
+    run_appraise(artifacts, human_file="some.json")
+    assert "trained_on_human_captions" not in read_scores(artifacts.appraise_metrics)
+    assert f"1 of {N_PICTURES} stimuli have none in {folder / 'some.json'}" in caplog.text
+    run_appraise(artifacts, human_file="human_captions.json")
 
 
 def test_reviews_are_scored(artifacts, tmp_path):

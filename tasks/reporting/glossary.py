@@ -64,6 +64,11 @@ GROUPS: Mapping[str, Group] = {
         "Captions held against those that people wrote of the same pictures, and against people's "
         "verdicts. The ceiling is one human caption against the others.",
     ),
+    "caption_sources": Group(
+        "Would captions of people train a better encoder?",
+        "The encoder is trained a second time, on people's captions of the same trials. Each encoder "
+        "names the held-out stimulus by the captions that it knows. Intervals are over stimuli.",
+    ),
     "statuses": Group(
         "What became of the captions?",
         "The share of captions with each status, before any is dropped or replaced.",
@@ -342,6 +347,10 @@ def _like_people(match: re.Match[str]) -> Meaning:
     return _whole_or_part(None, "people", *_LIKE_PEOPLE[name], part)
 
 
+def _source(match: re.Match[str]) -> Meaning:
+    return Meaning("caption_sources", *_SOURCES[match[0]])
+
+
 def _status(match: re.Match[str]) -> Meaning:
     return Meaning(
         "statuses", sentence(match[1]), "", is_detail=match[1] not in ("ok", "shortened")
@@ -438,6 +447,14 @@ _LIKE_PEOPLE: Mapping[str, tuple[str, str]] = {
     ),
     "reviewed": ("Verdict of people", "On captions drawn at random."),
 }
+_SOURCES: Mapping[str, tuple[str, str]] = {
+    "trained_on_study_captions": ("Trained on the captions of the study", "Recall at 1."),
+    "trained_on_human_captions": ("Trained on captions of people", "Recall at 1, same trials."),
+    "human_instead_of_study_captions": (
+        "People in place of the study's captioner",
+        "How much of recall at 1 is gained, trial by trial.",
+    ),
+}
 _ZERO = r"(zero_shot_)?"
 _WHAT = (
     "(concept|stimulus|caption|caption_or_near_duplicate|rank_fused_stimulus"
@@ -461,6 +478,7 @@ _RULES: tuple[Rule, ...] = (
     (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
     (r"(clip_score|caption_two_way|kind_agreement|captions_of_one_picture)" + _PART, _caption_fit),
     (f"({'|'.join(_LIKE_PEOPLE)})" + _PART, _like_people),
+    (f"({'|'.join(_SOURCES)})", _source),
     (r"captions?_(\w+)", _status),
     (r".*(saliency|region|topograph|scalp).*", _maps),
     (r".*(silhouette|separation|cka|dominance).*", _heads),

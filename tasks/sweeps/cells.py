@@ -51,7 +51,7 @@ def run_cell(cell: Cell) -> str:
         began = time.monotonic()
         trained = ARCHITECTURES[params.architecture].train(data, params, saved)
         seconds = time.monotonic() - began
-        encoder = Encoder(trained.module, _description(data, params))
+        encoder = Encoder(trained.module, description_of(data, params))
         write_json(
             cell.result,
             {
@@ -91,8 +91,16 @@ def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
     )
 
 
-def _description(data: TrainingData, params: TrainParams) -> dict[str, Any]:
-    """Return what decoding must know."""
+def description_of(data: TrainingData, params: TrainParams) -> dict[str, Any]:
+    """Return what decoding must know.
+
+    Parameters
+    ----------
+    data : TrainingData
+        What an encoder was trained on.
+    params : TrainParams
+        How.
+    """
     return {
         "kinds": data.kinds,
         "subjects": data.subjects,

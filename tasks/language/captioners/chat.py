@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -81,6 +81,16 @@ def answer_model(kinds: tuple[CaptionKind, ...]) -> type[BaseModel]:
     return create_model("Captions", __config__=ConfigDict(extra="forbid", strict=True), **fields)
 
 
+@cache
+def answer_format(kinds: tuple[CaptionKind, ...]) -> Mapping[str, Any]:
+    """Return what asks a server for such an answer; to be read alone, for it is made once."""
+    schema = answer_model(kinds).model_json_schema()
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "captions", "strict": True, "schema": schema},
+    }
+
+
 def build_request(
     picture: str,
     kinds: Sequence[CaptionKind],
@@ -112,7 +122,6 @@ def build_request(
         {"type": "text", "text": text},
         {"type": "image_url", "image_url": {"url": picture}},
     ]
-    schema = answer_model(tuple(kinds)).model_json_schema()
     return {
         "model": model,
         "max_completion_tokens": max_completion_tokens,
@@ -120,10 +129,7 @@ def build_request(
             {"role": "system", "content": SYSTEM_PROMPT},
             {"role": "user", "content": content},
         ],
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "captions", "strict": True, "schema": schema},
-        },
+        "response_format": answer_format(tuple(kinds)),
     }
 
 

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from statistics import fmean
 
 from PIL import Image
@@ -123,8 +124,7 @@ def expected_usage(
         Whether a batch is used.
     """
     params = ledger.params
-    body = build_request("", kinds, model=params.model, max_completion_tokens=1)
-    n_characters = len(str(body["messages"])) + len(str(body["response_format"]))
+    n_characters = _n_characters(tuple(kinds))
     shrink = min(1.0, params.max_side_px / max(size_px))
     patches = math.prod(math.ceil(side * shrink / PATCH_PX) for side in size_px)
     return Usage(
@@ -132,6 +132,13 @@ def expected_usage(
         min(TOKENS_PER_CAPTION * len(kinds), params.max_completion_tokens),
         batched,
     )
+
+
+@cache
+def _n_characters(kinds: tuple[CaptionKind, ...]) -> int:
+    """Return how long the words of a request are."""
+    body = build_request("", kinds, model="", max_completion_tokens=1)
+    return len(str(body["messages"])) + len(str(body["response_format"]))
 
 
 def picture_size(stimulus: Stimulus) -> tuple[int, int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import openai
@@ -38,6 +39,8 @@ from tasks.language.quality import Status
 
 logger = logging.getLogger(__name__)
 
+WORKERS_PER_SLOT = 1.25
+"""Some read the next picture or write the last answer, so that a request is always under way."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 SERVER_ERRORS = (openai.APIError, NoCompletionError, TimeoutError)
 
@@ -81,10 +84,12 @@ async def send_all(
         budget = Budget(params.max_cost_usd, spent_usd)
         with _progress() as bar:
             task = bar.add_task("captions", total=len(pictures))
-            session = _Session(ledger, client, throttle, budget, bar, task)
+            slots = asyncio.Semaphore(params.max_concurrency)
+            session = _Session(ledger, client, throttle, budget, slots, bar, task)
             queue = iter(pictures)
             await session.work(queue, at_most=1)
-            await asyncio.gather(*(session.work(queue) for _ in range(params.max_concurrency)))
+            n_workers = math.ceil(params.max_concurrency * WORKERS_PER_SLOT)
+            await asyncio.gather(*(session.work(queue) for _ in range(n_workers)))
     logger.info(
         "%d answers arrived, %d tokens, %.2f USD.",
         session.n_answers,
@@ -104,6 +109,31 @@ def _progress() -> Progress:
 
 
 @dataclass
+class _Shown:
+    """A picture as it is sent, and all that has been said of it."""
+
+    picture: Stimulus
+    uri: str
+    size_px: tuple[int, int]
+    account: Account
+
+    def keep(self, ledger: Ledger, kinds: Sequence[CaptionKind], completion: Completion) -> float:
+        """Keep an answer and check its captions; return what it cost, in USD."""
+        answer = ledger.keep(self.picture.sha256, kinds, completion)
+        self.account = replace(self.account, answers=[*self.account.answers, answer])
+        _ = self.account.replies
+        return ledger.cost_usd(answer.usage)
+
+
+def _look_at(picture: Stimulus, ledger: Ledger) -> _Shown:
+    """Do what a picture takes before the first request; in a thread, so that no other waits for it."""
+    uri = data_uri(picture, ledger.params.max_side_px)
+    account = ledger.account(picture)
+    _ = account.replies
+    return _Shown(picture, uri, picture_size(picture), account)
+
+
+@dataclass
 class _Session:
     """One run of requests: what it brought and what went wrong."""
 
@@ -111,6 +141,7 @@ class _Session:
     client: openai.AsyncOpenAI
     throttle: Throttle
     budget: Budget
+    slots: asyncio.Semaphore
     bar: Progress
     task: TaskID
     n_answers: int = 0
@@ -161,10 +192,10 @@ class _Session:
     async def _ask(self, picture: Stimulus) -> None:
         """Ask about a picture until nothing is missing; keep each answer as it comes."""
         try:
-            uri = await asyncio.to_thread(data_uri, picture, self.ledger.params.max_side_px)
-            while (account := self.ledger.account(picture)).missing:
-                for kinds in self.ledger.groups(account.missing):
-                    if not await self._ask_for(picture, uri, kinds, account):
+            shown = await asyncio.to_thread(_look_at, picture, self.ledger)
+            while missing := shown.account.missing:
+                for kinds in self.ledger.groups(missing):
+                    if not await self._ask_for(shown, kinds):
                         self.n_unpaid += 1
                         return
         except UnreadablePictureError as error:
@@ -175,36 +206,33 @@ class _Session:
         except SERVER_ERRORS as error:
             self._note(picture, error)
 
-    async def _ask_for(
-        self, picture: Stimulus, uri: str, kinds: Sequence[CaptionKind], account: Account
-    ) -> bool:
+    async def _ask_for(self, shown: _Shown, kinds: Sequence[CaptionKind]) -> bool:
         """Send one request and keep its answer; tell whether there was money for it."""
-        ledger, size = self.ledger, picture_size(picture)
-        expected = expected_usage(kinds, size, ledger, batched=False)
+        ledger = self.ledger
+        expected = expected_usage(kinds, shown.size_px, ledger, batched=False)
         most = Usage(expected.prompt_tokens, ledger.params.max_completion_tokens, batched=False)
         most_usd, paid_usd = ledger.cost_usd(most), 0.0
         if not await self.budget.reserve(most_usd):
             return False
         try:
-            completion = await self._complete(uri, kinds, account, expected)
+            completion = await self._complete(shown, kinds, expected)
             # A disk that is waited for must not hold up the other requests.
-            answer = await asyncio.to_thread(ledger.keep, picture.sha256, kinds, completion)
-            paid_usd = ledger.cost_usd(answer.usage)
+            paid_usd = await asyncio.to_thread(shown.keep, ledger, kinds, completion)
         finally:
             await self.budget.settle(most_usd, paid_usd)
         return True
 
     async def _complete(
-        self, uri: str, kinds: Sequence[CaptionKind], account: Account, expected: Usage
+        self, shown: _Shown, kinds: Sequence[CaptionKind], expected: Usage
     ) -> Completion:
         """Send one request until it is answered, or as often as it may be tried."""
         params = self.ledger.params
         body = build_request(
-            uri,
+            shown.uri,
             kinds,
             model=params.model,
             max_completion_tokens=params.max_completion_tokens,
-            shorter=account.too_long,
+            shorter=shown.account.too_long,
         )
         n_expected = expected.prompt_tokens + expected.completion_tokens
         attempts = AsyncRetrying(
@@ -215,8 +243,9 @@ class _Session:
         )
         async for attempt in attempts:
             with attempt:
-                await self.throttle.wait(n_expected)
-                completion = await self._send(body)
+                async with self.slots:
+                    await self.throttle.wait(n_expected)
+                    completion = await self._send(body)
         self._count(completion, n_expected)
         return completion
 
@@ -224,7 +253,11 @@ class _Session:
         """Send one request once; a server that drips is not waited for."""
         try:
             async with asyncio.timeout(self.ledger.params.timeout_s):
-                answer = await self.client.chat.completions.create(**body)
+                # In extra_body, which takes precedence, the client sends the body as it is; it spends
+                # more time on going through one piece by piece than on all else.
+                answer = await self.client.chat.completions.create(
+                    messages=[], model=body["model"], extra_body=body
+                )
             # The client hands on whatever came: a text where it was no JSON, unchecked fields.
             content = answer.model_dump(warnings=False) if isinstance(answer, BaseModel) else answer
             return Completion.model_validate(content)
