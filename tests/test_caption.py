@@ -12,6 +12,7 @@ import pytest
 from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
+from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.caption import CaptionParams, caption
 from tasks.language.cache import CaptionCache, CaptionCacheError
@@ -131,8 +132,9 @@ def test_pictures_are_described_by_the_server_of_the_environment(scenes, serve):
     assert len({row["prompt_sha256"] for row in rows}) == len(KIND_NAMES)
 
 
-def refuse_one(server, ask):
-    if len(server.asks) == 2:
+def refuse_one(_, ask):
+    refused = (RAW / "simulated" / "stimuli" / "a-2.png").read_bytes()
+    if ask.picture == hashlib.sha256(refused).hexdigest():
         return completion(None, refusal="No.")
     return good(ask)
 
@@ -159,6 +161,17 @@ def test_dropped_captions_are_counted(scenes, serve, caplog):
     assert "Dropped 10 of 30 captions (refused: 10)." in caplog.messages
     assert "20 captions of 3 stimuli." in caplog.messages
     assert "3 answers arrived, 300 tokens, 0.00 USD." in caplog.messages
+
+
+def test_placeholders_stand_for_captions_that_cannot_be_used_and_say_why(scenes, serve):
+    with ChatServer(refuse_one) as server:
+        serve(server)
+        rows = run(backend="openai", on_failure="placeholder")
+    assert len(rows) == 30
+    put = [row for row in rows if row["stimulus_id"] == "a-2"]
+    assert {(row["text"], row["status"]) for row in put} == {("a picture", "refused")}
+    assert {row["status"] for row in rows if row["stimulus_id"] != "a-2"} == {"ok"}
+    assert read_scores(METRICS)["captions_refused"].value == pytest.approx(1 / 3, rel=1e-5)
 
 
 def test_nothing_usable_is_an_error_even_when_dropping(scenes, serve):

@@ -6,6 +6,7 @@ import hashlib
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from tasks._errors import PerceptError
@@ -61,3 +62,28 @@ def read_picture(path: Path, sha256: str) -> tuple[bytes, Image.Image]:
             "Replace it and run `dvc repro ingest`."
         ) from error
     return content, picture
+
+
+def as_rgb(picture: Image.Image, path: Path) -> Image.Image:
+    """Return a picture with 8 bits of red, green and blue, whatever it has.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        What `read_picture` gives. Where it is transparent, the colours below are shown.
+    path : Path
+        Its file, to be named in errors.
+
+    Raises
+    ------
+    UnreadablePictureError
+        If its pixels are numbers without a known white: 32-bit integers or floats.
+    """
+    if picture.mode in ("I", "F"):
+        raise UnreadablePictureError(
+            f"{path} must hold 8 or 16 bits per channel; it holds 32 (mode {picture.mode}). "
+            "Convert it and run `dvc repro ingest`."
+        )
+    if picture.mode.startswith("I;16"):  # Pillow itself would clip it at 255
+        picture = Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
+    return picture.convert("RGB")

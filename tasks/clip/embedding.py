@@ -16,7 +16,7 @@ from PIL import Image
 from tasks._errors import PerceptError
 from tasks._map import Map, on_gpu
 from tasks.artifacts.files import write_json
-from tasks.artifacts.pictures import read_picture
+from tasks.artifacts.pictures import as_rgb, read_picture
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
 from tasks.clip.model import Precision, load_clip
 from tasks.clip.vectors import Vectors, text_key
@@ -176,7 +176,7 @@ def _decode(pool: ThreadPoolExecutor, batch: Pieces) -> list[Future[Image.Image]
 
 
 def _read(key: str, path: str) -> Image.Image:
-    return read_picture(Path(path), key)[1].convert("RGB")
+    return as_rgb(read_picture(Path(path), key)[1], Path(path))
 
 
 def _split(pieces: Pieces, size: int) -> Iterator[Pieces]:

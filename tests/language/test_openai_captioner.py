@@ -6,10 +6,13 @@ import io
 import json
 import logging
 import pickle
+import struct
 import threading
 import time
+import zlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
@@ -169,6 +172,32 @@ def test_a_missing_key_is_said_before_any_request(build, pictures, monkeypatch):
     )
 
 
+NOT_ANSWERED = (
+    "Each of 1 pictures must get an answer; 1 got none (Error code: {status} - no). Run the stage "
+    "again: all answers so far are kept in {folder}, so only the missing ones are asked for."
+)
+STATUSES = {
+    403: "The key must be allowed to use test-model; {host}: HTTP 403. Choose another "
+    "caption.openai.model, then run the stage again.",
+    404: "The server must serve the model test-model; {host}: Error code: 404 - no. Mend "
+    "caption.openai.model or OPENAI_BASE_URL, then run the stage again.",
+    429: NOT_ANSWERED,
+    500: NOT_ANSWERED,
+    529: NOT_ANSWERED,
+}
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_each_http_status_that_stays_has_its_sentence(build, pictures, status):
+    with ChatServer(lambda *_: failure(status, retry_after="0")) as server:
+        captioner = build(server, max_retries=1)
+        with pytest.raises(CaptionServerError) as error:
+            captioner.describe(pictures[:1])
+    host, folder = server.url.split("/")[2], captioner.cache.folder
+    assert str(error.value) == STATUSES[status].format(status=status, host=host, folder=folder)
+    assert len(server.asks) == (1 if status < 429 else 2)
+
+
 @pytest.mark.parametrize(
     ("response", "must_hold"),
     [
@@ -314,6 +343,60 @@ def test_corrupt_pictures_are_not_sent(build, pictures, tmp_path):
     assert len(server.asks) == len(pictures)
 
 
+def png(width: int, height: int) -> bytes:
+    """Return a file of some bytes that says it is a picture of this size."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        ends = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + ends
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1000)))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+
+
+def test_a_picture_that_would_fill_the_memory_is_not_opened(build, pictures, tmp_path, caplog):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png(50_000, 50_000))
+    bomb = Stimulus("bomb", path, hashlib.sha256(path.read_bytes()).hexdigest())
+    with ChatServer() as server:
+        captions = build(server).describe([bomb, pictures[0]])
+    assert set(statuses(captions, "bomb").values()) == {"unreadable"}
+    assert set(statuses(captions, "s-0").values()) == {"ok"}
+    assert len(server.asks) == 1
+    assert (
+        f"{path} must be a picture; its {path.stat().st_size} bytes cannot be decoded"
+        in caplog.text
+    )
+    assert "decompression bomb" in caplog.text
+
+
+def test_a_huge_photograph_is_sent_small(build, tmp_path):
+    huge = picture(tmp_path, "huge", colour=(9, 99, 199), size=(6000, 4000), suffix="jpg")
+    with ChatServer() as server:
+        captions = build(server, max_side_px=512).describe([huge])
+    uri = server.asks[0].body["messages"][1]["content"][1]["image_url"]["url"]
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert image.size == (512, 341)
+    assert {c.status for c in captions} == {"ok"}
+
+
+def test_sixteen_bits_are_sent_as_eight_and_thirty_two_are_refused(build, tmp_path):
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16)
+    stimuli = []
+    for name, pixels in (("deep", ramp), ("float", ramp.astype(np.float32))):
+        path = tmp_path / f"{name}.tiff"
+        Image.fromarray(pixels).save(path)
+        stimuli.append(Stimulus(name, path, hashlib.sha256(path.read_bytes()).hexdigest()))
+    with ChatServer() as server:
+        captions = build(server).describe(stimuli)
+    assert set(statuses(captions, "deep").values()) == {"ok"}
+    assert set(statuses(captions, "float").values()) == {"unreadable"}
+    uri = server.asks[0].body["messages"][1]["content"][1]["image_url"]["url"]
+    with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as image:
+        assert np.abs(np.asarray(image)[..., 0] - (ramp >> 8).astype(int)).max() < 16
+
+
 def test_a_picture_that_changed_since_ingest_stops_the_stage(pictures):
     stale = Stimulus("s-0", pictures[0].image_path, "0" * 64)
     with pytest.raises(StalePictureError) as error:
@@ -331,6 +414,10 @@ def test_a_picture_that_changed_since_ingest_stops_the_stage(pictures):
         ("RGB", "jpg", (64, 64), "data:image/jpeg"),
         ("RGBA", "png", (64, 64), "data:image/jpeg"),
         ("CMYK", "tiff", (64, 64), "data:image/jpeg"),
+        ("L", "png", (64, 64), "data:image/jpeg"),
+        ("1", "png", (64, 64), "data:image/jpeg"),
+        ("P", "gif", (64, 64), "data:image/jpeg"),
+        ("LA", "png", (64, 64), "data:image/jpeg"),
         ("RGB", "png", (200, 100), "data:image/jpeg"),
     ],
 )

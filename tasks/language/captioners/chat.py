@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from tasks.artifacts.pictures import read_picture
+from tasks.artifacts.pictures import as_rgb, read_picture
 from tasks.language.cache import Reply
 from tasks.language.captioners.base import Stimulus
 from tasks.language.prompts import CaptionKind
@@ -173,7 +173,7 @@ def data_uri(stimulus: Stimulus, max_side_px: int) -> str:
     content, picture = read_picture(stimulus.image_path, stimulus.sha256)
     as_it_is = picture.format in ("PNG", "JPEG") and picture.mode == "RGB"
     if not as_it_is or max(picture.size) > max_side_px:
-        return _encode("JPEG", _jpeg(picture, max_side_px))
+        return _encode("JPEG", _jpeg(as_rgb(picture, stimulus.image_path), max_side_px))
     return _encode(str(picture.format), content)
 
 
@@ -204,10 +204,9 @@ def _read_content(content: object, kinds: Sequence[CaptionKind]) -> dict[str, Re
 
 
 def _jpeg(image: Image.Image, max_side_px: int) -> bytes:
-    smaller = image.convert("RGB")
-    smaller.thumbnail((max_side_px, max_side_px))
+    image.thumbnail((max_side_px, max_side_px))
     buffer = io.BytesIO()
-    smaller.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
 
 
