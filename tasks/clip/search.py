@@ -20,7 +20,7 @@ from tasks._errors import PerceptError
 
 MAX_BLOCK_BYTES = 128 * 2**20
 MAX_BLOCK_QUERIES = 2048
-CHUNK = 32
+CHUNK = 128
 """Columns of which only the greatest is looked at first; a power of two."""
 MANY_PRODUCTS = 10**7
 """Comparisons from which rounding the vectors to bfloat16 pays."""
@@ -160,6 +160,7 @@ class _Search:
         self.rounding = (exact - self.rounded.float()).norm(dim=1)
         self.highest = torch.full((len(exact), self.k), -torch.inf, device=self.device)
         self.margin = torch.zeros(len(exact), device=self.device)
+        self.scratch = torch.empty(0, dtype=self.coarse, device=self.device)
 
     def compare(self, start: int, stop: int) -> None:
         """Compare every query with a part of the gallery."""
@@ -170,9 +171,19 @@ class _Search:
         self._widen(exact, rounded)
         for first in range(0, len(self.rounded), MAX_BLOCK_QUERIES):
             rows = slice(first, first + MAX_BLOCK_QUERIES)
-            self._keep(self.rounded[rows] @ rounded.T, rows, start)
+            self._keep(self._products(self.rounded[rows], rounded), rows, start)
         if sum(len(part.rows) for part in self.pending) > MAX_PENDING:
             self._settle()
+
+    def _products(
+        self, queries: Float[Tensor, "n_rows dim"], block: Float[Tensor, "n_columns dim"]
+    ) -> Float[Tensor, "n_rows n_columns"]:
+        """Return all inner products, in memory that the next ones use again: fresh memory is slow."""
+        size = len(queries) * len(block)
+        if len(self.scratch) < size:
+            self.scratch = self.scratch.new_empty(size)
+        products = self.scratch[:size].view(len(queries), len(block))
+        return torch.mm(queries, block.T, out=products)
 
     def _widen(
         self, exact: Float[Tensor, "n_columns dim"], rounded: Float[Tensor, "n_columns dim"]
