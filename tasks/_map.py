@@ -33,9 +33,24 @@ def on_gpu(work: Work) -> Work:
 
 def wants_gpu(work: Callable[..., Any]) -> bool:
     """Tell whether a function, or the one inside its ``partial``, was marked by `on_gpu`."""
+    return _is_marked(work, "on_gpu")
+
+
+def _is_marked(work: Callable[..., Any], mark: str) -> bool:
     while isinstance(work, partial):
         work = work.func
-    return bool(getattr(work, "on_gpu", False))
+    return bool(getattr(work, mark, False))
+
+
+def with_own_bar(work: Work) -> Work:
+    """Mark a function of a shard whose stage shows how far it is, so that no second bar is shown."""
+    work.__dict__["with_own_bar"] = True
+    return work
+
+
+def has_own_bar(work: Callable[..., Any]) -> bool:
+    """Tell whether a function, or the one inside its ``partial``, was marked by `with_own_bar`."""
+    return _is_marked(work, "with_own_bar")
 
 
 def worker_count() -> int:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks._errors import PerceptError
-from tasks._map import Result, Shard, serial_map, wants_gpu, worker_count
+from tasks._map import Result, Shard, has_own_bar, serial_map, wants_gpu, worker_count
 from tasks.artifacts.files import fingerprint, sha256_of
 
 RUNNERS = ("local", "threads", "dask", "ray")
@@ -79,7 +79,7 @@ def runner_map(work: Callable[[Shard], Result], shards: Iterable[Shard], /) -> l
     if runner_name() == "local" and local_worker_count(work, len(todo)) <= 1:
         return serial_map(work, todo)
     with submitted(work, todo) as futures:
-        for ended in _with_bar(as_completed(futures), len(futures)):
+        for ended in _with_bar(as_completed(futures), work, len(futures)):
             ended.result()
         return [future.result() for future in futures]
 
@@ -230,13 +230,15 @@ def code_fingerprint() -> str:
     return fingerprint([sha256_of(path) for path in sorted(CODE.rglob("*.py"))])
 
 
-def _with_bar(ended: Iterator[Future[Result]], n_shards: int) -> Iterable[Future[Result]]:
-    """Show a bar while shards end, where there is a terminal."""
+def _with_bar(
+    ended: Iterator[Future[Result]], work: Callable[..., Any], n_shards: int
+) -> Iterable[Future[Result]]:
+    """Show a bar while shards end, where there is a terminal and the stage shows none."""
     from rich.console import Console
     from rich.progress import track
 
     console = Console(stderr=True)
-    quiet = not console.is_terminal
+    quiet = not console.is_terminal or has_own_bar(work)
     return track(ended, "shards", total=n_shards, console=console, disable=quiet)
 
 

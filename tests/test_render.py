@@ -414,6 +414,47 @@ def test_the_generator_is_frozen_and_batches_do_not_change_pictures(workplace, r
     assert (weights(real_generator), hashes(workplace / "diffusion")) == before
 
 
+def test_shards_in_any_number_and_order_draw_the_same_bytes(workplace, real_generator, monkeypatch):
+    settings = {"max_trials": 4, "conditions": ("decoded", "true_captions"), "batch_size": 3}
+    rows = run(workplace, **settings)
+    expected = hashes(workplace / "images")
+    assert len(expected) == len(rows) == 8
+    dealt = []
+
+    def backwards(work, shards):
+        dealt.append(len(shards))
+        return [work(shard) for shard in reversed(shards)]
+
+    for per_shard in (1, 2):
+        shutil.rmtree(workplace / "data/cache")
+        shutil.rmtree(workplace / "images")
+        monkeypatch.setattr(drawing, "BATCHES_PER_SHARD", per_shard)
+        assert run(workplace, backwards, **settings).equals(rows)
+        assert hashes(workplace / "images") == expected
+    assert dealt == [3, 2]
+
+
+def test_processes_share_the_batches_and_draw_the_same_bytes(
+    workplace, real_generator, monkeypatch
+):
+    """As `accelerate launch` starts them; here one after the other."""
+    settings = {"max_trials": 4, "conditions": ("decoded",), "batch_size": 1}
+    rows = run(workplace, **settings)
+    expected = hashes(workplace / "images")
+    shutil.rmtree(workplace / "data/cache")
+    shutil.rmtree(workplace / "images")
+    monkeypatch.setattr(drawing, "BATCHES_PER_SHARD", 1)
+    drawn = []
+    for rank in (0, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(drawing, "own_share", lambda shards, rank=rank: list(shards)[rank::2])
+            patch.setattr(stage, "link_or_copy", lambda *paths: None)
+            run(workplace, lambda work, shards: drawn.append([work(s) for s in shards]), **settings)
+    assert [len(share) for share in drawn] == [2, 1]
+    assert run(workplace, **settings).equals(rows)
+    assert hashes(workplace / "images") == expected
+
+
 def test_out_of_memory_halves_the_batch_and_goes_on(workplace, stand_in, caplog):
     stand_in(StandIn())
     expected = run(workplace, batch_size=16), hashes(workplace / "images")

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tasks._errors import PerceptError
-from tasks._map import Map, on_gpu
+from tasks._map import Map, on_gpu, with_own_bar
 from tasks.artifacts.files import fingerprint, write_json
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
 from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
+from tasks.diffusion.progress import pictures_bar
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.requests import Request, Settings
 from tasks.diffusion.stored import require_disk, save_picture, verdict_of
@@ -87,15 +88,16 @@ class Drawing:
             Picture(request, CACHE / f"{fingerprint(model, *self.settings, *request)}.png")
             for request in requests
         ]
-        n_missing = sum(verdict_of(p.path) is None for p in dict.fromkeys(pictures))
-        logger.info("%d of %d pictures are to be drawn.", n_missing, len(pictures))
+        missing = [p.path for p in dict.fromkeys(pictures) if verdict_of(p.path) is None]
+        logger.info("%d of %d pictures are to be drawn.", len(missing), len(pictures))
         size_px = self.settings.size_px or picture_size_px(self.folder)
-        require_disk(CACHE, n_missing, size_px)
+        require_disk(CACHE, len(missing), size_px)
         plan = CACHE / f"plan-{fingerprint([p.path.name for p in pictures])}.json"
         shards = in_shards(self._batches(pictures, plan), BATCHES_PER_SHARD)
         wait_for_others()
-        map(partial(draw_shard, self.folder, self.settings), own_share(shards))
-        wait_for_others()
+        with pictures_bar(missing):
+            map(partial(draw_shard, self.folder, self.settings), own_share(shards))
+            wait_for_others()
         plan.unlink(missing_ok=True)
         return [Kept(p.path, bool(verdict_of(p.path))) for p in pictures]
 
@@ -131,6 +133,7 @@ def _by_guidance(pictures: Sequence[Picture], batch_size: int) -> list[list[str]
 
 
 @on_gpu
+@with_own_bar
 def draw_shard(folder: Path, settings: Settings, batches: Sequence[Sequence[Picture]]) -> None:
     """Draw some batches and put each one on disk while the next one is denoised.
 
