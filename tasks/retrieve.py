@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32
-from pydantic import PositiveInt
+from pydantic import AfterValidator, PositiveInt
 
 from tasks._errors import PerceptError
 from tasks._params import Params
@@ -30,10 +31,27 @@ logger = logging.getLogger(__name__)
 QUERY_SPLITS = ("validation", "test", "zero_shot")
 
 
+def _with_train(names: list[str]) -> list[str]:
+    if "train" not in names or len(set(names)) < len(names):
+        raise ValueError("train must be among the galleries, and each be named once")
+    return names
+
+
 class RetrieveParams(Params):
-    """How many captions are retrieved, and how many trials are predicted at once."""
+    """How many captions are retrieved from where, and how many trials are predicted at once.
+
+    Attributes
+    ----------
+    k : int
+        Captions per trial, gallery and kind.
+    galleries : list of {"train", "test", "all"}
+        Where they are looked for; ``train`` is what pictures are drawn from, so it must be among them.
+    batch_size : int
+        Trials predicted at once.
+    """
 
     k: PositiveInt
+    galleries: Annotated[list[Literal["train", "test", "all"]], AfterValidator(_with_train)]
     batch_size: PositiveInt
 
 
@@ -78,7 +96,7 @@ def retrieve(
         text = "%d held-out pictures were also in training: identification among known pictures."
         logger.warning(text, len(known))
     caption_rows, vectors = read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS)
-    galleries = build_galleries(trial_rows, caption_rows, vectors, model.kinds)
+    galleries = build_galleries(trial_rows, caption_rows, vectors, model.kinds, params.galleries)
     queries = _held_out(trial_rows)
     predicted = _predict(model, epochs, queries, params.batch_size)
     head_of = {kind: predicted[:, head] for head, kind in enumerate(model.kinds)}

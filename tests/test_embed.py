@@ -1,14 +1,18 @@
 """The stage `embed`, with a model that counts what it is given."""
 
 import hashlib
+import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
@@ -257,3 +261,30 @@ def test_what_is_no_picture_is_named(study, clip):
 
 def test_keys_are_of_the_whole_text():
     assert text_key("a dog") != text_key("a dog ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "dim"), [("ViT-B-32", 512), ("ViT-L-14", 768)])
+def test_the_architectures_of_the_real_presets_run_through_the_stage(
+    study, tmp_path, architecture, dim
+):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    config = {"model_cfg": open_clip.get_model_config(architecture), "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False).eval()
+    state = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / "open_clip_model.safetensors")
+    run(model=f"local-dir:{folder}")
+    found = table_to_vectors(read_table(TEXT_VECTORS_PATH, TEXT_VECTORS))
+    images = table_to_vectors(read_table(IMAGE_VECTORS_PATH, IMAGE_VECTORS))
+    assert found.shape == (len(TEXTS), dim)
+    assert images.shape == (3, dim)
+    with torch.inference_mode():
+        tokens = open_clip.get_tokenizer(architecture)(TEXTS)
+        expected = model.encode_text(tokens, normalize=True).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(images[0], images[2])
+    assert np.abs(images[0] - images[1]).max() > 1e-4

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from pydantic import ValidationError
 
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
@@ -91,7 +92,7 @@ def epoch(trial_id):
     return np.random.default_rng(seed).standard_normal((len(CHANNELS), 10)).astype(np.float32)
 
 
-def run(k=3, batch_size=16):
+def run(k=3, batch_size=16, galleries=("train", "test")):
     predictions, retrievals = Path("predictions.parquet"), Path("retrievals.parquet")
     retrieve(
         Path("trials.parquet"),
@@ -101,7 +102,7 @@ def run(k=3, batch_size=16):
         Path("encoder"),
         predictions=predictions,
         retrievals=retrievals,
-        params=RetrieveParams(k=k, batch_size=batch_size),
+        params=RetrieveParams(k=k, galleries=list(galleries), batch_size=batch_size),
     )
     return read_table(predictions, PREDICTIONS), read_table(retrievals, RETRIEVALS)
 
@@ -150,6 +151,29 @@ def test_the_nearest_captions_of_the_kind_are_found_in_each_gallery(tables, enco
                 [r["cosine"] for r in answer], [score[i] for i in nearest], atol=2e-6
             )
     assert len(found) == len(predictions) * 2 * 3
+
+
+def test_the_gallery_of_all_stimuli_holds_each_split_and_the_seen_picture(tables, encoder):
+    _, usual = run()
+    _, retrievals = run(galleries=("train", "all"))
+    train = pc.equal(retrievals["gallery"], "train")
+    assert retrievals.filter(train) == usual.filter(pc.equal(usual["gallery"], "train"))
+    everywhere = retrievals.filter(pc.invert(train)).to_pylist()
+    assert {row["gallery"] for row in everywhere} == {"all"}
+    best = {
+        name: max(r["cosine"] for r in rows if r["rank"] == 1)
+        for name, rows in (("usual", usual.to_pylist()), ("all", everywhere))
+    }
+    assert best["all"] >= best["usual"]
+    split_of = {row["stimulus_id"]: row["split"] for row in tables["trials"].to_pylist()}
+    found = {split_of[row["caption_id"].rsplit("_", 1)[0]] for row in everywhere}
+    assert {"train", "test"} <= found
+
+
+@pytest.mark.parametrize("galleries", [["test"], ["train", "train"], ["train", "nowhere"]])
+def test_galleries_must_be_known_once_and_hold_what_is_decoded(galleries):
+    with pytest.raises(ValidationError):
+        RetrieveParams(k=1, galleries=galleries, batch_size=8)
 
 
 def test_no_retrieved_caption_of_the_train_gallery_is_of_a_held_out_picture(tables, encoder):

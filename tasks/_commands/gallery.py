@@ -32,6 +32,12 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     search.add_argument(
         "--out", type=Path, help="CSV to write (default: reports/galleries/NAME.csv)"
     )
+    search.add_argument(
+        "--faiss-from",
+        type=int,
+        metavar="N",
+        help="let faiss search galleries of N captions or more, held in memory (default: never)",
+    )
     search.add_argument("--params", type=Path, default=Path("params.yaml"))
     search.set_defaults(command=_search)
 
@@ -77,7 +83,9 @@ def _search(options: argparse.Namespace) -> None:
     corpus = find_corpus(options.name)
     params = cast(EmbedParams, params_for(embed, options.params))
     embedder = embedder_of(params, Artifacts().clip_model)
-    found = search_corpus(corpus, Artifacts().predictions, embedder, options.k, runner_map)
+    found = search_corpus(
+        corpus, Artifacts().predictions, embedder, options.k, runner_map, options.faiss_from
+    )
     out = options.out or Path("reports/galleries") / f"{options.name}.csv"
     write_text(out, found.to_pandas().to_csv(index=False, float_format="%.4f"))
     print(f"{out} holds the {options.k} nearest captions of each trial, by head and fused.")

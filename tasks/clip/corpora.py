@@ -179,7 +179,7 @@ def _read_texts(path: Path, column: str | None) -> pa.Array:
         ) from error
     if "\0" in text:
         raise CorpusError(f"{path} must be UTF-8 text or Parquet; it holds zero bytes. Convert it.")
-    return pa.array(text.split("\n"), pa.large_string())
+    return pa.array(text.removesuffix("\n").split("\n"), pa.large_string())
 
 
 def _read_parquet(path: Path, column: str | None) -> pa.Array:

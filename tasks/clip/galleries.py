@@ -2,7 +2,9 @@
 
 The gallery ``train`` holds captions of training stimuli, so captions of other pictures than the one
 that was seen: what is found there is decoded. The gallery ``test`` holds captions of the held-out
-stimuli, the seen one's own among them: a search there measures identification.
+stimuli, the seen one's own among them: a search there measures identification. The gallery ``all``
+holds the captions of every stimulus, whatever its split: a search there is the hardest identification,
+among distractors that were trained on.
 
 Where trials are held out and not pictures (splits ``subject`` and ``time_chunk``), the seen picture may
 be a training stimulus too. Then both galleries measure identification among known pictures, and
@@ -25,7 +27,11 @@ from tasks.clip.search import top_k
 from tasks.clip.vectors import Vectors, table_to_vectors
 
 GALLERY_SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"train": ("train",), "test": ("test", "zero_shot")}
+    {
+        "train": ("train",),
+        "test": ("test", "zero_shot"),
+        "all": ("train", "validation", "test", "zero_shot"),
+    }
 )
 """Gallery to the splits of the stimuli whose captions it holds."""
 
@@ -89,9 +95,13 @@ class Gallery:
 
 
 def build_galleries(
-    trials: pa.Table, captions: pa.Table, text_vectors: pa.Table, kinds: Sequence[str]
+    trials: pa.Table,
+    captions: pa.Table,
+    text_vectors: pa.Table,
+    kinds: Sequence[str],
+    names: Sequence[str] = ("train", "test"),
 ) -> list[Gallery]:
-    """Make every gallery of every kind.
+    """Make the galleries of every kind.
 
     Parameters
     ----------
@@ -99,6 +109,8 @@ def build_galleries(
         Under their contracts.
     kinds : Sequence[str]
         Caption kinds.
+    names : Sequence[str]
+        Of `GALLERY_SPLITS`.
 
     Raises
     ------
@@ -108,8 +120,8 @@ def build_galleries(
     captions = captions.sort_by("caption_id")
     vectors = _vectors_of(captions, text_vectors)
     galleries = []
-    for name, splits in GALLERY_SPLITS.items():
-        shown = _shown_in(captions, trials, splits)
+    for name in names:
+        shown = _shown_in(captions, trials, GALLERY_SPLITS[name])
         for kind in kinds:
             rows = np.flatnonzero(shown & np.asarray(pc.equal(captions["kind"], kind)))
             caption_ids = captions["caption_id"].take(pa.array(rows)).combine_chunks()
@@ -127,9 +139,11 @@ def known_stimuli(trials: pa.Table) -> list[str]:
     """
     names = {
         gallery: set(
-            trials["stimulus_id"].filter(pc.is_in(trials["split"], pa.array(splits))).to_pylist()
+            trials["stimulus_id"]
+            .filter(pc.is_in(trials["split"], pa.array(GALLERY_SPLITS[gallery])))
+            .to_pylist()
         )
-        for gallery, splits in GALLERY_SPLITS.items()
+        for gallery in ("train", "test")
     }
     return sorted(names["train"] & names["test"])
 

@@ -14,6 +14,7 @@ from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.tables import read_table
 from tasks.clip.corpora import Corpus
 from tasks.clip.embedding import Embedder
+from tasks.clip.faiss_index import faiss_top_k
 from tasks.clip.model import load_clip
 from tasks.clip.search import top_k
 from tasks.clip.vectors import Vectors, table_to_vectors
@@ -25,7 +26,12 @@ FUSED = "fused"
 
 
 def search_corpus(
-    corpus: Corpus, predictions: Path, embedder: Embedder, k: int, map: Map
+    corpus: Corpus,
+    predictions: Path,
+    embedder: Embedder,
+    k: int,
+    map: Map,
+    faiss_from: int | None = None,
 ) -> pa.Table:
     """Return the nearest captions of a gallery for each trial, by head and fused.
 
@@ -44,6 +50,8 @@ def search_corpus(
         Captions per trial and head.
     map : Map
         Runs the shards of the embedding.
+    faiss_from : int or None
+        Captions from which on faiss searches, with the same answers; None: it never does.
 
     Returns
     -------
@@ -61,7 +69,11 @@ def search_corpus(
     found = []
     for kind in [*dict.fromkeys(rows["kind"].to_pylist()), FUSED]:
         trial_ids, queries = _queries(rows, kind)
-        indices, cosines = top_k(queries, vectors, k, device=load_clip(embedder.source).device)
+        if faiss_from is not None and len(captions) >= faiss_from:
+            indices, cosines = faiss_top_k(queries, vectors, k)
+        else:
+            device = load_clip(embedder.source).device
+            indices, cosines = top_k(queries, vectors, k, device=device)
         found.append(_answers(corpus, captions, kind, trial_ids, indices, cosines))
     return pa.concat_tables(found)
 

@@ -16,6 +16,7 @@ from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.tables import write_table
 from tasks.clip.corpora import CorpusError, add_corpus, find_corpus
 from tasks.clip.embedding import Embedder
+from tasks.clip.faiss_index import faiss_top_k
 from tasks.clip.open_vocabulary import search_corpus
 from tasks.clip.vectors import vectors_to_table
 
@@ -51,7 +52,7 @@ def test_a_parquet_file_becomes_a_gallery():
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (" \n\n", "captions.txt must hold captions; all 3 lines are blank. Mend it."),
+        (" \n\n", "captions.txt must hold captions; all 2 lines are blank. Mend it."),
         (b"a dog\n\xff\xfe", "captions.txt must be UTF-8 text or Parquet; byte 6 is neither."),
         (b"a dog\0", "captions.txt must be UTF-8 text or Parquet; it holds zero bytes."),
         (b"PAR1 half of it", "captions.txt must be a whole Parquet file; it cannot be read"),
@@ -93,7 +94,7 @@ def test_the_command_adds_lists_and_removes(capsys):
     done = capsys.readouterr()
     assert done.out.splitlines() == [
         "There is no gallery yet. Add one with `percept gallery add FILE`.",
-        "The gallery pets holds 2 captions (3 lines). Next: percept gallery search pets.",
+        "The gallery pets holds 2 captions (2 lines). Next: percept gallery search pets.",
         "pets  2 captions of Pets.txt",
         "The gallery pets is removed.",
     ]
@@ -140,6 +141,20 @@ def test_what_was_decoded_is_found_by_head_and_fused(monkeypatch):
     for _ in range(2):
         found = search_corpus(corpus, Path("predictions.parquet"), embedder, 2, serial_map)
     assert clip.n_texts == 50
+    used = []
+    monkeypatch.setattr(
+        "tasks.clip.open_vocabulary.faiss_top_k",
+        lambda *given: used.append(1) or faiss_top_k(*given),
+    )
+    for size, n_used in (
+        (51, 0),
+        (50, 3),
+    ):  # one search by each of two heads, and one of both fused
+        same = search_corpus(
+            corpus, Path("predictions.parquet"), embedder, 2, serial_map, faiss_from=size
+        )
+        assert same == found
+        assert len(used) == n_used
     rows = found.to_pandas()
     best = rows[rows["rank"] == 1].set_index(["trial_id", "kind"])["text"]
     assert best["t-0", "ObjectSnap"] == "caption 7"

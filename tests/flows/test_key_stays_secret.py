@@ -109,8 +109,8 @@ def test_no_key_anywhere(server, prefect, workspace):
     assert answers
     assert all("the key <key> on paper" in answer for answer in answers)
     server.script = lambda *_: failure(401, f"Incorrect API key provided: {KEY}")
-    shutil.rmtree(workspace / "data/cache/captions")
-    (workspace / "data/processed/captions.parquet").unlink()
+    params = workspace / "params.yaml"
+    params.write_text(params.read_text().replace("test-model", "another-model"))
     printed += watch(prefect)
     log = (workspace / "serve.log").read_text()
     assert "HTTP 401" in log
