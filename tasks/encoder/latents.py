@@ -1,9 +1,14 @@
 """The closed-form decoder on virtual channels: latents of unit noise, common to all subjects.
 
-It is linear discriminant analysis with a continuous label: an encoding model from caption scores to
-virtual channels, a Ledoit-Wolf covariance of what it leaves unexplained, and the projection onto the few
-directions in which captions differ. The latents have the same meaning in every group, so one network
-can read them all.
+It is linear discriminant analysis with a continuous label, on estimates that a few hundred trials allow:
+
+1. Time is seen through cosines up to a highest frequency; the constant, which a baseline takes away, is
+   not among them.
+2. The noise is taken for stationary: its covariance depends on the channels and on the time between two
+   samples. What trials say against it is let in by Ledoit and Wolf's share.
+3. The responses to captions are those of a few sources (`tasks.encoder.sources`).
+4. Latents are projections onto the directions in which captions differ, with the same meaning in every
+   group, so that one network can read them all.
 """
 
 from __future__ import annotations
@@ -12,9 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.fft import irfft, rfft
+from scipy.linalg import toeplitz
 from sklearn.covariance import ledoit_wolf
 
-from tasks.encoder.whitening import encoding_model, inverse_square_root, pooled
+from tasks.encoder.params import FilterParams
+from tasks.encoder.sources import Table, fit_responses
+from tasks.encoder.whitening import cosines, encoding_model, inverse_square_root, pooled
+
+SMALLEST = 1e-6  # share of the largest energy: latents with less say nothing
 
 
 @dataclass(frozen=True)
@@ -27,21 +38,24 @@ class Latents:
         One per group: latents from the values of all virtual channels.
     templates : numpy.ndarray
         One per group: expected latents of a unit score.
+    keys : numpy.ndarray
+        For all groups: how much a latent speaks for a unit score.
     """
 
     projections: Float[np.ndarray, "n_groups n_values n_latents"]
     templates: Float[np.ndarray, "n_groups n_scores n_latents"]
+    keys: Float[np.ndarray, "n_scores n_latents"]
 
 
 def fit_latents(
     virtual: Float[np.ndarray, "n_trials n_virtual n_times"],
+    whiteners: Float[np.ndarray, "n_groups n_times n_times"],
     scores: Float[np.ndarray, "n_trials n_scores"],
     groups: Int[np.ndarray, " n_trials"],
     *,
-    n_latents: int,
-    n_temporal: int,
-    ridge: float,
-    pooling: float,
+    waves: Float[np.ndarray, "n_times n_waves"],
+    params: FilterParams,
+    seed: int,
 ) -> Latents:
     """Fit projections and templates on training trials.
 
@@ -49,50 +63,127 @@ def fit_latents(
     ----------
     virtual, scores, groups : numpy.ndarray
         Training trials: virtual channels, what their captions say, and whose trials they are.
-    n_latents : int
-        Number of latents.
-    n_temporal : int
-        Number of time courses that the virtual channels are first reduced to.
-    ridge : float
-        Penalty of the encoding model, in trials.
-    pooling : float
-        Weight of all groups' mean in each group's responses and covariances, from 0 to 1.
+    whiteners : numpy.ndarray
+        What each group's virtual channels were multiplied by in time, of full rank.
+    waves : numpy.ndarray
+        The cosines that time is seen through.
+    params : FilterParams
+        How to fit.
+    seed : int
+        Of the sources.
     """
-    scale = scores.std(axis=0)
-    courses = _time_courses(virtual, scores, n_temporal, ridge)
-    reduced = (virtual @ courses).reshape(len(virtual), -1)
-    members = [groups == group for group in range(int(groups.max()) + 1)]
-    weights = pooled([encoding_model(scores[m], reduced[m], ridge) for m in members], pooling)
-    noise = pooled(
-        [
-            ledoit_wolf(reduced[m] - scores[m] @ own)[0]
-            for m, own in zip(members, weights, strict=True)
-        ],
-        pooling,
+    n_virtual = virtual.shape[1]
+    members = [np.flatnonzero(groups == group) for group in range(len(whiteners))]
+    undo = np.linalg.inv(whiteners.astype(np.float64))
+    plain = [virtual[m] @ own for m, own in zip(members, undo, strict=True)]
+    said = [scores[m] for m in members]
+    noise = _noise_whiteners(plain, said, waves.shape[1], params)
+    tables = [
+        Table(
+            own.T @ own,
+            (own.T @ ((part @ waves).reshape(len(part), -1) @ whitener)).reshape(
+                -1, n_virtual, waves.shape[1]
+            ),
+        )
+        for part, own, whitener in zip(plain, said, noise, strict=True)
+    ]
+    responses = fit_responses(
+        tables,
+        n_sources=params.n_latents,
+        pooling=params.pooling,
+        n_starts=params.n_starts,
+        seed=seed,
     )
-    whiteners = [inverse_square_root(own) for own in noise]
-    whitened = [own @ whitener for own, whitener in zip(weights, whiteners, strict=True)]
-    responses = np.concatenate([scale[:, None] * own for own in whitened], axis=1)
-    axes = np.linalg.svd(responses, full_matrices=False)[0][:, :n_latents]
+    spread = scores.std(axis=0)
+    flat = [spread[:, None] * own.reshape(len(own), -1) for own in responses]
+    axes = np.linalg.svd(np.concatenate(flat, axis=1), full_matrices=False)[0][
+        :, : params.n_latents
+    ]
     projections, templates = [], []
-    for whitener, own in zip(whiteners, whitened, strict=True):
-        directions = (axes.T * scale) @ own
-        basis = directions.T @ inverse_square_root(directions @ directions.T)
-        templates.append(own @ basis)
-        small = (whitener @ basis).reshape(virtual.shape[1], n_temporal, -1)
-        full = np.einsum("tp,kpr->ktr", courses, small, optimize=True)
+    for own, whitener, back in zip(flat, noise, undo, strict=True):
+        directions = axes.T @ own
+        values, vectors = np.linalg.eigh(directions @ directions.T)
+        lengths = np.sqrt(np.maximum(values, SMALLEST * values[-1]))
+        basis = directions.T @ (vectors / lengths) @ vectors.T
+        templates.append((axes / spread[:, None]) @ (vectors * lengths) @ vectors.T)
+        small = (whitener @ basis).reshape(n_virtual, waves.shape[1], -1)
+        full = np.einsum("tm,kml->ktl", back @ waves, small, optimize=True)
         projections.append(full.reshape(-1, full.shape[-1]))
-    return Latents(np.stack(projections), np.stack(templates))
+    return Latents(np.stack(projections), np.stack(templates), np.mean(templates, axis=0))
 
 
-def _time_courses(
-    virtual: Float[np.ndarray, "n_trials n_virtual n_times"],
-    scores: Float[np.ndarray, "n_trials n_scores"],
-    n_temporal: int,
-    ridge: float,
-) -> Float[np.ndarray, "n_times n_temporal"]:
-    """Return the orthonormal time courses that hold most of the response to captions."""
-    response = encoding_model(scores, virtual.reshape(len(virtual), -1), ridge)
-    response = response * scores.std(axis=0)[:, None]
-    rows = response.reshape(-1, virtual.shape[2])
-    return np.linalg.eigh(rows.T @ rows)[1][:, ::-1][:, :n_temporal]
+def _noise_whiteners(
+    trials: list[Float[np.ndarray, "n_trials n_virtual n_times"]],
+    scores: list[Float[np.ndarray, "n_trials n_scores"]],
+    n_seen: int,
+    params: FilterParams,
+) -> list[Float[np.ndarray, "n_values n_values"]]:
+    """Return each group's whitener of cosines of virtual channels."""
+    n_virtual, n_times = trials[0].shape[1:]
+    waves = cosines(n_times, n_times - 1)
+    values = [(part @ waves).reshape(len(part), -1) for part in trials]
+    weights = pooled(
+        [encoding_model(own, part, params.ridge) for own, part in zip(scores, values, strict=True)],
+        params.pooling,
+    )
+    rest = [
+        (part - own @ weight).reshape(-1, n_virtual, n_times - 1)
+        for part, own, weight in zip(values, scores, weights, strict=True)
+    ]
+    targets = pooled([_stationary(part, waves, n_seen) for part in rest], params.pooling)
+    firsts = [inverse_square_root(_raised(target, params.noise_floor)) for target in targets]
+    covariances = pooled(
+        [
+            ledoit_wolf(part[:, :, :n_seen].reshape(len(part), -1) @ first, assume_centered=True)[0]
+            for part, first in zip(rest, firsts, strict=True)
+        ],
+        params.pooling,
+    )
+    return [
+        first @ inverse_square_root(covariance)
+        for first, covariance in zip(firsts, covariances, strict=True)
+    ]
+
+
+def _stationary(
+    noise: Float[np.ndarray, "n_trials n_virtual n_waves"],
+    waves: Float[np.ndarray, "n_times n_waves"],
+    n_seen: int,
+) -> Float[np.ndarray, "n_values n_values"]:
+    """Return the covariance of the first cosines under the stationary noise nearest to the trials.
+
+    Autocovariances over channels and lags are found by least squares from all cosines, then seen through
+    the first ones.
+    """
+    n_times, n_virtual = len(waves), noise.shape[1]
+    shapes = np.stack([waves.T @ toeplitz(lag) @ waves for lag in np.eye(n_times)])
+    flat = shapes.reshape(n_times, -1)
+    moments = _lagged_products(noise @ waves.T).reshape(n_times, -1)
+    # Cosines do not see what all lags have in common: the solution of least norm takes nothing for it.
+    lags = np.linalg.lstsq(flat @ flat.T, moments, rcond=1e-6)[0]
+    covariance = np.einsum(
+        "lmn,lkj->kmjn",
+        shapes[:, :n_seen, :n_seen],
+        lags.reshape(n_times, n_virtual, n_virtual),
+        optimize=True,
+    )
+    return covariance.reshape(n_virtual * n_seen, n_virtual * n_seen)
+
+
+def _lagged_products(
+    noise: Float[np.ndarray, "n_trials n_virtual n_times"],
+) -> Float[np.ndarray, "n_times n_virtual n_virtual"]:
+    """Return the mean over trials of products of channels, summed over times this lag apart, both ways."""
+    n_times = noise.shape[2]
+    spectra = rfft(noise, 2 * n_times, axis=2)
+    crossed = np.einsum("nkf,njf->fkj", spectra.conj(), spectra, optimize=True).real / len(noise)
+    products = irfft(crossed, 2 * n_times, axis=0)[:n_times]
+    products[1:] *= 2
+    return products
+
+
+def _raised(covariance: Float[np.ndarray, "n n"], floor: float) -> Float[np.ndarray, "n n"]:
+    """Return a covariance whose eigenvalues are at least a share of their mean."""
+    values, vectors = np.linalg.eigh(covariance)
+    raised: np.ndarray = (vectors * np.maximum(values, floor * values.mean())) @ vectors.T
+    return raised

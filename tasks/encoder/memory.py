@@ -16,8 +16,10 @@ from jaxtyping import Float, Int
 
 from tasks.encoder.params import TrainParams
 from tasks.encoder.recombination import recombined
-from tasks.encoder.scores import word_scores
-from tasks.encoder.whitening import encoding_model
+from tasks.encoder.scores import word_components
+
+PREFERENCE = 10.0  # of the words of a kind where those of others would explain as much
+PENALTY = 1e-7  # share of the mean eigenvalue: only decides where words always go together
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Memory:
 
 
 def fit_memory(
-    latents: Float[np.ndarray, "n_trials n_latents"],
+    components: Float[np.ndarray, "n_stimuli n_scores"],
+    latents: Float[np.ndarray, "n_stimuli n_latents"],
     texts: Sequence[str],
     stimulus_index: Int[np.ndarray, " n_trials"],
     vectors: Float[np.ndarray, "n_stimuli dim"],
@@ -50,8 +53,10 @@ def fit_memory(
 
     Parameters
     ----------
+    components : numpy.ndarray
+        Which words occur in all kinds' captions of each stimulus (`word_components`).
     latents : numpy.ndarray
-        Of training trials.
+        What each stimulus is expected to evoke, a linear function of these.
     texts : Sequence of str
         The caption of this kind of each stimulus.
     stimulus_index : numpy.ndarray
@@ -60,7 +65,7 @@ def fit_memory(
         Of the captions.
     params : TrainParams
         `network.max_slots` captions are remembered at most: those shown most often, then those made of
-        others (`network.min_shared_frames`); `filters` for the encoding model.
+        others (`network.min_shared_frames`); `filters` for the words that count.
     """
     network, fitted = params.network, params.filters
     seen = _distinct(vectors, stimulus_index)[: network.max_slots]
@@ -71,20 +76,38 @@ def fit_memory(
             [texts[i] for i in seen], vectors[seen], min_shared_frames=network.min_shared_frames
         )
     n_new = network.max_slots - len(seen)
-    scores = word_scores(
-        [*texts, *new[:n_new]],
-        np.unique(stimulus_index),
+    shown = np.unique(stimulus_index)
+    said = word_components(
+        [[text] for text in [*texts, *new[:n_new]]],
+        shown,
         min_count=fitted.min_word_count,
         max_scores=fitted.n_scores,
     )
-    shown = scores[stimulus_index]
-    weights = encoding_model(shown, latents, fitted.ridge)
-    noise = np.atleast_2d(np.cov((latents - shown @ weights).T))
-    slots = np.concatenate([seen, np.arange(len(texts), len(scores))])
-    expected = scores[slots] @ weights
-    keys = np.linalg.solve(noise, expected.T)
-    bias = -0.5 * np.einsum("sl,ls->s", expected, keys)
-    return Memory(np.concatenate([vectors[seen], made[:n_new]]), keys, bias)
+    weights, rest = _told_apart(said[shown], components[shown], latents[shown])
+    slots = np.concatenate([seen, np.arange(len(texts), len(said))])
+    expected = said[slots] @ weights
+    noise = np.eye(latents.shape[1]) + rest.T @ rest / len(rest)
+    addresses = np.linalg.solve(noise, expected.T)
+    bias = -0.5 * np.einsum("sl,ls->s", expected, addresses)
+    return Memory(np.concatenate([vectors[seen], made[:n_new]]), addresses, bias)
+
+
+def _told_apart(
+    said: Float[np.ndarray, "n n_said"],
+    components: Float[np.ndarray, "n n_scores"],
+    latents: Float[np.ndarray, "n n_latents"],
+) -> tuple[Float[np.ndarray, "n_said n_latents"], Float[np.ndarray, "n n_latents"]]:
+    """Return what one kind's words add to the latents, and what only other kinds' words explain.
+
+    All words explain the expected latents entirely. Regressed on both together, with weights as small as
+    can be, words that this kind shares with others count for it, and what others alone say is kept
+    from its words, with which it coincides here and there in few stimuli.
+    """
+    both = np.concatenate([PREFERENCE * said, components], axis=1)
+    gram = both.T @ both
+    penalty = PENALTY * np.trace(gram) / len(gram) * np.eye(len(gram))
+    weights = PREFERENCE * np.linalg.solve(gram + penalty, both.T @ latents)[: said.shape[1]]
+    return weights, latents - said @ weights
 
 
 def _distinct(

@@ -32,7 +32,7 @@ class FilterParams(Params):
     per_subject : bool
         Whether each subject has filters of its own; if not, unknown subjects can be decoded too.
     pooling : float
-        Weight of all subjects' mean in each subject's responses and noise.
+        Weight of what all subjects have in common in each subject's responses and noise.
     min_word_count, n_scores : int
         Caption words that the encoding model predicts from: in at least so many training stimuli, and
         reduced to at most so many principal components.
@@ -40,8 +40,14 @@ class FilterParams(Params):
         Penalty of the encoding model, in trials.
     noise_floor : float
         Share of the mean noise variance added to every channel's and sample's.
-    n_virtual, n_temporal, n_latents : int
-        Virtual channels; their time courses; latents that the heads read.
+    n_virtual : int
+        Virtual channels.
+    low_pass_hz : float
+        Highest frequency at which the latents look at them.
+    n_latents : int
+        Sources that the responses are put down to, and latents that the heads read.
+    n_starts : int
+        Random starts of the search for sources, whose mean is taken.
     """
 
     per_subject: bool
@@ -51,8 +57,9 @@ class FilterParams(Params):
     ridge: PositiveFloat
     noise_floor: PositiveFloat
     n_virtual: PositiveInt
-    n_temporal: PositiveInt
+    low_pass_hz: PositiveFloat
     n_latents: PositiveInt
+    n_starts: PositiveInt
 
 
 class NetworkParams(Params):

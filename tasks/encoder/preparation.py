@@ -15,9 +15,9 @@ from tasks.encoder.latents import Latents, fit_latents
 from tasks.encoder.losses import same_captions
 from tasks.encoder.memory import Memory, fit_memory
 from tasks.encoder.params import TrainParams
-from tasks.encoder.scores import word_scores
+from tasks.encoder.scores import standardised, word_components
 from tasks.encoder.st_transformer import Sizes, STTransformer
-from tasks.encoder.whitening import Filters, fit_filters
+from tasks.encoder.whitening import Filters, cosines, fit_filters, n_cosines
 
 NEVER = -1e4  # energy of an empty slot
 
@@ -89,42 +89,37 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     """
     per_subject = params.filters.per_subject
     groups = group_index(data.train, per_subject=per_subject)
-    scores = _scores(data, [" ".join(texts) for texts in data.texts], params)
+    shown = np.unique(data.train.stimulus_index)
+    components = word_components(
+        data.texts,
+        shown,
+        min_count=params.filters.min_word_count,
+        max_scores=params.filters.n_scores,
+    )
+    scores = standardised(components, shown)
     filters, latents = _fit_filters(data, groups, scores, params)
     train = _rows(data.train, groups, filters)
     validation = _rows(
         data.validation, group_index(data.validation, per_subject=per_subject), filters
     )
-    memories = _fit_memories(data, _project(train, latents), params)
+    memories = _fit_memories(data, components, scores @ latents.keys, params)
     module = STTransformer(_sizes(data, train, latents, memories, params))
     _set_buffers(module, filters, latents)
     _set_memories(module, memories)
-    stimuli = np.unique(data.train.stimulus_index)
     targets = torch.from_numpy(data.targets)
     prepared = Prepared(
         train,
         validation,
         find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
         EncodingModel(
-            torch.from_numpy(scores[stimuli].astype(np.float32)),
-            torch.from_numpy(stimuli),
+            torch.from_numpy(scores[shown].astype(np.float32)),
+            torch.from_numpy(shown),
             torch.from_numpy(latents.templates.astype(np.float32)),
         ),
         targets.transpose(0, 1).contiguous(),
         same_captions(targets, params.duplicate_cosine),
     )
     return module, prepared
-
-
-def _scores(
-    data: TrainingData, texts: list[str], params: TrainParams
-) -> Float[np.ndarray, "n_stimuli n_scores"]:
-    return word_scores(
-        texts,
-        np.unique(data.train.stimulus_index),
-        min_count=params.filters.min_word_count,
-        max_scores=params.filters.n_scores,
-    )
 
 
 def _fit_filters(
@@ -134,6 +129,8 @@ def _fit_filters(
     params: TrainParams,
 ) -> tuple[list[Filters], Latents]:
     fitted, shown = params.filters, scores[data.train.stimulus_index]
+    n_times = data.train.eeg.shape[2]
+    waves = cosines(n_times, n_cosines(n_times, data.info.sfreq_hz, fitted.low_pass_hz))
     filters = fit_filters(
         data.train.eeg,
         shown,
@@ -142,25 +139,30 @@ def _fit_filters(
         ridge=fitted.ridge,
         pooling=fitted.pooling,
         noise_floor=fitted.noise_floor,
+        waves=waves,
     )
     latents = fit_latents(
         _rows(data.train, groups, filters).virtual.numpy(),
+        np.stack([own.temporal for own in filters]),
         shown,
         groups,
-        n_latents=fitted.n_latents,
-        n_temporal=fitted.n_temporal,
-        ridge=fitted.ridge,
-        pooling=fitted.pooling,
+        waves=waves,
+        params=fitted,
+        seed=params.seed,
     )
     return filters, latents
 
 
 def _fit_memories(
-    data: TrainingData, latents: Float[np.ndarray, "n_trials n_latents"], params: TrainParams
+    data: TrainingData,
+    components: Float[np.ndarray, "n_stimuli n_scores"],
+    latents: Float[np.ndarray, "n_stimuli n_latents"],
+    params: TrainParams,
 ) -> list[Memory]:
     """Return the memory of each kind."""
     return [
         fit_memory(
+            components,
             latents,
             [texts[kind] for texts in data.texts],
             data.train.stimulus_index,
@@ -169,13 +171,6 @@ def _fit_memories(
         )
         for kind in range(len(data.kinds))
     ]
-
-
-def _project(rows: Rows, latents: Latents) -> Float[np.ndarray, "n_trials n_latents"]:
-    flat = rows.virtual.flatten(1).numpy()
-    in_every_group = flat @ latents.projections.astype(np.float32)
-    projected: np.ndarray = in_every_group[rows.groups.numpy(), np.arange(len(flat))]
-    return projected.astype(np.float64)
 
 
 def _sizes(

@@ -13,21 +13,47 @@ import numpy as np
 from jaxtyping import Float, Int
 
 WORD = re.compile(r"\w+")
+CLAUSE = re.compile(r"[,.;:!?]+")
 
 
 def word_scores(
-    texts: Sequence[str],
+    texts: Sequence[Sequence[str]],
     train_stimuli: Int[np.ndarray, " n_train"],
     *,
     min_count: int,
     max_scores: int,
 ) -> Float[np.ndarray, "n_stimuli n_scores"]:
-    """Return the principal components of which words occur, of unit variance over training stimuli.
+    """Return the principal components of which words occur, scaled to unit variance.
+
+    Parameters are those of `word_components`.
+    """
+    components = word_components(texts, train_stimuli, min_count=min_count, max_scores=max_scores)
+    return standardised(components, train_stimuli)
+
+
+def standardised(
+    components: Float[np.ndarray, "n_stimuli n_scores"], train_stimuli: Int[np.ndarray, " n_train"]
+) -> Float[np.ndarray, "n_stimuli n_scores"]:
+    """Return centred components scaled to unit variance over training stimuli."""
+    scores: np.ndarray = components / components[train_stimuli].std(axis=0)
+    return scores
+
+
+def word_components(
+    texts: Sequence[Sequence[str]],
+    train_stimuli: Int[np.ndarray, " n_train"],
+    *,
+    min_count: int,
+    max_scores: int,
+) -> Float[np.ndarray, "n_stimuli n_scores"]:
+    """Return the principal components of which words occur.
 
     Parameters
     ----------
-    texts : Sequence of str
-        What is said of each stimulus.
+    texts : Sequence of Sequence of str
+        What is said of each stimulus: a caption of each kind, the same kinds in the same order. A word
+        of one kind is another than that word of another kind or of a later clause: "the object is on
+        the left, the landmark on the right" has the words of its opposite.
     train_stimuli : numpy.ndarray
         Indices of the stimuli that vocabulary and components are found on.
     min_count : int
@@ -35,14 +61,24 @@ def word_scores(
     max_scores : int
         Number of components; fewer where the words vary in fewer ways.
     """
-    found = [set(WORD.findall(text.lower())) for text in texts]
+    found = [_words(captions) for captions in texts]
     vocabulary = sorted(set().union(*(found[i] for i in train_stimuli)))
     occurs = np.array([[word in words for word in vocabulary] for words in found], np.float64)
     counts = occurs[train_stimuli].sum(axis=0)
     occurs = occurs[:, (counts >= min_count) & (counts <= len(train_stimuli) - min_count)]
     occurs -= occurs[train_stimuli].mean(axis=0)
     occurs /= occurs[train_stimuli].std(axis=0)
-    return whitened_components(occurs, train_stimuli, max_scores)
+    return principal_components(occurs, train_stimuli, max_scores)
+
+
+def _words(captions: Sequence[str]) -> set[tuple[int, int, str]]:
+    """Return the words of a stimulus's captions, each with its kind, and in later clauses with these too."""
+    found: set[tuple[int, int, str]] = set()
+    for kind, caption in enumerate(captions):
+        for clause, part in enumerate(CLAUSE.split(caption.lower())):
+            words = WORD.findall(part)
+            found |= {(kind, place, word) for word in words for place in {0, clause}}
+    return found
 
 
 def vector_scores(
@@ -62,17 +98,17 @@ def vector_scores(
         Number of components; fewer where the vectors vary in fewer ways.
     """
     flat = targets.reshape(len(targets), -1).astype(np.float64)
-    return whitened_components(flat - flat[train_stimuli].mean(axis=0), train_stimuli, max_scores)
+    centred = flat - flat[train_stimuli].mean(axis=0)
+    return standardised(principal_components(centred, train_stimuli, max_scores), train_stimuli)
 
 
-def whitened_components(
+def principal_components(
     features: Float[np.ndarray, "n_stimuli n_features"],
     train_stimuli: Int[np.ndarray, " n_train"],
     max_scores: int,
 ) -> Float[np.ndarray, "n_stimuli n_scores"]:
-    """Return principal components of centred features, of unit variance over training stimuli."""
+    """Return principal components of features that are centred on training stimuli."""
     _, lengths, directions = np.linalg.svd(features[train_stimuli], full_matrices=False)
     kept = min(max_scores, int((lengths > 1e-6 * lengths[0]).sum()))
-    spread = lengths[:kept] / np.sqrt(len(train_stimuli))
-    scores: np.ndarray = features @ directions[:kept].T / spread
-    return scores
+    components: np.ndarray = features @ directions[:kept].T
+    return components

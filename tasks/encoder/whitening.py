@@ -57,6 +57,7 @@ def fit_filters(
     ridge: float,
     pooling: float,
     noise_floor: float,
+    waves: Float[np.ndarray, "n_times n_waves"],
 ) -> list[Filters]:
     """Fit the filters of every group on training trials.
 
@@ -77,6 +78,8 @@ def fit_filters(
     noise_floor : float
         Share of the mean channel variance that is added to every channel's noise: bounds the gain of
         directions with little noise.
+    waves : numpy.ndarray
+        Time courses that count in the choice of virtual channels.
     """
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
     means, responses, noise = _explain(
@@ -89,8 +92,8 @@ def fit_filters(
     spread = scores.std(axis=0).astype(np.float32)[:, None, None]
     patterns = _common_patterns(
         [
-            space @ (spread * response) @ time
-            for space, response, time in zip(spaces, responses, times, strict=True)
+            space @ (spread * response) @ waves
+            for space, response in zip(spaces, responses, strict=True)
         ],
         n_virtual,
     )
@@ -98,6 +101,19 @@ def fit_filters(
         Filters(mean, space @ pattern, time)
         for mean, space, pattern, time in zip(means, spaces, patterns, times, strict=True)
     ]
+
+
+def n_cosines(n_times: int, sfreq_hz: float, low_pass_hz: float) -> int:
+    """Return how many cosines over an epoch lie at or below a frequency: at least one, at most all."""
+    return int(np.clip(np.floor(2 * low_pass_hz * n_times / sfreq_hz), 1, n_times - 1))
+
+
+def cosines(n_times: int, n: int) -> Float[np.ndarray, "n_times n"]:
+    """Return the slowest cosines of an epoch that are not constant, of unit norm."""
+    angles = np.pi / n_times * (np.arange(n_times) + 0.5)
+    waves = np.cos(angles[:, None] * np.arange(1, n + 1))
+    unit: np.ndarray = waves * np.sqrt(2 / n_times)
+    return unit
 
 
 def _explain(

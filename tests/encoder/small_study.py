@@ -48,8 +48,9 @@ PARAMS = TrainParams.model_validate(
             "ridge": 1.0,
             "noise_floor": 0.01,
             "n_virtual": 4,
-            "n_temporal": 3,
+            "low_pass_hz": 12.0,
             "n_latents": 4,
+            "n_starts": 2,
         },
         "network": {
             "patch_samples": 6,

@@ -8,11 +8,13 @@ from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory
 from tasks.encoder.recombination import recombined
-from tasks.encoder.scores import vector_scores, word_scores
-from tasks.encoder.whitening import fit_filters
+from tasks.encoder.scores import vector_scores, word_components, word_scores
+from tasks.encoder.sources import Sources, Table, fit_responses
+from tasks.encoder.whitening import cosines, fit_filters, n_cosines
 from tests.encoder.small_study import PARAMS, changed
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
+WAVES = cosines(N_TIMES, 19)
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +34,15 @@ def study():
 
 
 @pytest.fixture(scope="module")
-def virtual(study):
+def filters(study):
     eeg, scores, groups = study
-    filters = fit_filters(
-        eeg, scores, groups, n_virtual=3, ridge=1.0, pooling=0.0, noise_floor=1e-3
-    )
+    options = {"n_virtual": 3, "ridge": 1.0, "noise_floor": 1e-3, "waves": WAVES}
+    return fit_filters(eeg, scores, groups, pooling=0.0, **options)
+
+
+@pytest.fixture(scope="module")
+def virtual(study, filters):
+    eeg, _, groups = study
     out = np.empty((N_TRIALS, 3, N_TIMES), np.float32)
     for group, own in enumerate(filters):
         out[groups == group] = own.apply(eeg[groups == group])
@@ -60,24 +66,76 @@ def test_the_noise_of_virtual_channels_is_white_in_space_and_time(study, virtual
     np.testing.assert_allclose(time, np.eye(N_TIMES), atol=0.3)
 
 
-def test_latents_have_unit_noise_and_one_meaning_in_all_groups(study, virtual):
-    _, scores, groups = study
-    latents = fit_latents(
-        virtual, scores, groups, n_latents=2, n_temporal=8, ridge=1.0, pooling=0.0
+def latents_of(virtual, filters, scores, groups, **changes):
+    options = {"ridge": 1.0, "pooling": 0.0, "n_latents": 2, "n_starts": 2}
+    return fit_latents(
+        virtual,
+        np.stack([own.temporal for own in filters]),
+        scores,
+        groups,
+        waves=WAVES,
+        params=PARAMS.filters.model_copy(update=options | changes),
+        seed=0,
     )
+
+
+def test_latents_have_unit_noise_and_one_meaning_in_all_groups(study, filters, virtual):
+    _, scores, groups = study
+    latents = latents_of(virtual, filters, scores, groups)
     values = np.stack(
         [v.reshape(-1) @ latents.projections[g] for v, g in zip(virtual, groups, strict=True)]
     )
     np.testing.assert_allclose(np.cov(residual(values, scores, groups).T), np.eye(2), atol=0.25)
     first, second = latents.templates
-    assert np.abs(first[2]).max() < 0.3 < np.abs(first[:2]).max()
+    assert np.abs(first[2]).max() < 0.3 * np.abs(first[:2]).max()
     cosine = (first * second).sum() / np.linalg.norm(first) / np.linalg.norm(second)
     assert cosine > 0.7
+    np.testing.assert_allclose(latents.keys, (first + second) / 2, atol=0.2)
+
+
+def test_latents_do_not_see_what_a_baseline_takes_away(study, filters, virtual):
+    _, scores, groups = study
+    latents = latents_of(virtual, filters, scores, groups)
+    constant = np.ones((N_TIMES, 1))
+    for own, projection in zip(filters, latents.projections, strict=True):
+        seen = (own.temporal.T @ constant)[:, 0]  # a constant, as virtual channels show it
+        by_channel = np.einsum("t,ktl->kl", seen, projection.reshape(3, N_TIMES, -1))
+        assert np.abs(by_channel).max() < 1e-3 * np.abs(projection).max()
+
+
+def test_sources_find_responses_that_least_squares_loses_in_the_noise():
+    rng = np.random.default_rng(0)
+    shapes = ((12, 3), (8, 3), (10, 3))
+    truth = 0.2 * Sources(*(rng.standard_normal(shape) for shape in shapes)).responses()
+    tables = []
+    for _ in range(2):
+        scores = rng.standard_normal((80, 12))
+        trials = np.tensordot(scores, truth, axes=1) + rng.standard_normal((80, 8, 10))
+        tables.append(Table(scores.T @ scores, np.tensordot(scores.T, trials, axes=1)))
+    for table, found in zip(
+        tables, fit_responses(tables, n_sources=3, pooling=0.9, n_starts=3, seed=0), strict=True
+    ):
+        plain = np.linalg.solve(table.gram, table.product.reshape(12, -1)).reshape(truth.shape)
+        assert ((found - truth) ** 2).sum() < 0.25 * ((plain - truth) ** 2).sum()
+
+
+def test_more_sources_than_there_are_do_no_harm():
+    rng = np.random.default_rng(0)
+    table = Table(np.eye(6) * 100, 100 * rng.standard_normal((6, 1, 1)) * np.ones((6, 4, 5)))
+    (found,) = fit_responses([table], n_sources=9, pooling=0.5, n_starts=2, seed=0)
+    np.testing.assert_allclose(found, table.product / 100, atol=0.2)
+
+
+def test_cosines_are_orthonormal_without_the_constant_and_end_at_the_low_pass():
+    waves = cosines(50, 49)
+    np.testing.assert_allclose(waves.T @ waves, np.eye(49), atol=1e-12)
+    np.testing.assert_allclose(waves.sum(axis=0), 0, atol=1e-12)
+    assert [n_cosines(80, 100.0, hz) for hz in (20.0, 0.1, 500.0)] == [32, 1, 79]
 
 
 def test_pooling_shares_what_subjects_have_in_common(study):
     eeg, scores, groups = study
-    options = {"n_virtual": 3, "ridge": 1.0, "noise_floor": 1e-3}
+    options = {"n_virtual": 3, "ridge": 1.0, "noise_floor": 1e-3, "waves": WAVES}
     own = fit_filters(eeg, scores, groups, pooling=0.0, **options)
     common = fit_filters(eeg, scores, groups, pooling=1.0, **options)
     assert not np.allclose(own[0].temporal, own[1].temporal, atol=1e-3)
@@ -87,13 +145,16 @@ def test_pooling_shares_what_subjects_have_in_common(study):
 def test_word_scores_tell_words_apart_and_are_standard_on_training_stimuli():
     texts = ["a red dog", "a red cat", "a blue dog", "a blue cat", "a red dog", "A rare, blue cat!"]
     train = np.arange(6)
-    scores = word_scores(texts, train, min_count=2, max_scores=10)
+    scores = word_scores([[text] for text in texts], train, min_count=2, max_scores=10)
     assert scores.shape == (6, 2)
     np.testing.assert_allclose(scores.T @ scores / 6, np.eye(2), atol=1e-9)
     np.testing.assert_allclose(scores[0], scores[4])
     np.testing.assert_allclose(scores[3], scores[5])
     assert np.linalg.norm(scores[0] - scores[1]) > 0.5
-    assert word_scores(texts, train, min_count=1, max_scores=10).shape == (6, 3)
+    assert word_scores([[text] for text in texts], train, min_count=1, max_scores=10).shape == (
+        6,
+        3,
+    )
 
 
 def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():
@@ -112,32 +173,47 @@ def memory_params(max_slots, min_shared_frames=0, ridge=1e-3):
 
 def test_a_memory_gives_the_posterior_over_captions():
     rng = np.random.default_rng(0)
-    stimulus_index = rng.integers(4, size=4000)
+    stimulus_index = np.arange(40) % 4
     texts = ["cat", "dog", "car", "car"]
     vectors = rng.normal(size=(4, 5))
     vectors[3] = vectors[2]
-    means = rng.normal(size=(4, 2))
-    means[3] = means[2]
-    means -= means[stimulus_index].mean(axis=0)
-    latents = means[stimulus_index] + rng.normal(size=(4000, 2))
-    memory = fit_memory(latents, texts, stimulus_index, vectors, memory_params(9))
+    components = word_components([[t] for t in texts], np.arange(4), min_count=1, max_scores=9)
+    means = components @ rng.normal(size=(components.shape[1], 2))
+    memory = fit_memory(components, means, texts, stimulus_index, vectors, memory_params(9))
     assert len(memory.values) == 3
     np.testing.assert_allclose(memory.values[0], vectors[2])
     order = [2, *(0 if np.allclose(v, vectors[0]) else 1 for v in memory.values[1:])]
+    latents = rng.normal(size=(50, 2))
     energies = latents @ memory.keys + memory.bias
     squares = -0.5 * ((latents[:, None] - means[order]) ** 2).sum(axis=2)
-    differences = energies[:, :1] - energies - (squares[:, :1] - squares)
-    assert np.abs(differences).mean() < 0.3
-    memory = fit_memory(latents, texts, stimulus_index, vectors, memory_params(2))
+    np.testing.assert_allclose(
+        energies[:, :1] - energies, squares[:, :1] - squares, atol=0.02, rtol=0.02
+    )
+    memory = fit_memory(components, means, texts, stimulus_index, vectors, memory_params(2))
     assert len(memory.values) == 2
+
+
+def test_a_head_does_not_answer_for_what_only_others_say():
+    rng = np.random.default_rng(0)
+    things, places = rng.integers(3, size=60), rng.integers(4, size=60)
+    said = [f"thing{i}" for i in things]
+    captions = [[thing, f"place{i}"] for thing, i in zip(said, places, strict=True)]
+    components = word_components(captions, np.arange(60), min_count=1, max_scores=20)
+    latents = np.eye(4)[places] - np.eye(4)[places].mean(axis=0)  # that know the place alone
+    memory = fit_memory(
+        components, latents, said, np.arange(60), np.eye(3)[things], memory_params(9)
+    )
+    by_mean = np.stack([latents[things == i].mean(axis=0) for i in range(3)])
+    assert np.abs(memory.keys).max() < 0.02 * np.abs(by_mean).max()
 
 
 def test_one_latent_is_enough_for_a_memory():
     rng = np.random.default_rng(0)
     texts = [f"w{i % 5}" for i in range(60)]
     vectors = rng.normal(size=(5, 4)).astype(np.float32)[np.arange(60) % 5]
-    latents = (np.arange(60) % 5)[:, None] + 0.1 * rng.normal(size=(60, 1))
-    memory = fit_memory(latents, texts, np.arange(60), vectors, memory_params(10))
+    components = word_components([[t] for t in texts], np.arange(60), min_count=1, max_scores=9)
+    latents = components[:, :1]
+    memory = fit_memory(components, latents, texts, np.arange(60), vectors, memory_params(10))
     assert memory.keys.shape == (1, 5)
 
 
@@ -167,8 +243,8 @@ def test_a_memory_holds_what_it_can_make_of_captions_and_no_more():
     texts = [f"a {c} {t}" for c, t in pairs]
     vectors = rng.normal(size=(5, 4))
     stimuli = np.arange(500) % 5
-    latents = rng.normal(size=(500, 2)) + stimuli[:, None]
-    arguments = (latents, texts, stimuli, vectors)
+    components = word_components([[t] for t in texts], np.arange(5), min_count=1, max_scores=9)
+    arguments = (components, components[:, :2], texts, stimuli, vectors)
     assert len(fit_memory(*arguments, memory_params(10, 2)).values) == 6
     assert len(fit_memory(*arguments, memory_params(5, 2)).values) == 5
     assert len(fit_memory(*arguments, memory_params(10, 0)).values) == 5
