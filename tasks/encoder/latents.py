@@ -161,7 +161,7 @@ def _stationary(
     moments = _lagged_products(noise @ waves.T).reshape(n_times, -1)
     # Cosines do not see what all lags have in common: the solution of least norm takes nothing for it.
     lags = np.linalg.lstsq(flat @ flat.T, moments, rcond=1e-6)[0]
-    covariance = np.einsum(
+    covariance: np.ndarray = np.einsum(
         "lmn,lkj->kmjn",
         shapes[:, :n_seen, :n_seen],
         lags.reshape(n_times, n_virtual, n_virtual),
@@ -177,7 +177,7 @@ def _lagged_products(
     n_times = noise.shape[2]
     spectra = rfft(noise, 2 * n_times, axis=2)
     crossed = np.einsum("nkf,njf->fkj", spectra.conj(), spectra, optimize=True).real / len(noise)
-    products = irfft(crossed, 2 * n_times, axis=0)[:n_times]
+    products: np.ndarray = irfft(crossed, 2 * n_times, axis=0)[:n_times]
     products[1:] *= 2
     return products
 
