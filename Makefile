@@ -55,7 +55,7 @@ docs: $(STAMP) ## build the documentation into docs/_build/html, without a netwo
 	@echo "The documentation: docs/_build/html/index.html"
 
 audit: $(STAMP) ## look the locked dependencies up among known vulnerabilities (asks the network)
-	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	$(BIN)/pip-audit --requirement requirements.lock --require-hashes --disable-pip --strict --progress-spinner off
 
 wiring: $(STAMP) ## write dvc.yaml anew from the stage signatures
 	$(BIN)/percept wiring

@@ -15,10 +15,12 @@ from typing import Any, cast
 
 from flows.workspace import root
 from tasks import STAGES
+from tasks._environment import whole_number
 from tasks._errors import PerceptError
 
 HOST = "127.0.0.1"
 PORT = 4200
+LAST_PORT = 65_534  # the files are served on the one above
 POLL_S = 2
 MOST_RUNS = 200  # that the API returns at once
 
@@ -37,9 +39,9 @@ def main() -> int:
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server is stopped, too
-    port = int(os.environ.get("PERCEPT_UI_PORT") or PORT)
-    os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
     try:
+        port = whole_number("PERCEPT_UI_PORT", most=LAST_PORT) or PORT
+        os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
         with _server(port):
             from flows.files import served
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from tasks import STAGES
+from tasks._environment import existing_folder
 from tasks._errors import PerceptError
 from tasks._wiring import load_stage, params_for
 from tasks.artifacts.files import write_text
@@ -20,7 +21,7 @@ from tasks.artifacts.files import write_text
 
 def root() -> Path:
     """Return the workspace: ``PERCEPT_ROOT``, or the repository that this code lies in."""
-    return Path(os.environ.get("PERCEPT_ROOT") or Path(__file__).resolve().parents[1])
+    return existing_folder("PERCEPT_ROOT", Path(__file__).resolve().parents[1])
 
 
 def parents() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from tasks._errors import PerceptError
+from tasks._environment import whole_number
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")
@@ -58,15 +58,7 @@ def worker_count() -> int:
 
     Raises
     ------
-    PerceptError
+    EnvironmentVariableError
         If the variable is not a whole number above zero.
     """
-    given = os.environ.get("PERCEPT_WORKERS")
-    if not given:
-        return os.cpu_count() or 1
-    if not given.isdecimal() or int(given) < 1:
-        raise PerceptError(
-            f"PERCEPT_WORKERS must be a whole number above zero; it is {given!r}. "
-            "Set it to the number of processes, or unset it to use every core."
-        )
-    return int(given)
+    return whole_number("PERCEPT_WORKERS") or os.cpu_count() or 1

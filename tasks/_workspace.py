@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks._environment import seconds
 from tasks._errors import PerceptError
 
 FOLDER = Path(".percept")
@@ -117,8 +118,8 @@ def _started_by_the_writer(folder: Path) -> bool:
 
 
 def _wait_for(lock: object, folder: Path) -> None:
-    limit = os.environ.get("PERCEPT_WAIT_S")
-    end = time.monotonic() + float(limit) if limit else None
+    limit = seconds("PERCEPT_WAIT_S")
+    end = None if limit is None else time.monotonic() + limit
     told = False
     while not _taken(lock):
         held = (folder / "writer").read_text().strip()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import logging
-import os
 from pathlib import Path
 
 import torch
 
+from tasks._environment import whole_number
 from tasks.artifacts.files import fingerprint, write_text
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import save_encoder
@@ -81,9 +81,9 @@ def train(
 
 def set_threads() -> None:
     """Let torch use ``PERCEPT_THREADS`` threads, if the environment names a number."""
-    n_threads = os.environ.get("PERCEPT_THREADS")
+    n_threads = whole_number("PERCEPT_THREADS")
     if n_threads:
-        torch.set_num_threads(int(n_threads))
+        torch.set_num_threads(n_threads)
 
 
 def describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[str, object]:

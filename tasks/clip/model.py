@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tasks._environment import named_device
 from tasks._errors import PerceptError
 from tasks.clip.text_tower import batches_of_one_length, encode_trimmed, ends_alone_count
 from tasks.clip.weights import HUB_PREFIX, LOCAL_PREFIX, fingerprint_of, require_weights
@@ -172,5 +173,4 @@ def _n_blocks(tower: Any) -> int:
 
 
 def _device() -> torch.device:
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(os.environ.get("PERCEPT_DEVICE", found))
+    return named_device() or torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -12,6 +12,7 @@ import psutil
 import torch
 from diffusers import DiffusionPipeline
 
+from tasks._environment import named_device
 from tasks.diffusion.requests import Precision
 
 Shard = TypeVar("Shard")
@@ -23,8 +24,8 @@ MEMORY_SHARE = 0.8
 
 def device_of() -> torch.device:
     """Return where this process draws: ``PERCEPT_DEVICE``, a GPU of its own, or the CPU."""
-    if named := os.environ.get("PERCEPT_DEVICE"):
-        return torch.device(named)
+    if named := named_device():
+        return named
     if not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", _worker() % torch.cuda.device_count())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ import open_clip
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
+from tasks._environment import named_device
 from tasks.simulation import (
     pretrain_clip,
     pretrain_judge,
@@ -197,5 +197,4 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def _device() -> torch.device:
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(os.environ.get("PERCEPT_DEVICE", found))
+    return named_device() or torch.device("cuda" if torch.cuda.is_available() else "cpu")

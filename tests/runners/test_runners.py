@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks._errors import PerceptError
-from tasks._map import wants_gpu, worker_count
+from tasks._map import wants_gpu
 from tasks._ray import ray_executor
 from tasks._runners import RunnerError, runner_map
 from tasks.artifacts.files import sha256_of
@@ -234,17 +234,6 @@ def test_unknown_runner(monkeypatch):
     assert str(caught.value) == (
         "PERCEPT_RUNNER must be one of local, threads, dask, ray; it is 'slurm'. "
         "Set it to one of these, or unset it."
-    )
-
-
-@pytest.mark.parametrize("given", ["0", "many", "-1"])
-def test_number_of_workers_that_is_none(given, monkeypatch):
-    monkeypatch.setenv("PERCEPT_WORKERS", given)
-    with pytest.raises(PerceptError) as caught:
-        worker_count()
-    assert str(caught.value) == (
-        f"PERCEPT_WORKERS must be a whole number above zero; it is {given!r}. "
-        "Set it to the number of processes, or unset it to use every core."
     )
 
 
