@@ -15,7 +15,7 @@ from tasks._map import Map
 from tasks._params import Params
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
-from tasks.artifacts.metrics import Score, write_scores
+from tasks.artifacts.metrics import COUNTED, Score, write_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.language.cache import CAPTION_CACHE, CaptionCache
 from tasks.language.captioners.base import Caption, Captioner, Stimulus
@@ -135,7 +135,10 @@ def status_scores(captions: Sequence[Caption]) -> dict[str, Score]:
     n = len(captions)
     return {
         f"captions_{status}": Score(
-            value=found[status] / n if n else 0.0, n=n, lower_is_better=status != Status.OK
+            value=found[status] / n if n else 0.0,
+            n=n,
+            resampled=COUNTED,
+            lower_is_better=status != Status.OK,
         )
         for status in Status
     }
@@ -153,7 +156,7 @@ def cost_scores(captioner: Captioner, stimuli: Sequence[Stimulus]) -> dict[str, 
     ]
     n_tokens = sum(usage.prompt_tokens + usage.completion_tokens for usage in usages)
     cost_usd = sum(ledger.cost_usd(usage) for usage in usages)
-    lower: dict[str, Any] = {"n": len(usages), "lower_is_better": True}
+    lower: dict[str, Any] = {"n": len(usages), "resampled": COUNTED, "lower_is_better": True}
     return {
         "caption_tokens": Score(value=n_tokens, unit="tokens", **lower),
         "caption_cost_usd": Score(value=cost_usd, unit="USD", **lower),

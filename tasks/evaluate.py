@@ -12,7 +12,9 @@ from tasks.analysis.decoding import (
     decoding_scores,
     recall_curves,
 )
-from tasks.analysis.failures import failure_examples
+from tasks.analysis.failures import failure_examples, head_collapse, strayed_heads
+from tasks.analysis.feature_scores import feature_scores, spaces_table
+from tasks.analysis.feature_spaces import FeatureWeights
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
 from tasks.analysis.picture_scores import picture_scores
@@ -44,11 +46,12 @@ from tasks.simulation.judge import Judge
 
 
 class EvaluateParams(ScoreParams):
-    """Which CLIP looks at the pictures, and how scores are made."""
+    """Which networks look at the pictures, and how scores are made."""
 
     model: str
     n_halves: PositiveInt
     largest_k: PositiveInt
+    feature_weights: FeatureWeights
 
 
 def evaluate(
@@ -90,7 +93,8 @@ def evaluate(
     evaluate_metrics : Path
         Scores to write.
     evaluate_plots : Path
-        Folder to write recall curves and confusions of concepts to, as CSV.
+        Folder to write recall curves, confusions of concepts, examples of failures and what became of
+        each feature space to, as CSV.
     params : EvaluateParams
         Which CLIP looks at the pictures, and how scores are made.
     """
@@ -118,15 +122,20 @@ def evaluate(
     truth = true_factors(rows, judge.vocabulary)
     scores |= picture_scores(rendered, shown, vectors[training], truth, params, params.n_halves)
     scores |= render_scores(rendered, shown, held_out, truth, params)
+    spaces = params.feature_weights
+    scores |= feature_scores(rendered, shown, spaces, params, params.n_halves)
     scores |= hub_scores(held_out, retrieved, params)
+    strayed = strayed_heads(held_out, params.seed)
+    scores |= head_collapse(strayed, params)
     scores = holm_over_heads(scores, list(held_out.predicted))
 
     write_table(judgement_table(rendered, truth), judgements, JUDGEMENTS)
     for name, plot in plots(held_out, params.largest_k).items():
         write_text(evaluate_plots / f"{name}.csv", plot.to_csv(index=False, float_format="%.6g"))
+    write_text(evaluate_plots / "feature_spaces.csv", spaces_table(spaces).to_csv(index=False))
     nearest = nearest_captions(held_out, retrieved)
     decoded = rendered.where(condition="decoded", sample=0)
-    examples = failure_examples(decoded, truth.get(CONCEPT, {}), nearest)
+    examples = failure_examples(decoded, truth.get(CONCEPT, {}), nearest, strayed)
     write_text(evaluate_plots / "failures.csv", examples.to_csv(index=False))
     prefix = KNOWN if (unseen & training).any() else ""
     write_scores(evaluate_metrics, {prefix + name: score for name, score in scores.items()})

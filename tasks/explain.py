@@ -110,10 +110,11 @@ def explain(
     few = explained.sample(params.maps.max_gradient_trials, params.maps.seed)
     drops = occlude(few, heads, regions_of(info.channels, params.maps.montage))
     times_s = info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz
-    winners, dominant = dominance(held_out)
-    draw_second_opinions(explain_plots, drops, over_time(explained, times_s), winners)
+    draws = (params.maps.n_resamples, params.maps.confidence, params.maps.seed)
+    winners, dominant = dominance(held_out, *draws)
+    draw_second_opinions(explain_plots, drops, over_time(explained, times_s, *draws), winners)
     scores = map_scores(maps, info.channels, params.maps) | separation.scores | dominant
-    scores |= occlusion_scores(drops, map_regions(maps, info.channels, params.maps))
+    scores |= occlusion_scores(drops, map_regions(maps, info.channels, params.maps), *draws)
     write_scores(explain_metrics, scores)
 
 

@@ -18,7 +18,7 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import read_scores
+from tasks.artifacts.metrics import is_qualified, read_scores
 from tasks.artifacts.tables import write_table
 from tests.analysis.test_controls import PARAMS as CONTROLS
 from tests.listening_study import make_listening_study, write_epoch_files
@@ -81,6 +81,12 @@ def test_encoder_passes_the_controls_that_it_should(outputs):
     assert scores["explained_by_leakage"].verdict.startswith("No leak: ")
     assert scores["repetitions"].value > scores["encoder"].value - 0.1
     assert all(score.verdict for score in scores.values())
+
+
+def test_every_control_says_how_sure_it_is(outputs):
+    scores = read_scores(outputs / "audit.json")
+    assert [name for name, score in scores.items() if not is_qualified(score)] == []
+    assert scores["stimulus_overlap"].resampled == "counted"
 
 
 def test_chosen_controls_alone_are_run(study, inputs, tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tasks import evaluate as module
 from tasks._errors import PerceptError
+from tasks.analysis.feature_spaces import FeatureWeights
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
@@ -21,7 +22,7 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import read_scores
+from tasks.artifacts.metrics import is_qualified, read_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.simulation.judge import Judgement
@@ -37,6 +38,7 @@ PARAMS = EvaluateParams(
     seed=0,
     n_halves=20,
     largest_k=8,
+    feature_weights=dict.fromkeys(FeatureWeights.model_fields),
 )
 READS = [
     "stimuli",
@@ -213,6 +215,20 @@ def test_distances_and_clarity_know_no_eeg(workplace):
     assert scores["fid_clip_decoded"].lower_is_better
     assert "Against 50 held-out stimuli, from which 40" in scores["kid_clip_decoded"].verdict
     assert 1 < scores["is_judge_decoded"].value < 10
+
+
+def test_every_score_says_how_sure_it_is(workplace):
+    scores = run(workplace)
+    assert [name for name, score in scores.items() if not is_qualified(score)] == []
+    assert scores["concept_recall_at_1_of_10"].resampled.startswith("stimuli")
+    assert scores["kid_clip_decoded"].resampled == "halves of the pictures"
+
+
+def test_networks_without_weights_are_said_to_be_missing(workplace):
+    scores = run(workplace)
+    assert not [name for name in scores if re.search("alexnet|inception|swav|lpips|dists", name)]
+    table = pd.read_csv(workplace / "plots/feature_spaces.csv")
+    assert set(table["state"]) == {"not scored: no weights"}
 
 
 def test_words_are_scored_too(workplace):

@@ -15,7 +15,7 @@ from tasks.artifacts.contracts.saliency import SALIENCY
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import read_scores
+from tasks.artifacts.metrics import is_qualified, read_scores
 from tasks.artifacts.tables import empty_table, read_table, write_table
 from tests.analysis.test_saliency import PARAMS as MAPS
 from tests.listening_study import CHANNELS, PEAKS, make_listening_study, write_epoch_files
@@ -90,6 +90,8 @@ def test_figures_and_tables_are_drawn(outputs):
         "saliency_by_topography.csv",
         "saliency_over_time.csv",
         "saliency_over_time.png",
+        "saliency_over_time_by_head.csv",
+        "saliency_over_time_by_head.png",
         "scalp_maps_by_kind.png",
         "scalp_maps_by_tier.png",
         "tsne_of_concepts.csv",
@@ -123,6 +125,27 @@ def test_evidence_over_time_and_winners_are_shares(outputs):
     regions = pd.read_csv(outputs["explain_plots"] / "saliency_by_region.csv")
     assert (regions["low"] <= regions["share"] + 0.02).all()
     assert (regions["share"] <= regions["high"] + 0.02).all()
+
+
+def test_every_score_says_how_sure_it_is(outputs):
+    scores = read_scores(outputs["explain_metrics"])
+    assert [name for name, score in scores.items() if not is_qualified(score)] == []
+    assert scores["head_cka_between_tiers"].resampled == "halves of the stimuli"
+    assert scores["saliency_agreement_of_subjects_object"].p_value < 0.05
+
+
+def test_integrated_gradients_stand_beside_the_pattern_and_the_gradient(outputs):
+    scores = read_scores(outputs["explain_metrics"])
+    for tier in PEAKS:
+        found = scores[f"saliency_contrast_topography_correlation_{tier}_integrated_gradients"]
+        assert found.value > 0.3
+
+
+def test_every_head_has_a_course_over_time(outputs):
+    courses = pd.read_csv(outputs["explain_plots"] / "saliency_over_time_by_head.csv")
+    assert courses["series"].nunique() == 3
+    assert (courses["low"] <= courses["value"] + 1e-6).all()
+    assert (courses["value"] <= courses["high"] + 1e-6).all()
 
 
 def test_same_inputs_give_the_same_bytes(study, inputs, outputs, tmp_path):

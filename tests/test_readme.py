@@ -4,6 +4,7 @@ import re
 
 from tasks._showcase import END, START, score_table
 from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.metrics import read_scores
 
 
 def test_table_is_the_committed_metrics(repository):
@@ -28,3 +29,13 @@ def test_every_preset_is_in_the_readme(repository):
     text = (repository / "README.md").read_text()
     for path in (repository / "presets").glob("*.yaml"):
         assert f"| `{path.stem}` |" in text
+
+
+def test_likeness_to_training_is_what_the_audit_says(repository):
+    text = " ".join((repository / "README.md").read_text().split())
+    found = read_scores(Artifacts(repository).audit_metrics)["picture_similarity"].verdict
+    least, most = re.findall(r"0\.\d{3}", found)[:2]
+    assert (
+        f"named in {least} of the trials with pictures least like any training picture, in {most} of those "
+        "most like one"
+    ) in text

@@ -123,8 +123,10 @@ def score_labels(
         float((said == actual[order]).mean())
         for order in _permutations(within, params.n_permutations, params.seed)
     ]
-    estimate = resampling_of(trials, params).estimate(np.asarray(said == actual, np.float64), mean)
-    return _with_chance(estimate, np.array(permuted), len(said), unit="share")
+    resampling = resampling_of(trials, params)
+    estimate = resampling.estimate(np.asarray(said == actual, np.float64), mean)
+    found = _with_chance(estimate, np.array(permuted), len(said), unit="share")
+    return found.model_copy(update={"resampled": resampling.resampled})
 
 
 def score_correlation(
@@ -159,7 +161,8 @@ def score_correlation(
     samples = np.divide(products[:, 0], scales, out=np.zeros(len(scales)), where=scales > 0)
     bounds = resampling.control(samples)
     estimate = Estimate(float(a @ b) / norm, bounds.low, bounds.high)
-    return _with_chance(estimate, np.array(permuted), len(a), unit="correlation")
+    scored = _with_chance(estimate, np.array(permuted), len(a), unit="correlation")
+    return scored.model_copy(update={"resampled": resampling.resampled})
 
 
 def _with_chance(
@@ -194,7 +197,18 @@ def _ranks(
 
 
 def resampling_of(trials: pd.DataFrame, params: ControlParams) -> Resampling:
-    """Draw bootstrap samples and permutations of the stimuli of some trials."""
+    """Draw bootstrap samples and permutations of the stimuli of some trials.
+
+    Of stimuli alone: to draw subjects too would widen intervals, and an alarm that errs on the quiet side is
+    none.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        Column stimulus_id.
+    params : ControlParams
+        Sizes and seed.
+    """
     stimuli = shown_stimuli(trials)["stimulus_id"].tolist()
     return Resampling.draw(
         columns_of(trials["stimulus_id"].tolist(), stimuli, "the scored stimuli"),

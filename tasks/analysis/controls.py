@@ -25,7 +25,7 @@ from tasks.analysis.answers import (
 from tasks.analysis.evidence import Epochs, Predict
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.held_out import HeldOut
-from tasks.artifacts.metrics import Score
+from tasks.artifacts.metrics import PERMUTATIONS, Score
 
 MAX_NOISE_SOURCES = 400
 """Training epochs per subject that noise is mixed from."""
@@ -75,6 +75,7 @@ def label_permutation(encoder: Score) -> Score:
         chance=encoder.chance,
         low=encoder.control_low,
         high=encoder.control_high,
+        resampled=PERMUTATIONS,
         p_value=encoder.p_value,
         verdict=(
             f"With stimuli permuted the same answers score {value:.3f}; the true order scores "

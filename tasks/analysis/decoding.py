@@ -29,7 +29,25 @@ class ScoreParams(Params):
     confidence: float = Field(gt=0, lt=1)
     seed: NonNegativeInt
 
-    def draw(self, items: Sequence[str], stimulus_ids: Sequence[str]) -> Resampling:
+    def draw_rows(self, rows: pd.DataFrame, stimulus_ids: Sequence[str]) -> Resampling:
+        """Draw bootstrap samples and permutations for trials or pictures, of stimuli and subjects.
+
+        Parameters
+        ----------
+        rows : pandas.DataFrame
+            Column stimulus_id; subject, where there is one.
+        stimulus_ids : Sequence[str]
+            The scored stimuli.
+        """
+        subjects = rows["subject"].tolist() if "subject" in rows else None
+        return self.draw(rows["stimulus_id"].tolist(), stimulus_ids, subjects)
+
+    def draw(
+        self,
+        items: Sequence[str],
+        stimulus_ids: Sequence[str],
+        subjects: Sequence[str] | None = None,
+    ) -> Resampling:
         """Draw bootstrap samples and permutations for items (trials, pictures) of these stimuli."""
         return Resampling.draw(
             columns_of(items, stimulus_ids, "the scored stimuli"),
@@ -38,6 +56,7 @@ class ScoreParams(Params):
             n_permutations=self.n_permutations,
             confidence=self.confidence,
             seed=self.seed,
+            subjects=subjects,
         )
 
 
@@ -115,7 +134,7 @@ def concept_scores(
         concept_ranking(held_out, kinds, names).for_stimuli(columns),
         len(names),
         params.ks,
-        params.draw(held_out.trials["stimulus_id"].tolist(), shown["stimulus_id"].tolist()),
+        params.draw_rows(held_out.trials, shown["stimulus_id"].tolist()),
         ceilings=_ceilings(oracle, held_out),
     )
 
@@ -145,7 +164,7 @@ def caption_scores(held_out: HeldOut, params: ScoreParams) -> dict[str, Score]:
     """
     stimulus_ids = held_out.stimuli()
     gallery = held_out.gallery(stimulus_ids)
-    resampling = params.draw(held_out.trials["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(held_out.trials, stimulus_ids)
     scores: dict[str, Score] = {}
     for kind, predicted in held_out.predicted.items():
         ranking = gallery.caption_ranking(kind, predicted)
@@ -164,7 +183,7 @@ def stimulus_scores(held_out: HeldOut, prefix: str, params: ScoreParams) -> dict
     """
     stimulus_ids = held_out.stimuli()
     gallery = held_out.gallery(stimulus_ids)
-    resampling = params.draw(held_out.trials["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(held_out.trials, stimulus_ids)
     tiers = {f"_{tier}": held_out.kinds(tier) for tier in TIERS}
     scores: dict[str, Score] = {}
     for suffix, kinds in {"": list(held_out.predicted), **tiers}.items():
@@ -185,7 +204,7 @@ def retrieved_concept_scores(
     nearest = retrievals[(retrievals["gallery"] == "train") & (retrievals["rank"] == 1)]
     nearest = nearest.merge(held_out.captions[["caption_id", "concept"]], on="caption_id")
     shown = held_out.trials.drop_duplicates("stimulus_id").sort_values("stimulus_id")
-    resampling = params.draw(held_out.trials["stimulus_id"].tolist(), shown["stimulus_id"].tolist())
+    resampling = params.draw_rows(held_out.trials, shown["stimulus_id"].tolist())
     scores = {}
     for kind in held_out.predicted:
         retrieved = nearest[nearest["kind"] == kind].set_index("trial_id")["concept"]

@@ -21,6 +21,8 @@ from tasks.analysis.galleries import Vectors
 from tasks.analysis.statistics import Estimate
 
 MIN_PICTURES = 4
+HALVES = "halves of the pictures"
+"""What intervals here are made of."""
 N_SPLITS = 10
 """Splits of an inception score, as published ones have."""
 
@@ -67,20 +69,26 @@ class Halves:
         return Estimate(value, value - margin, value + margin)
 
 
-def kernel_distance(real: Vectors, generated: Vectors, halves: Halves) -> Estimate:
+def kernel_distance(
+    real: Vectors, generated: Vectors, halves: Halves, gamma: float | None = 1.0
+) -> Estimate:
     """Return the kernel distance (KID) of two sets: unbiased, so near 0 for sets of one kind.
 
     Parameters
     ----------
     real, generated : Float[np.ndarray, "n dim"]
-        Unit-norm features. The kernel is (cosine + 1) ** 3, that of KID with gamma 1: unit-norm
-        features need no division by their dimension.
+        Features. The kernel is (gamma x . y + 1) ** 3.
     halves : Halves
         The value is the mean over these subsets, as usual for KID.
+    gamma : float or None
+        1 for unit-norm features, which need no division by their dimension; None: one over the
+        dimension, as for Inception.
     """
     distances = np.array(
         [
-            float(poly_mmd(torch.from_numpy(r), torch.from_numpy(g), degree=3, gamma=1.0, coef=1.0))
+            float(
+                poly_mmd(torch.from_numpy(r), torch.from_numpy(g), degree=3, gamma=gamma, coef=1.0)
+            )
             for r, g in halves.draw(real, generated)
         ]
     )
@@ -144,10 +152,27 @@ class _Identity(nn.Module):
 
 
 def _frechet(real: Vectors, generated: Vectors) -> float:
+    if len(real) + len(generated) < real.shape[1]:
+        return _frechet_of_few(real, generated)
     metric = FrechetInceptionDistance(feature=_Identity(real.shape[1]))
     metric.update(torch.from_numpy(np.asarray(real, np.float64)), real=True)
     metric.update(torch.from_numpy(np.asarray(generated, np.float64)), real=False)
     return float(metric.compute())
+
+
+def _frechet_of_few(real: Vectors, generated: Vectors) -> float:
+    """Return the same for fewer pictures than dimensions, without matrices of dimension by dimension.
+
+    With centred features A and B over the roots of n - 1, the covariances are A'A and B'B, and the trace
+    of the root of their product is the sum of the singular values of A B'.
+    """
+    means, centred = [], []
+    for features in (np.asarray(real, np.float64), np.asarray(generated, np.float64)):
+        means.append(features.mean(axis=0))
+        centred.append((features - means[-1]) / np.sqrt(len(features) - 1))
+    shared = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    spread = sum(float((c**2).sum()) for c in centred)
+    return float(((means[0] - means[1]) ** 2).sum() + spread - 2 * shared)
 
 
 def _clarity(probabilities: Float[np.ndarray, "n n_classes"]) -> float:

@@ -15,7 +15,7 @@ from tasks.analysis.answers import (
     score_guesses,
 )
 from tasks.analysis.held_out import HeldOut
-from tasks.artifacts.metrics import Score
+from tasks.artifacts.metrics import DERIVED, Score
 
 
 def time_of_recording(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams) -> Score:
@@ -142,6 +142,7 @@ def explained_by_drift(encoder: Score, drift: Mapping[str, Score]) -> Score:
         value=share if beats_chance(encoder) else 0.0,
         n=encoder.n,
         chance=0.0,
+        resampled=DERIVED,
         lower_is_better=True,
         verdict=_drift_verdict(encoder, able.get(name), name.replace("_", " ")),
     )

@@ -289,10 +289,17 @@ def _nearness_score(
     n_places: int,
 ) -> Score:
     scale = max(n_places - 1, 1)
-    estimate = resampling_of(wrong, evidence.params).estimate(1 + nearness / scale)
+    resampling = resampling_of(wrong, evidence.params)
+    estimate = resampling.estimate(1 + nearness / scale)
     means = 1 + expected.mean(axis=1) / scale
     p_value = permutation_p_value(estimate.value, means, higher_is_better=True)
-    score = Score(**vars(estimate), n=len(wrong), chance=float(means.mean()), p_value=p_value)
+    score = Score(
+        **vars(estimate),
+        n=len(wrong),
+        chance=float(means.mean()),
+        p_value=p_value,
+        resampled=resampling.resampled,
+    )
     found = f"nearness {score.value:.2f} of 1, chance {score.chance:.2f}"
     return judged(
         score,

@@ -31,6 +31,12 @@ from tasks.analysis.tier_scores import (
 from tasks.artifacts.metrics import Score
 from tasks.language.prompts import TIER_OF
 
+MADE_BY = {
+    "shuffled_eeg": "maps made with shuffled EEG",
+    "random_weights": "maps of networks with shuffled weights",
+}
+"""Sanity check to what makes its maps."""
+
 
 class MapParams(Params):
     """How scalp maps are made and tested.
@@ -77,8 +83,8 @@ class Maps:
     ----------
     weights : Mapping[tuple[str, str], Float[np.ndarray, "n_channels"]]
         Subject and caption kind to channel weights.
-    found, gradient : Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
-        Maps of tiers: by the chosen attribution and by the plain gradient.
+    found, gradient, integrated : Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
+        Maps of tiers: by the chosen attribution, by the plain gradient and by integrated gradients.
     shuffled, randomised : Sequence
         Maps of tiers for each shuffle of the EEG and for each network with shuffled weights.
     planted : Mapping[str, Float[np.ndarray, "n_channels"]]
@@ -88,6 +94,7 @@ class Maps:
     weights: ChannelWeights
     found: TierMaps
     gradient: TierMaps
+    integrated: TierMaps
     shuffled: Sequence[TierMaps]
     randomised: Sequence[TierMaps]
     planted: Mapping[str, Map]
@@ -136,9 +143,7 @@ def make_maps(
     few = explained.sample(params.max_gradient_trials, params.seed)
     trials = explained if params.attribution == "pattern" else few
     seeds = range(params.seed, params.seed + params.n_controls)
-    shuffles = [  # held against the truth alone
-        trials.shuffled(derangement(trials.stimuli, seed)) for seed in seeds if planted
-    ]
+    shuffles = [trials.shuffled(derangement(trials.stimuli, seed)) for seed in seeds]
     networks = [heads.randomised(seed) for seed in seeds]
 
     def of_tiers(
@@ -152,6 +157,7 @@ def make_maps(
         weights,
         tier_maps(weights, TIER_OF),
         of_tiers(few, heads, "gradient"),
+        of_tiers(few, heads, "integrated_gradients"),
         [of_tiers(shuffle, heads) for shuffle in shuffles],
         [of_tiers(trials.seen_by(network), network) for network in networks],
         planted,
@@ -170,25 +176,28 @@ def map_scores(maps: Maps, channels: Sequence[str], params: MapParams) -> dict[s
     params : MapParams
         Sizes of the tests.
     """
-    scores = agreement_scores(maps.found) | agreement_with_controls(maps.found, maps.randomised)
+    rotations = Rotations.draw(
+        directions_of(channels, params.montage), params.n_rotations, params.seed
+    )
+    scores = agreement_scores(maps.found, rotations)
+    runs = {"random_weights": maps.randomised, "shuffled_eeg": maps.shuffled}
+    for name, made in runs.items():
+        scores |= agreement_with_controls(maps.found, made, name, MADE_BY[name])
     if not maps.planted:
         return scores
-    shuffled = control_scores(
-        maps.shuffled, maps.planted, "shuffled_eeg", "maps made with shuffled EEG"
-    )
+    shuffled = control_scores(maps.shuffled, maps.planted, "shuffled_eeg", MADE_BY["shuffled_eeg"])
     scores |= shuffled | control_scores(
-        maps.randomised, maps.planted, "random_weights", "maps of networks with shuffled weights"
+        maps.randomised, maps.planted, "random_weights", MADE_BY["random_weights"]
     )
     score = partial(
         topography_scores,
         planted=maps.planted,
-        rotations=Rotations.draw(
-            directions_of(channels, params.montage), params.n_rotations, params.seed
-        ),
+        rotations=rotations,
         n_resamples=params.n_resamples,
         confidence=params.confidence,
         seed=params.seed,
     )
     scores |= score(maps.found, suffix="", controls=shuffled)
     scores |= score(maps.gradient, suffix="_gradient")
+    scores |= score(maps.integrated, suffix="_integrated_gradients")
     return scores | {"saliency_matched_tiers": matching_score(maps.found, maps.planted)[1]}

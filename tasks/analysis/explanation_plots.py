@@ -11,6 +11,7 @@ import pandas as pd
 from tasks.analysis.explanation import MapParams, Maps
 from tasks.analysis.figures import (
     Plane,
+    draw_courses,
     draw_curve,
     draw_planes,
     draw_region_shares,
@@ -41,11 +42,12 @@ def draw_maps(folder: Path, maps: Maps, channels: Sequence[str], params: MapPara
     params : MapParams
         Montage, and the name of the attribution.
     """
-    found, gradient = mean_maps(maps.found), mean_maps(maps.gradient)
+    found = mean_maps(maps.found)
     rows = {
         "planted": {tier: maps.planted[tier] for tier in found if tier in maps.planted},
         f"found: {params.attribution.replace('_', ' ')}": found,
-        "plain gradient": gradient,
+        "plain gradient": mean_maps(maps.gradient),
+        "integrated gradients": mean_maps(maps.integrated),
     }
     by_tier = {row: columns for row, columns in rows.items() if len(columns) == len(found)}
     draw = partial(draw_scalp_maps, channels=channels, montage=params.montage)
@@ -74,7 +76,10 @@ def map_regions(maps: Maps, channels: Sequence[str], params: MapParams) -> pd.Da
 
 
 def draw_second_opinions(
-    folder: Path, drops: pd.DataFrame, course: pd.DataFrame, winners: pd.DataFrame
+    folder: Path,
+    drops: pd.DataFrame,
+    courses: tuple[pd.DataFrame, pd.DataFrame],
+    winners: pd.DataFrame,
 ) -> None:
     """Draw what occlusion costs, when evidence comes, and which head wins; write the tables.
 
@@ -82,14 +87,26 @@ def draw_second_opinions(
     ----------
     folder : Path
         Where the files go.
-    drops, course, winners : pandas.DataFrame
-        From `tasks.analysis.occlusion`.
+    drops : pandas.DataFrame
+        What taking regions away costs, from `tasks.analysis.occlusion`.
+    courses : tuple[pandas.DataFrame, pandas.DataFrame]
+        Time courses of tiers and of heads, from the same.
+    winners : pandas.DataFrame
+        Which head wins, from the same.
     """
+    course, of_heads = courses
     write_csv(drops, folder / "occlusion_by_region.csv")
     draw_curve(
         folder / "saliency_over_time.png", course, "s after picture onset", "share of the maximum"
     )
     write_csv(course, folder / "saliency_over_time.csv")
+    draw_courses(
+        folder / "saliency_over_time_by_head.png",
+        of_heads,
+        "s after picture onset",
+        "share of the maximum",
+    )
+    write_csv(of_heads, folder / "saliency_over_time_by_head.csv")
     write_csv(winners, folder / "dominance_of_heads.csv")
 
 

@@ -1,4 +1,4 @@
-"""How decoding fails: clean pictures of the wrong thing, few different pictures, a few captions for all."""
+"""How decoding fails: clean pictures of the wrong thing, few of them, a few captions for all, heads alike."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from scipy.sparse.csgraph import connected_components
 
 from tasks.analysis.decoding import ScoreParams
 from tasks.analysis.galleries import Vectors
+from tasks.analysis.held_out import HeldOut
 from tasks.analysis.pictures import CONCEPT, Pictures
-from tasks.analysis.scores import score
+from tasks.analysis.scores import SIGNIFICANCE, score
+from tasks.analysis.statistics import STIMULI, permutation_p_value
 from tasks.artifacts.metrics import Score
 
 SURE = 0.9
@@ -20,6 +22,13 @@ SURE = 0.9
 SAME_PICTURE_COSINE = 0.98
 """From this cosine in CLIP space, pictures count as one."""
 N_EXAMPLES = 6
+N_PICTURES = 400
+"""Training pictures at most, among whose captions of all kinds the nearest is sought."""
+MIN_KINDS = 2
+SAME_CAPTION = 1e-5
+"""Differences of cosines up to this are arithmetic: the captions of two kinds read the same."""
+STRAYED = ["trial_id", "stimulus_id", "subject", "kind", "other_kind", "text", "own_text"]
+STRAYED += ["margin", "true_margin"]
 COLUMNS = ["signature", "trial_id", "note"]
 
 
@@ -39,7 +48,7 @@ def hallucinations(renders: Pictures, shown: Mapping[str, str], params: ScorePar
     sure = renders.judgement.probabilities[CONCEPT].max(axis=1) >= SURE
     seen = np.asarray(renders.judgement.labels[CONCEPT])
     wrong = seen[:, None] != np.asarray([shown[s] for s in stimulus_ids])[None]
-    resampling = params.draw(renders.rows["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(renders.rows, stimulus_ids)
     found = score(
         np.asarray(wrong & sure[:, None], float), resampling, chance=None, lower_is_better=True
     )
@@ -64,7 +73,7 @@ def distinct_pictures(renders: Pictures, shown: Vectors, params: ScoreParams) ->
         Seed and intervals.
     """
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
-    resampling = params.draw(renders.rows["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(renders.rows, stimulus_ids)
     groups = same_pictures(renders.vectors)
     of_shown = float(_n_groups(same_pictures(shown)) / len(shown))
     samples = np.array([len(np.unique(groups[w > 0])) / (w > 0).sum() for w in resampling.weights])
@@ -77,6 +86,7 @@ def distinct_pictures(renders: Pictures, shown: Vectors, params: ScoreParams) ->
         n=len(groups),
         low=low,
         high=high,
+        resampled=resampling.resampled,
         ceiling=of_shown,
         verdict=(
             f"{_n_groups(groups)} different pictures of {len(groups)} (alike: cosine of at least "
@@ -116,6 +126,7 @@ def hubs(
             n=len(own),
             low=min(low, share),
             high=max(high, share),
+            resampled=STIMULI,
             ceiling=wanted,
             lower_is_better=True,
             verdict=(
@@ -127,7 +138,10 @@ def hubs(
 
 
 def failure_examples(
-    renders: Pictures, shown: Mapping[str, str], retrieved: pd.DataFrame
+    renders: Pictures,
+    shown: Mapping[str, str],
+    retrieved: pd.DataFrame,
+    strayed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return trials that show each signature: columns signature, trial_id, note.
 
@@ -139,6 +153,8 @@ def failure_examples(
         Stimulus to its concept.
     retrieved : pandas.DataFrame
         Columns trial_id, kind, text: the nearest caption of each trial.
+    strayed : pandas.DataFrame or None
+        From `strayed_heads`.
     """
     rows: list[tuple[str, str, str]] = []
     trials = renders.rows["trial_id"].tolist()
@@ -159,7 +175,126 @@ def failure_examples(
             ("mode collapse", trials[i], f"One of {len(largest)} pictures that are alike.")
             for i in largest[:N_EXAMPLES]
         ]
-    return pd.DataFrame(rows + _hub_examples(retrieved, trials), columns=COLUMNS)
+    rows += _hub_examples(retrieved, trials) + _collapse_examples(strayed, trials)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def strayed_heads(held_out: HeldOut, seed: int) -> pd.DataFrame:
+    """Return whether each head answers with a caption of another head's kind, trial by trial.
+
+    The nearest of the captions of training pictures is sought among all kinds. A head that has collapsed
+    upon another says what that one should say.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        The trials.
+    seed : int
+        Of the choice of training pictures, where there are more than `N_PICTURES`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns trial_id, stimulus_id, subject, kind, other_kind, text (nearest of another kind), own_text
+        (nearest of the own), margin (cosine of the first less that of the second) and true_margin (the same
+        for the true caption of the trial's picture in place of the prediction).
+    """
+    captions, kinds = held_out.captions, list(held_out.predicted)
+    training = np.unique(captions.loc[captions["split"] == "train", "stimulus_id"].to_numpy(str))
+    if not len(training) or len(kinds) < MIN_KINDS:
+        return pd.DataFrame(columns=STRAYED)
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(training, min(N_PICTURES, len(training)), replace=False)
+    gallery = held_out.gallery(np.sort(chosen).tolist())
+    stimuli = held_out.stimuli()
+    own = np.searchsorted(stimuli, held_out.trials["stimulus_id"].to_numpy(str))
+    truth = held_out.gallery(stimuli).vectors
+    parts = []
+    for kind in kinds:
+        found = {k: held_out.predicted[kind] @ gallery.vectors[k].T for k in kinds}
+        true = {k: (truth[kind] @ gallery.vectors[k].T).max(axis=1) for k in kinds}
+        best = np.stack([found[k].max(axis=1) for k in kinds if k != kind])
+        others = [k for k in kinds if k != kind]
+        which = best.argmax(axis=0)
+        wanted = np.max([true[k] for k in others], axis=0) - true[kind]
+        said = {k: found[k].argmax(axis=1) for k in kinds}
+        texts = [gallery.texts[others[w]][said[others[w]][row]] for row, w in enumerate(which)]
+        parts.append(
+            held_out.trials[["trial_id", "stimulus_id", "subject"]].assign(
+                kind=kind,
+                other_kind=[others[w] for w in which],
+                text=texts,
+                own_text=[gallery.texts[kind][place] for place in said[kind]],
+                margin=best.max(axis=0) - found[kind].max(axis=1),
+                true_margin=wanted[own],
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score]:
+    """Score head collapse: how often a head answers with a caption of another head's kind.
+
+    Parameters
+    ----------
+    strayed : pandas.DataFrame
+        From `strayed_heads`.
+    params : ScoreParams
+        Intervals and p-values.
+    """
+    scores = {}
+    for kind, rows in strayed.groupby("kind", sort=False):
+        wrong, usual = (
+            (rows[column].to_numpy() > SAME_CAPTION).astype(float)
+            for column in ("margin", "true_margin")
+        )
+        resampling = params.draw_rows(rows, sorted(set(rows["stimulus_id"])))
+        signs = np.random.default_rng(params.seed).choice(
+            [-1.0, 1.0], (params.n_permutations, len(rows))
+        )
+        null = (signs * (wrong - usual)).mean(axis=1)
+        gain = float((wrong - usual).mean())
+        p_value = permutation_p_value(gain, null, higher_is_better=True)
+        away = rows.loc[wrong > 0, "other_kind"]
+        most = f", most often {away.mode().iloc[0]}" if len(away) else ""
+        more = "more often than" if p_value < SIGNIFICANCE else "no more often than"
+        scores[f"head_collapse_{kind}"] = Score(
+            **vars(resampling.estimate(wrong)),
+            n=len(rows),
+            ceiling=float(usual.mean()),
+            p_value=p_value,
+            resampled=resampling.resampled,
+            lower_is_better=True,
+            verdict=(
+                f"The {kind} head answers with a caption of another kind in {wrong.mean():.1%} of the trials"
+                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%})."
+            ),
+        )
+    return scores
+
+
+def _collapse_examples(
+    strayed: pd.DataFrame | None, trials: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """Return the trials in which a head strays furthest, one head after another."""
+    if strayed is None:
+        return []
+    known = strayed[
+        strayed["trial_id"].isin(list(trials))
+        & (strayed["margin"] > SAME_CAPTION)
+        & (strayed["true_margin"] <= SAME_CAPTION)
+    ]
+    order = known.sort_values(["margin", "trial_id"], ascending=[False, True])
+    chosen = order.drop_duplicates("kind").head(N_EXAMPLES)
+    return [
+        (
+            "head collapse",
+            row["trial_id"],
+            f"The {row['kind']} head is nearest to a {row['other_kind']} caption, “{row['text']}”, and not to "
+            f"one of its own kind, “{row['own_text']}”.",
+        )
+        for row in chosen.to_dict("records")
+    ]
 
 
 def _hub_examples(retrieved: pd.DataFrame, trials: Sequence[str]) -> list[tuple[str, str, str]]:

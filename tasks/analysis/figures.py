@@ -267,10 +267,40 @@ def draw_curve(path: Path, curve: pd.DataFrame, x_label: str, y_label: str) -> N
         save(figure, path)
 
 
+def draw_courses(path: Path, curves: pd.DataFrame, x_label: str, y_label: str) -> None:
+    """Draw the curves of each tier in a panel of its own.
+
+    Parameters
+    ----------
+    path : Path
+        A PNG file.
+    curves : pandas.DataFrame
+        Columns tier, series, x, value and, where known, low and high.
+    x_label, y_label : str
+        Of the axes.
+    """
+    tiers = list(dict.fromkeys(curves["tier"]))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(3.4 * len(tiers), 3.2), layout="constrained")
+        axes = figure.subplots(1, len(tiers), sharey=True, squeeze=False)[0]
+        for axis, tier in zip(axes, tiers, strict=True):
+            own = curves[curves["tier"] == tier]
+            for place, (series, rows) in enumerate(own.groupby("series", sort=False)):
+                _draw_series(axis, str(series), rows, place % len(PALETTE))
+            axis.set_title(tier)
+            axis.set_xlabel(x_label)
+            axis.legend(fontsize="small")
+        axes[0].set_ylabel(y_label)
+        axes[0].set_ylim(0, None)
+        save(figure, path)
+
+
 def _draw_series(axis: Axes, series: str, rows: pd.DataFrame, place: int) -> None:
     style = ("-", "--", ":")[place % 3]
     x, value = rows["x"].to_numpy(), rows["value"].to_numpy(float)
-    if "low" in rows:
+    if "low" in rows and len(rows) >= MANY_POINTS:
+        axis.fill_between(x, rows["low"], rows["high"], color=PALETTE[place], alpha=0.2, lw=0)
+    elif "low" in rows:
         low, high = rows["low"].to_numpy(float), rows["high"].to_numpy(float)
         spread = np.clip([value - low, high - value], 0, None)
         axis.errorbar(x, value, yerr=spread, fmt="none", ecolor=PALETTE[place], alpha=0.5)

@@ -14,7 +14,7 @@ from tasks.analysis.drift_probes import curve_of_parts
 from tasks.analysis.evidence import Evidence, Finding
 from tasks.analysis.held_out import SPLITS
 from tasks.analysis.scores import SIGNIFICANCE
-from tasks.artifacts.metrics import Score
+from tasks.artifacts.metrics import COUNTED, Score
 
 
 def stimulus_overlap(evidence: Evidence) -> Finding:
@@ -84,7 +84,14 @@ def gallery_overlap(evidence: Evidence) -> Finding | None:
         else "Every caption retrieved as decoded was written about a training picture."
     )
     value = float(leaked.mean())
-    score = Score(value=value, n=len(leaked), chance=0.0, lower_is_better=True, verdict=verdict)
+    score = Score(
+        value=value,
+        n=len(leaked),
+        chance=0.0,
+        resampled=COUNTED,
+        lower_is_better=True,
+        verdict=verdict,
+    )
     return Finding(score)
 
 
@@ -127,6 +134,7 @@ def shared_context(evidence: Evidence) -> Finding:
         Score(
             value=float(shares["a block"]),
             n=len(evidence.shown),
+            resampled=COUNTED,
             lower_is_better=True,
             verdict=(
                 f"Of the audited trials {parts} that training has met. What holds for other people or "
@@ -153,7 +161,13 @@ def explained_by_leakage(evidence: Evidence) -> Finding:
     rate, usual, p_value = _copied(evidence)
     if p_value < SIGNIFICANCE and rate > usual:
         leaked |= _described_in_training(evidence)
-    score = Score(value=float(leaked.mean()), n=len(leaked), chance=0.0, lower_is_better=True)
+    score = Score(
+        value=float(leaked.mean()),
+        n=len(leaked),
+        chance=0.0,
+        resampled=COUNTED,
+        lower_is_better=True,
+    )
     if not leaked.any():
         return _said(score, "No leak: no audited picture or description was in training.")
     share = f"{leaked.mean():.1%} of the audited trials leaked from training"
@@ -180,6 +194,7 @@ def _leak_score(
         value=float(leaked.mean()),
         n=len(evidence.shown),
         chance=0.0,
+        resampled=COUNTED,
         lower_is_better=True,
         verdict=verdict,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from tasks.analysis.heads import Heads
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.saliency import Explained, evidence
 from tasks.analysis.scalp import REGIONS, rank_correlation
+from tasks.analysis.statistics import MIN_SUBJECTS, Resampling
 from tasks.artifacts.metrics import Score
 from tasks.language.prompts import TIER_OF
 
@@ -59,7 +61,9 @@ def _scores(
     }
 
 
-def occlusion_scores(drops: pd.DataFrame, shares: pd.DataFrame) -> dict[str, Score]:
+def occlusion_scores(
+    drops: pd.DataFrame, shares: pd.DataFrame, n_resamples: int, confidence: float, seed: int
+) -> dict[str, Score]:
     """Score whether occlusion and saliency rank the regions alike, by tier.
 
     Parameters
@@ -68,28 +72,62 @@ def occlusion_scores(drops: pd.DataFrame, shares: pd.DataFrame) -> dict[str, Sco
         From `occlude`.
     shares : pandas.DataFrame
         Columns tier, region, share: of saliency.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap over subjects, made with at least three of them.
     """
     scores = {}
     for tier, own in drops.groupby("tier", sort=False):
         lost = own.groupby("region")["drop"].mean()
         salient = shares[shares["tier"] == tier].set_index("region")["share"]
-        value = rank_correlation(lost.reindex(salient.index).to_numpy(), salient.to_numpy())
+        target = salient.to_numpy()
+        value = rank_correlation(lost.reindex(salient.index).to_numpy(), target)
+        of_subjects = own.pivot_table(index="subject", columns="region", values="drop")
+        each = of_subjects[salient.index].to_numpy()
+        low, high = _over_subjects(each, target, n_resamples, confidence, seed)
+        orders = [rank_correlation(np.array(order), target) for order in permutations(target)]
+        p_value = float(np.mean(np.array(orders) >= value - 1e-9))
         most = str(lost.idxmax())
         scores[f"saliency_agreement_with_occlusion_{tier}"] = Score(
             value=value,
             n=len(salient),
             chance=0.0,
+            low=low,
+            high=high,
+            p_value=p_value,
+            resampled="" if low is None else "subjects",
             unit="correlation",
             verdict=(
                 f"Taking {most} channels away costs the {tier} heads most per channel; over "
-                f"{len(salient)} regions occlusion and saliency have rank correlation {value:.2f}."
+                f"{len(salient)} regions occlusion and saliency have rank correlation {value:.2f} "
+                f"(p = {p_value:.2g}, over all orders of the regions)."
             ),
         )
     return scores
 
 
-def over_time(explained: Explained, times_s: Float[np.ndarray, " n_times"]) -> pd.DataFrame:
-    """Return when the evidence for the own caption is in the EEG, by tier.
+def _over_subjects(
+    drops: Float[np.ndarray, "n_subjects n_regions"],
+    shares: Float[np.ndarray, " n_regions"],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float | None, float | None]:
+    if len(drops) < MIN_SUBJECTS:
+        return None, None
+    drawn = np.random.default_rng(seed).integers(0, len(drops), (n_resamples, len(drops)))
+    found = [rank_correlation(drops[rows].mean(axis=0), shares) for rows in drawn]
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def over_time(
+    explained: Explained,
+    times_s: Float[np.ndarray, " n_times"],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return when the evidence for the own caption is in the EEG, by tier and by head.
 
     Parameters
     ----------
@@ -97,32 +135,63 @@ def over_time(explained: Explained, times_s: Float[np.ndarray, " n_times"]) -> p
         Held-out trials.
     times_s : Float[np.ndarray, "n_times"]
         Of the samples, relative to picture onset.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap over subjects, made with at least three of them.
 
     Returns
     -------
-    pandas.DataFrame
-        Columns series (the tier), x (s) and value (share of the strongest sample).
+    pandas.DataFrame, pandas.DataFrame
+        Columns series (the tier; the kind), x (s), value (share of the strongest sample), low and high (its
+        interval over subjects, where there are enough); of heads also tier.
     """
-    parts = []
-    tiers = dict.fromkeys(TIER_OF[kind].value for kind in explained.predicted)
-    for tier in tiers:
-        course = np.zeros(len(times_s))
-        for trials in explained.by_subject().values():
-            for kind in (k for k in explained.predicted if TIER_OF[k].value == tier):
-                found = evidence(trials.eeg, trials.predicted[kind], trials.directions[kind])
-                course += np.clip(found.sum(axis=0), 0, None) / (np.abs(found).sum() or 1.0)
-        value = course / (course.max() or 1.0)
-        parts.append(pd.DataFrame({"series": tier, "x": times_s, "value": value}))
-    return pd.concat(parts, ignore_index=True)
+    heads: dict[str, list[np.ndarray]] = {kind: [] for kind in explained.predicted}
+    for trials in explained.by_subject().values():
+        for kind, own in heads.items():
+            found = evidence(trials.eeg, trials.predicted[kind], trials.directions[kind])
+            course = np.clip(found.sum(axis=0), 0, None)
+            own.append(course / (np.abs(found).sum() or 1.0))
+    of_heads = {kind: np.array(own) for kind, own in heads.items()}
+    tiers: dict[str, list[np.ndarray]] = {}
+    for kind, courses in of_heads.items():
+        tiers.setdefault(TIER_OF[kind].value, []).append(courses)
+    draws = (n_resamples, confidence, seed)
+    by_tier = [_course(t, times_s, np.mean(c, axis=0), *draws) for t, c in tiers.items()]
+    by_head = [
+        _course(kind, times_s, courses, *draws).assign(tier=TIER_OF[kind].value)
+        for kind, courses in of_heads.items()
+    ]
+    return pd.concat(by_tier, ignore_index=True), pd.concat(by_head, ignore_index=True)
 
 
-def dominance(held_out: HeldOut) -> tuple[pd.DataFrame, dict[str, Score]]:
+def _course(
+    name: str,
+    times_s: Float[np.ndarray, " n_times"],
+    courses: Float[np.ndarray, "n_subjects n_times"],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> pd.DataFrame:
+    scale = courses.mean(axis=0).max() or 1.0
+    frame = pd.DataFrame({"series": name, "x": times_s, "value": courses.mean(axis=0) / scale})
+    if len(courses) < MIN_SUBJECTS:
+        return frame
+    drawn = np.random.default_rng(seed).integers(0, len(courses), (n_resamples, len(courses)))
+    samples = courses[drawn].mean(axis=1) / scale
+    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return frame.assign(low=low, high=high)
+
+
+def dominance(
+    held_out: HeldOut, n_resamples: int, confidence: float, seed: int
+) -> tuple[pd.DataFrame, dict[str, Score]]:
     """Tell which head places the shown picture best, by concept.
 
     Parameters
     ----------
     held_out : HeldOut
         The trials.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap.
 
     Returns
     -------
@@ -146,10 +215,21 @@ def dominance(held_out: HeldOut) -> tuple[pd.DataFrame, dict[str, Score]]:
     table = wins.groupby(held_out.trials["concept"].to_numpy(str)).mean()
     table = table.rename_axis("concept").reset_index()
     table = table.melt("concept", var_name="kind", value_name="share")
+    resampling = Resampling.draw(
+        own,
+        len(stimuli),
+        n_resamples=n_resamples,
+        n_permutations=0,
+        confidence=confidence,
+        seed=seed,
+        subjects=held_out.trials["subject"].tolist(),
+    )
+    estimate = resampling.estimate(wins[winner].to_numpy())
     score = Score(
-        value=float(shares.max()),
+        **vars(estimate),
         n=len(own),
         chance=1 / len(kinds),
+        resampled=resampling.resampled,
         verdict=(
             f"{winner} places the shown picture best in {shares.max():.0%} of the trials, and is best for "
             f"{int((table.loc[table.groupby('concept')['share'].idxmax(), 'kind'] == winner).sum())} of "

@@ -9,6 +9,7 @@ import numpy as np
 
 from tasks.analysis.decoding import ScoreParams
 from tasks.analysis.distances import (
+    HALVES,
     MIN_PICTURES,
     Halves,
     frechet_distance,
@@ -120,7 +121,7 @@ def similarity_scores(
     likeness: dict[str, Score] = {}
     two_way: dict[str, Score] = {}
     for condition, chosen in conditions_of(renders):
-        resampling = params.draw(chosen.rows["stimulus_id"].tolist(), stimulus_ids)
+        resampling = params.draw_rows(chosen.rows, stimulus_ids)
         cosines = chosen.vectors @ stimuli.vectors[columns].T
         likeness[condition] = score(cosines, resampling, chance=None, unit="cosine")
         if len(stimulus_ids) > 1:
@@ -170,6 +171,7 @@ def distance_scores(
                 ceiling=floor,
                 lower_is_better=True,
                 unit="distance",
+                resampled=HALVES,
                 verdict=note,
             )
             for condition, chosen in conditions_of(first)
@@ -201,6 +203,7 @@ def clarity_scores(
             chance=1.0,
             ceiling=real,
             unit="score",
+            resampled=HALVES,
             verdict=(
                 f"{_over_splits(chosen)} {len(held_out.rows)} held-out stimuli score {real:.3g}; no EEG "
                 "is needed."
@@ -224,7 +227,7 @@ def _judged_score(
         pictures.judgement.labels[factor], [shown[stimulus] for stimulus in stimulus_ids]
     )
     n_values = pictures.judgement.probabilities[factor].shape[1]
-    resampling = params.draw(pictures.rows["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(pictures.rows, stimulus_ids)
     return score(matrix, resampling, chance=1 / n_values)
 
 

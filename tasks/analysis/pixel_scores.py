@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from PIL import Image
 from scipy.stats import hypergeom
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -14,8 +14,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from tasks.analysis.decoding import ScoreParams
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.pictures import CONCEPT, Pictures
-from tasks.analysis.scores import columns_of, score
-from tasks.analysis.statistics import derangement, mean, permutation_p_value
+from tasks.analysis.scores import columns_of, score, verdict
+from tasks.analysis.statistics import Resampling, derangement, mean, permutation_p_value
 from tasks.artifacts.metrics import Score
 
 SIDE_PX = 64
@@ -23,6 +23,9 @@ SIDE_PX = 64
 
 N_EXCHANGES = 9
 """Times that renders are compared with other stimuli than their own, for chance."""
+
+MIN_STIMULI = 3
+"""Fewer have no other stimuli that renders could be compared with."""
 
 N_WAYS: Sequence[tuple[int, int]] = ((2, 1), (10, 1), (40, 1), (50, 1), (50, 5), (100, 1))
 """How many classes a trial is asked among, and how many guesses count, where a classifier has so many."""
@@ -49,32 +52,70 @@ def pixel_scores(renders: Pictures, stimuli: Pictures, params: ScoreParams) -> d
     """
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     rows = columns_of(stimulus_ids, stimuli.rows["stimulus_id"], "`stimuli`")
-    resampling = params.draw(renders.rows["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(renders.rows, stimulus_ids)
     drawn = load_pixels(renders.rows["image_path"].tolist())
     shown = load_pixels(stimuli.rows["image_path"].iloc[rows].tolist())
     correlations = (
         standardised(drawn.reshape(len(drawn), -1)) @ standardised(shown.reshape(len(shown), -1)).T
     )
     scores = {"pixcorr": score(correlations, resampling, chance=None, unit="correlation")}
-    own = structural_similarity(drawn, shown[resampling.own])
-    if len(stimulus_ids) < 3:
-        return scores
-    sources = [
-        derangement(renders.rows["stimulus_id"].tolist(), seed)
-        for seed in range(params.seed, params.seed + N_EXCHANGES)
-    ]
-    exchanged = [structural_similarity(drawn, shown[resampling.own[source]]) for source in sources]
-    estimate = resampling.estimate(own)
-    others = np.mean(exchanged, axis=0)
-    scores["ssim"] = Score(
-        **vars(estimate),
+    similarity = against_others(
+        lambda own: structural_similarity(drawn, shown[own]),
+        renders.rows["stimulus_id"].tolist(),
+        resampling,
+        params,
+        unit="similarity",
+    )
+    if similarity is not None:
+        note = (
+            f"Structural similarity of grey pictures of {SIDE_PX} px, as torchmetrics computes it."
+        )
+        scores["ssim"] = similarity.model_copy(update={"verdict": note})
+    return scores
+
+
+def against_others(
+    compare: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, " n"]],
+    stimuli: Sequence[str],
+    resampling: Resampling,
+    params: ScoreParams,
+    *,
+    unit: str,
+    lower_is_better: bool = False,
+) -> Score | None:
+    """Score a measure of pairs, by chance of the same pictures beside other stimuli; None for too few.
+
+    Parameters
+    ----------
+    compare : Callable[[Int[np.ndarray, "n"]], Float[np.ndarray, "n"]]
+        Columns of stimuli, one per render, to the measure of each pair.
+    stimuli : Sequence[str]
+        Own stimulus of each render.
+    resampling : Resampling
+        Of the renders.
+    params : ScoreParams
+        Seed and permutations.
+    unit, lower_is_better : str, bool
+        As in `Score`.
+    """
+    if len(set(stimuli)) < MIN_STIMULI:
+        return None
+    seeds = range(params.seed, params.seed + N_EXCHANGES)
+    sources = [derangement(stimuli, seed) for seed in seeds]
+    own = compare(resampling.own)
+    others = np.mean([compare(resampling.own[source]) for source in sources], axis=0)
+    better = others - own if lower_is_better else own - others
+    p_value = sign_flip_p_value(better, params.n_permutations, params.seed)
+    return Score(
+        **vars(resampling.estimate(own)),
         n=len(own),
         chance=float(others.mean()),
-        p_value=sign_flip_p_value(own - others, params.n_permutations, params.seed),
-        unit="similarity",
-        verdict=f"Structural similarity of grey pictures of {SIDE_PX} px, as torchmetrics computes it.",
+        p_value=p_value,
+        lower_is_better=lower_is_better,
+        unit=unit,
+        resampled=resampling.resampled,
+        verdict=verdict(p_value),
     )
-    return scores
 
 
 def standardised(features: Vectors) -> Vectors:
@@ -144,7 +185,7 @@ def n_way_scores(
     probabilities = renders.judgement.probabilities[CONCEPT]
     n_classes = probabilities.shape[1]
     above = (probabilities[:, None, :] > probabilities[:, right][:, :, None]).sum(axis=2)
-    resampling = params.draw(renders.rows["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(renders.rows, stimulus_ids)
     return {
         (n, k): score(n_way_hits(n_classes, n, k)[above], resampling, chance=k / n)
         for n, k in N_WAYS
@@ -185,7 +226,7 @@ def clip_scores(
     """
     cosines = [renders.vectors @ vectors.T for vectors in captions.values()]
     matrix = 100 * np.mean([np.clip(c, 0, None) for c in cosines], axis=0)
-    resampling = params.draw(renders.rows["stimulus_id"].tolist(), stimulus_ids)
+    resampling = params.draw_rows(renders.rows, stimulus_ids)
     found = score(matrix, resampling, chance=None, unit="of 100")
     note = "100 times the cosine of picture and true captions, mean over kinds; Hessel et al. scale by 2.5."
     return found.model_copy(update={"verdict": f"{found.verdict} {note}"})

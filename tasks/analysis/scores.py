@@ -68,6 +68,7 @@ def score(
         p_value=p_value,
         lower_is_better=lower_is_better,
         unit=unit,
+        resampled=resampling.resampled,
         verdict=verdict(p_value),
     )
 

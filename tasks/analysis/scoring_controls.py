@@ -13,6 +13,7 @@ from tasks.analysis.answers import (
     beats_chance,
     concept_hits,
     in_words,
+    resampling_of,
     score_hits,
     shown_stimuli,
 )
@@ -20,7 +21,8 @@ from tasks.analysis.decoding import OBJECT_TIER, concept_ranking
 from tasks.analysis.evidence import Evidence, Finding
 from tasks.analysis.galleries import Vectors, mean_cosines, prototypes
 from tasks.analysis.held_out import HeldOut
-from tasks.artifacts.metrics import Score
+from tasks.analysis.statistics import mean, own_values
+from tasks.artifacts.metrics import COUNTED, Score
 
 MAX_DIFFERENCE = 1e-4
 """Of two predictions for one trial: more is not rounding."""
@@ -53,7 +55,14 @@ def gallery_permutation(evidence: Evidence) -> Finding:
     )
     value = float(changed.mean())
     return Finding(
-        Score(value=value, n=len(changed), chance=0.0, lower_is_better=True, verdict=verdict)
+        Score(
+            value=value,
+            n=len(changed),
+            chance=0.0,
+            resampled=COUNTED,
+            lower_is_better=True,
+            verdict=verdict,
+        )
     )
 
 
@@ -74,7 +83,14 @@ def other_company(evidence: Evidence) -> Finding:
     )
     value = float(changed.mean())
     return Finding(
-        Score(value=value, n=len(rows), chance=0.0, lower_is_better=True, verdict=verdict)
+        Score(
+            value=value,
+            n=len(rows),
+            chance=0.0,
+            resampled=COUNTED,
+            lower_is_better=True,
+            verdict=verdict,
+        )
     )
 
 
@@ -93,19 +109,23 @@ def bottleneck(evidence: Evidence) -> Finding:
     kinds = held_out.kinds(OBJECT_TIER)
     full = min(held_out.predicted[kind].shape[1] for kind in kinds)
     widths = [width for width in evidence.params.bottlenecks if width < full]
-    rows = []
+    rows, samples = [], []
+    resampling = resampling_of(held_out.trials, evidence.params)
     for width in widths:
         narrow = {
             kind: _squeezed(held_out.predicted[kind], held_out.naming(kind)[0], width)
             for kind in kinds
         }
         squeezed = replace(held_out, predicted=narrow)
-        found = score_hits(held_out.trials, concept_hits(squeezed), evidence.params)
+        hits = concept_hits(squeezed)
+        found = score_hits(held_out.trials, hits, evidence.params)
+        samples.append(mean(own_values(hits, resampling.own), resampling.weights))
         rows.append(("encoder", width, found.value, found.low, found.high))
     rows.append(("encoder", full, encoder.value, encoder.low, encoder.high))
     curve = pd.DataFrame(rows, columns=["series", "x", "value", "low", "high"])
     chance = encoder.chance or 0.0
     margin = ENOUGH * (encoder.value - chance)
+    samples.append(mean(evidence.own_hits.astype(float), resampling.weights))
     enough = next(int(row[1]) for row in rows if row[2] - chance >= margin)
     verdict = (
         f"{enough} of {full} dimensions give {ENOUGH:.0%} of the score's margin over chance: so much of a "
@@ -113,7 +133,20 @@ def bottleneck(evidence: Evidence) -> Finding:
         if beats_chance(encoder)
         else "The score cannot be told from guessing, so nothing passes the bottleneck."
     )
-    score = Score(value=enough, n=encoder.n, ceiling=full, unit="dimensions", verdict=verdict)
+    drawn = np.array(samples)  # width by bootstrap sample: the first width with enough in each
+    firsts = (drawn - chance >= ENOUGH * (drawn[-1] - chance)).argmax(axis=0)
+    tail = (1 - evidence.params.confidence) / 2
+    low, high = np.quantile(np.array([*widths, full])[firsts], [tail, 1 - tail])
+    score = Score(
+        value=enough,
+        n=encoder.n,
+        ceiling=full,
+        low=min(float(low), enough),
+        high=max(float(high), enough),
+        resampled=resampling.resampled,
+        unit="dimensions",
+        verdict=verdict,
+    )
     return Finding(score, curve, "dimensions let through", "share of trials whose concept is named")
 
 

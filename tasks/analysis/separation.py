@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -22,6 +22,12 @@ from tasks.artifacts.metrics import Score
 from tasks.language.prompts import TIER_OF, Tier
 
 Vectors = Float[np.ndarray, "n dim"]
+N_DIRECTIONS = 10
+"""Principal components of a head that its span is made of."""
+N_HALVES = 40
+"""Halves of the stimuli behind the interval of an overlap."""
+Z_95 = 1.96
+"""Standard errors to either side of a 95 % interval."""
 
 
 def linear_cka(a: Vectors, b: Vectors) -> float:
@@ -39,8 +45,27 @@ def linear_cka(a: Vectors, b: Vectors) -> float:
     return float(np.linalg.norm(a.T @ b) ** 2 / norm) if norm else 0.0
 
 
+def subspace_overlap(a: Vectors, b: Vectors) -> float:
+    """Return how much of one head's strongest directions lies in those of another.
+
+    The mean squared cosine of the principal angles between the spans of the first ten principal
+    components: 1 where they are the same, ten over the dimension where they are drawn at random.
+
+    Parameters
+    ----------
+    a, b : Float[np.ndarray, "n dim"]
+        One row per trial, in the same order.
+    """
+    spans = []
+    for vectors in (a, b):
+        centred = vectors - vectors.mean(axis=0)
+        spans.append(np.linalg.svd(centred, full_matrices=False)[2][:N_DIRECTIONS].T)
+    cosines = np.linalg.svd(spans[0].T @ spans[1], compute_uv=False)
+    return float((np.clip(cosines, 0, 1) ** 2).mean())
+
+
 def head_overlap(vectors: Mapping[str, Vectors], tiers: Mapping[str, str]) -> pd.DataFrame:
-    """Return the CKA of every pair of heads.
+    """Return the CKA of every pair of heads, and the overlap of what they span.
 
     Parameters
     ----------
@@ -52,16 +77,69 @@ def head_overlap(vectors: Mapping[str, Vectors], tiers: Mapping[str, str]) -> pd
     Returns
     -------
     pandas.DataFrame
-        Columns kind, other_kind, same_tier, cka.
+        Columns kind, other_kind, same_tier, cka, subspace_overlap.
     """
     rows = [
-        (a, b, tiers[a] == tiers[b], linear_cka(vectors[a], vectors[b]))
+        (
+            a,
+            b,
+            tiers[a] == tiers[b],
+            linear_cka(vectors[a], vectors[b]),
+            subspace_overlap(vectors[a], vectors[b]),
+        )
         for a, b in combinations(vectors, 2)
     ]
-    return pd.DataFrame(rows, columns=["kind", "other_kind", "same_tier", "cka"])
+    columns = ["kind", "other_kind", "same_tier", "cka", "subspace_overlap"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def overlap_scores(heads: pd.DataFrame, captions: pd.DataFrame, n_trials: int) -> dict[str, Score]:
+def spread_of_overlap(
+    vectors: Mapping[str, Vectors], tiers: Mapping[str, str], stimuli: Sequence[str], seed: int
+) -> dict[bool, float]:
+    """Return the standard error of the mean CKA within (True) and between tiers, from halves of the stimuli.
+
+    Resampling with replacement would repeat trials, and repeated trials agree with themselves.
+
+    Parameters
+    ----------
+    vectors : Mapping[str, Float[np.ndarray, "n dim"]]
+        Caption kind to vectors, in the same order of trials.
+    tiers : Mapping[str, str]
+        Caption kind to its tier.
+    stimuli : Sequence[str]
+        Of each trial.
+    seed : int
+        Of the halves.
+    """
+    names, of = np.unique(np.asarray(stimuli), return_inverse=True)
+    rng = np.random.default_rng(seed)
+    products = {kind: np.asarray(v @ v.T, np.float64) for kind, v in vectors.items()}
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(N_HALVES):
+        chosen = np.isin(of, rng.choice(len(names), max(2, len(names) // 2), replace=False))
+        centred = [_unit_gram(gram[np.ix_(chosen, chosen)]) for gram in products.values()]
+        alike = np.array(centred) @ np.array(centred).T
+        pairs = list(combinations(range(len(centred)), 2))
+        kinds = list(vectors)
+        for same in found:
+            own = [alike[a, b] for a, b in pairs if (tiers[kinds[a]] == tiers[kinds[b]]) == same]
+            found[same] += [float(np.mean(own))] if own else []
+    return {same: float(np.std(values)) if values else 0.0 for same, values in found.items()}
+
+
+def _unit_gram(gram: Float[np.ndarray, "n n"]) -> Float[np.ndarray, " n_squared"]:
+    """Return a centred Gram matrix as a unit vector: products of two are the CKA."""
+    means = gram.mean(axis=0)
+    centred = (gram - means[:, None] - means[None] + means.mean()).ravel()
+    return np.asarray(centred / (np.linalg.norm(centred) or 1.0))
+
+
+def overlap_scores(
+    heads: pd.DataFrame,
+    captions: pd.DataFrame,
+    n_trials: int,
+    spread: Mapping[bool, float],
+) -> dict[str, Score]:
     """Score how much the heads overlap, within and between tiers, beside the captions themselves.
 
     Parameters
@@ -70,6 +148,8 @@ def overlap_scores(heads: pd.DataFrame, captions: pd.DataFrame, n_trials: int) -
         From `head_overlap`, of predicted vectors and of the true captions of the same trials.
     n_trials : int
         How many.
+    spread : Mapping[bool, float]
+        From `spread_of_overlap`, of the heads.
     """
     scores = {}
     for name, same in (("within", True), ("between", False)):
@@ -79,13 +159,17 @@ def overlap_scores(heads: pd.DataFrame, captions: pd.DataFrame, n_trials: int) -
             scores[f"head_cka_{name}_tiers"] = Score(
                 value=value,
                 n=n_trials,
+                low=value - Z_95 * spread[same],
+                high=value + Z_95 * spread[same],
+                resampled="halves of the stimuli",
                 ceiling=wanted,
                 lower_is_better=True,
                 unit="correlation",
                 verdict=(
                     f"Heads {'of one tier' if same else 'of different tiers'} overlap by {value:.2f} "
                     f"(0: nothing in common, 1: collapsed; pairs from {found['cka'].min():.2f} to "
-                    f"{found['cka'].max():.2f}); the captions that they learn from by {wanted:.2f}."
+                    f"{found['cka'].max():.2f}), their ten strongest directions by "
+                    f"{found['subspace_overlap'].mean():.2f}; the captions that they learn from by {wanted:.2f}."
                 ),
             )
     return scores
@@ -151,7 +235,8 @@ def separate(held_out: HeldOut, params: SeparationParams) -> Separation:
     rows = [row[stimulus] for stimulus in trials["stimulus_id"]]
     overlap = head_overlap(predicted, TIER_OF)
     captions = head_overlap({kind: true.vectors[kind][rows] for kind in predicted}, TIER_OF)
-    scores = overlap_scores(overlap, captions, len(trials))
+    spread = spread_of_overlap(predicted, TIER_OF, trials["stimulus_id"].tolist(), params.seed)
+    scores = overlap_scores(overlap, captions, len(trials), spread)
 
     named = next(kind for kind in predicted if TIER_OF[kind] == Tier.OBJECT)
     vectors = np.concatenate(list(predicted.values()))

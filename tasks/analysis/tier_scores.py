@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ from jaxtyping import Float
 
 from tasks.analysis.scalp import Map, Rotations, rank_correlation
 from tasks.analysis.scores import SIGNIFICANCE
-from tasks.analysis.statistics import Resampling, permutation_p_value
+from tasks.analysis.statistics import MIN_SUBJECTS, Resampling, permutation_p_value
 from tasks.analysis.tier_maps import TierMaps, contrasts
 from tasks.artifacts.metrics import Score
 
-MIN_SUBJECTS = 3
-"""Fewer give no interval over subjects."""
+RANGE = "range of the runs"
+"""What stands as the interval of a control that is run a few times: its lowest and highest run."""
 
 
 def topography_scores(
@@ -67,6 +67,7 @@ def topography_scores(
                 control=control.value if control else None,
                 p_value=p_value,
                 unit="correlation",
+                resampled="" if low is None else "subjects",
                 verdict=_verdict(tier, what, value, p_value, len(null)),
             )
     return scores
@@ -131,37 +132,51 @@ def matching_score(found: TierMaps, planted: Mapping[str, Map]) -> tuple[pd.Data
     table = pd.DataFrame(rows, columns=["tier", "topography", "rank_correlation"])
     best = table.loc[table.groupby("tier", sort=False)["rank_correlation"].idxmax()]
     n_own = int((best["tier"] == best["topography"]).sum())
+    fits = [sum(map(str.__eq__, order, best["topography"])) for order in permutations(tiers)]
+    p_value = float(np.mean(np.array(fits) >= n_own))
     return table, Score(
         value=n_own / len(tiers),
         n=len(tiers),
         chance=1 / len(tiers),
+        p_value=p_value,
         verdict=(
             f"{n_own} of {len(tiers)} tiers fit their own planted topography better than those of "
-            "the other tiers."
+            f"the other tiers (p = {p_value:.2g}, over all orders of the tiers)."
         ),
     )
 
 
-def agreement_scores(found: TierMaps) -> dict[str, Score]:
+def agreement_scores(found: TierMaps, rotations: Rotations) -> dict[str, Score]:
     """Score how well the maps of different subjects agree, where there are several.
 
     Parameters
     ----------
     found : Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
         Tier to maps of subjects.
+    rotations : Rotations
+        Null hypothesis: the map of one of two subjects, turned about the head.
     """
     scores = {}
     for tier, maps in found.items():
         pairs = [rank_correlation(a, b) for a, b in combinations(maps, 2)]
         if pairs:
+            turned = [rotations.correlations(a, b) for a, b in combinations(maps, 2)]
+            value, null = float(np.mean(pairs)), np.mean(turned, axis=0)
+            p_value = permutation_p_value(value, null, higher_is_better=True)
+            stable = "stable" if p_value < SIGNIFICANCE else "not shown to be stable"
             scores[f"saliency_agreement_of_subjects_{tier}"] = Score(
-                value=float(np.mean(pairs)),
+                value=value,
                 n=len(maps),
-                chance=0.0,
+                chance=float(null.mean()),
+                low=min(pairs),
+                high=max(pairs),
+                p_value=p_value,
+                resampled="range of the pairs",
                 unit="correlation",
                 verdict=(
-                    f"Mean rank correlation between the {tier} maps of two subjects, from "
-                    f"{min(pairs):.2f} to {max(pairs):.2f}."
+                    f"The {tier} maps are {stable} across subjects: mean rank correlation of two, from "
+                    f"{min(pairs):.2f} to {max(pairs):.2f}; maps turned about the head {null.mean():.2f}, "
+                    f"p = {p_value:.2g}."
                 ),
             )
     return scores
@@ -195,22 +210,28 @@ def control_scores(
     }
 
 
-def agreement_with_controls(found: TierMaps, controls: Sequence[TierMaps]) -> dict[str, Score]:
-    """Score how like the maps of networks with shuffled weights are: the less, the better.
+def agreement_with_controls(
+    found: TierMaps, controls: Sequence[TierMaps], name: str, made_by: str
+) -> dict[str, Score]:
+    """Score how like the maps are that say nothing of what was learnt: the less, the better.
 
     Parameters
     ----------
     found : Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
         Tier to maps of subjects.
     controls : Sequence[Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]]
-        The maps of each network with shuffled weights.
+        The maps of each run of the control.
+    name : str
+        Of the control, in the names of the scores.
+    made_by : str
+        What makes the maps, for the verdict.
     """
     scores = {}
     for tier, maps in found.items():
         others = [control[tier].mean(axis=0) for control in controls]
         alike = [rank_correlation(maps.mean(axis=0), other) for other in others]
-        scores[f"saliency_agreement_with_random_weights_{tier}"] = _control_score(
-            alike, "maps of networks with shuffled weights correlate", "those of the trained one"
+        scores[f"saliency_agreement_with_{name}_{tier}"] = _control_score(
+            alike, f"{made_by} correlate", "those of the trained one and its own EEG"
         )
     return scores
 
@@ -221,6 +242,9 @@ def _control_score(values: Sequence[float], subject: str, target: str) -> Score:
         value=mean,
         n=len(values),
         chance=0.0,
+        low=min(values),
+        high=max(values),
+        resampled=RANGE,
         lower_is_better=True,
         unit="correlation",
         verdict=(

@@ -9,6 +9,13 @@ from pydantic import BaseModel, ConfigDict
 from tasks._errors import PerceptError
 from tasks.artifacts.files import write_json
 
+COUNTED = "counted"
+"""Stands where an interval would mean nothing: every one was looked at, none is estimated."""
+DERIVED = "derived"
+"""Stands where a number follows from other scores, whose intervals are theirs."""
+PERMUTATIONS = "permutations"
+"""Stands where an interval is that of permuted stimuli."""
+
 
 class Score(BaseModel):
     """One score. ``None`` says that the number does not exist, never that it was forgotten.
@@ -31,6 +38,10 @@ class Score(BaseModel):
         Of the permutation test against chance.
     p_holm
         The same, adjusted after Holm over all heads that were asked the same.
+    resampled
+        What the interval was made of: bootstrap samples of ``stimuli``, ``stimuli and subjects`` or
+        ``subjects``, ``halves of the pictures`` or ``of the stimuli``, ``permutations``, the ``range`` of
+        a few runs or pairs. ``counted`` and ``derived``: the number needs none. Empty: there is none.
     lower_is_better
         True of distances such as KID and FID.
     unit
@@ -52,9 +63,16 @@ class Score(BaseModel):
     control_high: float | None = None
     p_value: float | None = None
     p_holm: float | None = None
+    resampled: str = ""
     lower_is_better: bool = False
     unit: str = "share"
     verdict: str = ""
+
+
+def is_qualified(score: Score) -> bool:
+    """Tell whether a score says how sure it is: an interval, a p-value, or that it needs none."""
+    known = score.low is not None and score.high is not None
+    return known or score.p_value is not None or score.resampled in (COUNTED, DERIVED)
 
 
 def write_scores(path: Path, scores: Mapping[str, Score]) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from tasks.analysis.statistics import derangement
-from tasks.artifacts.metrics import Score
+from tasks.artifacts.metrics import COUNTED, Score
 from tasks.language.comparison import Evidence, compare, unsupported
 from tasks.language.human import HumanCaptions
 from tasks.language.likeness import Draw, Vectors, agreement, clip_scores, scored
@@ -56,7 +56,7 @@ def distinct_score(captions: pd.DataFrame) -> Scores:
     """Return the share of captions whose words no other picture has in the same kind."""
     shared = captions.groupby(["kind", "text"])["stimulus_id"].transform("nunique") > 1
     value = 1 - float(shared.mean())
-    return {"captions_of_one_picture": Score(value=value, n=len(captions))}
+    return {"captions_of_one_picture": Score(value=value, n=len(captions), resampled=COUNTED)}
 
 
 def human_scores(captions: pd.DataFrame, human: HumanCaptions, draw: Draw) -> Scores:

@@ -71,6 +71,7 @@ def scored(
         chance=chance,
         unit=unit,
         verdict=verdict,
+        resampled=resampling.resampled,
         lower_is_better=lower_is_better,
     )
 

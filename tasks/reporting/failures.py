@@ -10,6 +10,9 @@ from tasks.reporting.study import Study
 INTROS = {
     "hallucination": "A clean picture of the wrong thing: the judge is sure, and wrong.",
     "mode collapse": "The largest group of pictures that are alike, whatever was shown.",
+    "head collapse": (
+        "A head that answers with what another head should say: the heads are not as different as they claim."
+    ),
     "hub": "One caption that is nearest to many trials, whatever was shown.",
 }
 """Signature to what it looks like."""

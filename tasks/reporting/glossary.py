@@ -328,6 +328,21 @@ def _hub(match: re.Match[str]) -> Meaning:
     return Meaning("failures", f"Trials of the commonest caption: {match[1]}", explanation, True)
 
 
+def _collapse(match: re.Match[str]) -> Meaning:
+    explanation = (
+        "Share of trials in which the head is nearest to a caption of another kind than its own. Beside it, how "
+        "often true captions are."
+    )
+    return Meaning("failures", f"Answers of another kind: {match[1]}", explanation, True)
+
+
+def _in_space(match: re.Match[str]) -> Meaning:
+    measure, space, condition = match.groups()
+    short = _CONDITIONS_IN_SHORT.get(condition, words(condition))
+    label, explanation = _SPACE_MEASURES[measure]
+    return Meaning("pictures", f"{label} ({_SPACES[space]}): {short}", explanation, is_detail=True)
+
+
 def _topography(match: re.Match[str]) -> Meaning:
     tier, part = match.groups()
     label = f"Map of the {tier} heads against the planted topography"
@@ -358,7 +373,8 @@ def _status(match: re.Match[str]) -> Meaning:
 
 
 def _maps(match: re.Match[str]) -> Meaning:
-    return Meaning("maps", sentence(match[0]), "", is_detail="random_weights" in match[0])
+    control = re.search("random_weights|shuffled_eeg", match[0])
+    return Meaning("maps", sentence(match[0]), "", is_detail=bool(control))
 
 
 def _heads(match: re.Match[str]) -> Meaning:
@@ -413,9 +429,28 @@ _LIKENESSES: Mapping[str, tuple[str, str]] = {
         "CLIP similarity to the picture shown",
         "Mean cosine. Any two pictures are somewhat alike.",
     ),
+    "lpips_alexnet": ("LPIPS (AlexNet)", "Learned distance from the picture shown; 0: the same."),
+    "dists": ("DISTS", "Distance of structure and texture from the picture shown; 0: the same."),
     "two_way_clip": (
         "Nearer to its own picture than to another",
         "Share of other pictures that a render is less like, in CLIP space, than its own.",
+    ),
+}
+_SPACES: Mapping[str, str] = {
+    "alexnet_2": "AlexNet, layer 2",
+    "alexnet_5": "AlexNet, layer 5",
+    "inception": "Inception",
+    "efficientnet": "EfficientNet-B1",
+    "swav": "SwAV",
+}
+_SPACE_MEASURES: Mapping[str, tuple[str, str]] = {
+    "two_way": (
+        "Nearer to its own picture than to another",
+        "Share of other pictures whose features a render correlates with less than with its own.",
+    ),
+    "feature_distance": (
+        "Distance of features from the picture shown",
+        "One less the correlation of features.",
     ),
 }
 _CAPTION_FITS: Mapping[str, tuple[str, str]] = {
@@ -468,6 +503,8 @@ _RULES: tuple[Rule, ...] = (
     (_ZERO + r"retrieved_([a-z]+)_accuracy" + _PART, _retrieved),
     (_ZERO + r"judged_([a-z]+)_accuracy_(\w+)", _judged),
     (r"(clip_image_similarity|two_way_clip)_(\w+)", _likeness),
+    (rf"(two_way|feature_distance)_({'|'.join(_SPACES)})_(\w+)", _in_space),
+    (r"(lpips_alexnet|dists)_(\w+)", _likeness),
     (r"(kid|fid)_([a-z0-9]+)_(\w+)", _distance),
     (r"is_([a-z0-9]+)_(\w+)", _inception),
     (r"(pixcorr|ssim|clipscore_of_100)_(\w+)", _likeness),
@@ -475,6 +512,7 @@ _RULES: tuple[Rule, ...] = (
     (r"semantic_hallucination_rate_([a-z]+)_(\w+)", _hallucination),
     (r"distinct_pictures_(\w+)", _distinct),
     (r"hub_share_(\w+)", _hub),
+    (r"head_collapse_(\w+)", _collapse),
     (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
     (r"(clip_score|caption_two_way|kind_agreement|captions_of_one_picture)" + _PART, _caption_fit),
     (f"({'|'.join(_LIKE_PEOPLE)})" + _PART, _like_people),

@@ -17,6 +17,7 @@ WIDE = 1.6
 
 N_CONFUSIONS = 12
 N_SUSPECTS = 12
+N_PAIRS = 12
 
 TITLES: Mapping[str, tuple[str, str]] = {
     "controls": ("Controls", "What is left of the score when the EEG says nothing of the picture."),
@@ -53,6 +54,10 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "saliency_over_time": (
         "Saliency over time",
         "When the EEG speaks to the heads of each tier.",
+    ),
+    "saliency_over_time_by_head": (
+        "Saliency over time, head by head",
+        "The same for each projection head; bands are intervals over subjects.",
     ),
     "tsne_of_heads": (
         "Predicted vectors in a plane (t-SNE)",
@@ -164,6 +169,56 @@ def region_table(folder: Path) -> Table | None:
     )
     caption += "large regions have no advantage."
     return table("regions", caption, regions, columns)
+
+
+def spaces_table(folder: Path) -> Table | None:
+    """Return which networks of published scores have their weights here; None where that was not said.
+
+    Parameters
+    ----------
+    folder : Path
+        What the stage drew into.
+    """
+    spaces = _numbers(folder / "feature_spaces.csv")
+    if spaces is None:
+        return None
+    columns = {
+        "network": ("Network", ""),
+        "scores": ("Scores that need it", ""),
+        "state": ("Here", ""),
+        "param": ("Param of evaluate.feature_weights", ""),
+    }
+    caption = (
+        "Networks behind scores of published work. Weights are never downloaded: a score whose weights are not "
+        "named is not made, and a stand-in (CLIP, the judge) bears its own name."
+    )
+    return table("feature_spaces", caption, spaces, columns)
+
+
+def overlap_table(folder: Path) -> Table | None:
+    """Return the pairs of heads that overlap most, or None where heads were not compared.
+
+    Parameters
+    ----------
+    folder : Path
+        What the stage drew into.
+    """
+    pairs = _numbers(folder / "head_overlap.csv")
+    if pairs is None:
+        return None
+    shown = pairs.sort_values("cka", ascending=False).head(N_PAIRS)
+    columns = {
+        "kind": ("Head", ""),
+        "other_kind": ("Other head", ""),
+        "cka": ("Overlap of heads (CKA)", "correlation"),
+        "caption_cka": ("Of their true captions", "correlation"),
+        "subspace_overlap": ("Of their ten strongest directions", "correlation"),
+    }
+    caption = (
+        "The pairs of heads that overlap most. Heads that overlap far more than the captions they learn from have "
+        "collapsed."
+    )
+    return table("head_overlap", caption, shown, columns)
 
 
 def _figure(path: Path) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from tasks.artifacts.metrics import Score
+from tasks.artifacts.metrics import COUNTED, DERIVED, PERMUTATIONS, Score
 from tasks.reporting.bars import Bar, bar
 from tasks.reporting.formats import interval, number, probability
 from tasks.reporting.glossary import (
@@ -60,7 +60,7 @@ class ScoreRow:
     @property
     def comparison(self) -> str:
         """What the value must be compared with, as far as it is known."""
-        bounds = [f"95 % interval {self.interval}"] if self.interval else []
+        bounds = [f"{_kind_of_interval(self.score)} {self.interval}"] if self.interval else []
         marks = [
             f"{word} {text}"
             for word, mark, text in (
@@ -72,7 +72,20 @@ class ScoreRow:
         ]
         real = [f"real score {self.real}"] if self.real else []
         p_value = [self.p_value] if self.p_value else []
-        return ", ".join([*bounds, *marks, *real, *p_value, f"n = {self.score.n:,}"])
+        none = [_WITHOUT[self.score.resampled]] if self.score.resampled in _WITHOUT else []
+        return ", ".join([*bounds, *marks, *real, *p_value, *none, f"n = {self.score.n:,}"])
+
+
+_WITHOUT = {COUNTED: "counted, not estimated", DERIVED: "follows from other scores"}
+
+
+def _kind_of_interval(score: Score) -> str:
+    """Say what an interval is: a range of a few runs is no confidence interval."""
+    if score.resampled.startswith("range"):
+        return score.resampled
+    if score.resampled in ("", PERMUTATIONS):
+        return "95 % interval"
+    return f"95 % interval over {score.resampled}"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,10 @@ from tasks.reporting.images import thumbnails
 from tasks.reporting.plots import (
     confusion_table,
     figures,
+    overlap_table,
     recall_chart,
     region_table,
+    spaces_table,
     suspect_table,
 )
 from tasks.reporting.reading import TERMS, caption_source, provenance
@@ -100,6 +102,7 @@ def _scores(shown: Shown) -> Content:
         "evaluate_figures": figures(study.plots.evaluate),
         "recall_chart": recall_chart(study.plots.evaluate),
         "confusions": confusion_table(study.plots.evaluate),
+        "spaces": spaces_table(study.plots.evaluate),
     }
 
 
@@ -142,6 +145,7 @@ def _scalp(shown: Shown) -> Content:
         "explain_uri": csv_uri(scores_csv(study.explain)),
         "explain_figures": figures(study.plots.explain),
         "regions": region_table(study.plots.explain),
+        "overlap": overlap_table(study.plots.explain),
         "channels": channel_table(study),
     }
 

@@ -1,5 +1,7 @@
 """Scores of renders: equal to those of torchmetrics on the same pictures, and what failures look like."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,15 @@ from torchmetrics.image.inception import InceptionScore
 from tasks.analysis.corrections import holm, holm_over_heads
 from tasks.analysis.decoding import ScoreParams
 from tasks.analysis.distances import score_over_splits
-from tasks.analysis.failures import distinct_pictures, failure_examples, hallucinations, hubs
+from tasks.analysis.failures import (
+    distinct_pictures,
+    failure_examples,
+    hallucinations,
+    head_collapse,
+    hubs,
+    strayed_heads,
+)
+from tasks.analysis.held_out import HeldOut
 from tasks.analysis.pictures import Pictures
 from tasks.analysis.pixel_scores import (
     n_way_hits,
@@ -20,6 +30,7 @@ from tasks.analysis.pixel_scores import (
 )
 from tasks.artifacts.metrics import Score
 from tasks.simulation.judge import Judgement
+from tests.synthetic_study import make_study
 
 PARAMS = ScoreParams(ks=(1,), n_resamples=200, n_permutations=200, confidence=0.95, seed=0)
 CONCEPTS = tuple(f"c{i}" for i in range(12))
@@ -146,3 +157,23 @@ def test_holm_adjusts_within_a_family_and_never_reorders():
     }
     found = holm_over_heads(scores, ["ObjectSnap", "SpatialLink"])
     assert [s.p_holm for s in found.values()] == pytest.approx([0.02, 0.04, 0.04, None])
+
+
+def test_a_head_that_answers_for_another_is_a_collapse():
+    held_out = HeldOut.join(*make_study(noise=0.0, n_per_split=4).tables)
+    first, second = list(held_out.predicted)[:2]
+    honest = head_collapse(strayed_heads(held_out, 0), PARAMS)
+    copied = {**held_out.predicted, first: held_out.predicted[second]}
+    collapsed = replace(held_out, predicted=copied)
+    strayed = strayed_heads(collapsed, 0)
+    found = head_collapse(strayed, PARAMS)
+    assert found[f"head_collapse_{first}"].value > 0.9
+    assert found[f"head_collapse_{first}"].p_value < 0.05
+    assert f"most often {second}: more often than" in found[f"head_collapse_{first}"].verdict
+    assert honest[f"head_collapse_{first}"].value < 0.2
+    trials = held_out.trials["trial_id"].head(12).tolist()
+    renders = pictures(CONCEPTS)
+    renders.rows["trial_id"] = trials
+    examples = failure_examples(renders, {}, retrieved(), strayed)
+    notes = examples.loc[examples["signature"] == "head collapse", "note"]
+    assert notes.iloc[0].startswith(f"The {first} head is nearest to a {second} caption, “")

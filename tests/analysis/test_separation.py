@@ -59,5 +59,5 @@ def test_planes_are_sampled_and_the_same_for_the_same_seed(separated, held_out):
     assert len(separated.heads) == PARAMS.max_points
     assert separate(held_out, PARAMS).heads.equals(separated.heads)
     assert separated.overlap.columns.tolist() == [
-        "kind", "other_kind", "same_tier", "cka", "caption_cka",
+        "kind", "other_kind", "same_tier", "cka", "subspace_overlap", "caption_cka",
     ]  # fmt: skip

@@ -130,3 +130,28 @@ def test_seeds_are_positive_and_tell_names_apart():
     assert len(seeds) == 200
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert seed_of(0, "trial", 1) == seed_of(0, "trial", 1)
+
+
+def test_subjects_are_drawn_beside_stimuli_where_there_are_three():
+    rng = np.random.default_rng(0)
+    own, subjects = np.tile(np.arange(30), 4), np.repeat([f"p{i}" for i in range(4)], 30)
+    values = np.repeat([0.2, 0.4, 0.6, 0.8], 30) + 0.05 * rng.standard_normal(120)
+    sizes = {"n_resamples": 500, "n_permutations": 1, "confidence": 0.95, "seed": 0}
+    alone = Resampling.draw(own, 30, **sizes)
+    both = Resampling.draw(own, 30, **sizes, subjects=subjects.tolist())
+    assert (alone.resampled, both.resampled) == ("stimuli", "stimuli and subjects")
+    narrow, wide = alone.estimate(values), both.estimate(values)
+    assert narrow.value == wide.value
+    assert wide.high - wide.low > 5 * (narrow.high - narrow.low)
+    of_subjects = rng.choice([0.2, 0.4, 0.6, 0.8], (4000, 4)).mean(axis=1)
+    assert wide.high - wide.low == pytest.approx(
+        np.diff(np.quantile(of_subjects, [0.025, 0.975]))[0], rel=0.2
+    )
+    assert (both.weights.sum(axis=1) > 0).all()
+
+
+def test_two_subjects_give_no_interval_over_subjects():
+    sizes = {"n_resamples": 50, "n_permutations": 1, "confidence": 0.95, "seed": 0}
+    two = Resampling.draw(np.arange(8), 8, **sizes, subjects=["a", "b"] * 4)
+    assert two.resampled == "stimuli"
+    assert (two.weights == Resampling.draw(np.arange(8), 8, **sizes).weights).all()
