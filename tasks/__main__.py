@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from tasks import STAGES
@@ -105,7 +106,7 @@ def _run(options: argparse.Namespace) -> None:
 
     use_the_code_of()
     share_cache()
-    with sole_writer(f"percept run {options.stage}"):
+    with nullcontext() if _is_a_helper() else sole_writer(f"percept run {options.stage}"):
         if os.environ.get("PREFECT_API_URL"):
             import importlib  # by name: tasks never import flows
 
@@ -115,6 +116,11 @@ def _run(options: argparse.Namespace) -> None:
         from tasks.artifacts.catalogue import Artifacts
 
         call(load_stage(options.stage), Artifacts(), options.params)
+
+
+def _is_a_helper() -> bool:
+    """Tell whether ``torchrun`` started this process beside a first one, which holds the workspace."""
+    return os.environ.get("RANK", "0") != "0"
 
 
 def _trace(options: argparse.Namespace) -> None:

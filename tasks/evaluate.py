@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import PositiveInt
 
+from tasks.analysis.confidence import confidence_scores, validation_trials
 from tasks.analysis.corrections import holm_over_heads
 from tasks.analysis.decoding import (
     ScoreParams,
@@ -98,12 +99,13 @@ def evaluate(
     params : EvaluateParams
         Which CLIP looks at the pictures, and how scores are made.
     """
-    held_out = HeldOut.join(
+    tables = (
         read_table(trials, TRIALS),
         read_table(captions, CAPTIONS),
         read_table(text_vectors, TEXT_VECTORS),
         read_table(predictions, PREDICTIONS),
     )
+    held_out = HeldOut.join(*tables)
     retrieved = read_table(retrievals, RETRIEVALS).to_pandas()
     scores = decoding_scores(held_out, retrieved, read_table(oracle, ORACLE).to_pandas(), params)
 
@@ -127,12 +129,16 @@ def evaluate(
     scores |= hub_scores(held_out, retrieved, params)
     strayed = strayed_heads(held_out, params.seed)
     scores |= head_collapse(strayed, params)
+    calibrated, confidence = confidence_scores(held_out, validation_trials(*tables), params)
+    scores |= calibrated
     scores = holm_over_heads(scores, list(held_out.predicted))
 
     write_table(judgement_table(rendered, truth), judgements, JUDGEMENTS)
     for name, plot in plots(held_out, params.largest_k).items():
         write_text(evaluate_plots / f"{name}.csv", plot.to_csv(index=False, float_format="%.6g"))
     write_text(evaluate_plots / "feature_spaces.csv", spaces_table(spaces).to_csv(index=False))
+    confidence_csv = confidence.to_csv(index=False, float_format="%.6g")
+    write_text(evaluate_plots / "confidence.csv", confidence_csv)
     nearest = nearest_captions(held_out, retrieved)
     decoded = rendered.where(condition="decoded", sample=0)
     examples = failure_examples(decoded, truth.get(CONCEPT, {}), nearest, strayed)

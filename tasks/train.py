@@ -11,6 +11,7 @@ import torch
 
 from tasks._environment import whole_number
 from tasks.artifacts.files import fingerprint, write_text
+from tasks.encoder import processes
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import save_encoder
 from tasks.encoder.dataset import TrainingData, read_training_data, refuse_strangers
@@ -35,7 +36,7 @@ def train(
     """Train the encoder on the train split and choose its epoch on the validation split.
 
     No other trial and no other stimulus's caption is looked at. A run that is killed goes on from its
-    last epoch and ends with the same bits.
+    last epoch and ends with the same bits. Several processes that ``torchrun`` started share each batch.
 
     Parameters
     ----------
@@ -52,6 +53,8 @@ def train(
     ------
     TrainingDataError
         If the data cannot be trained on, or a held-out subject would need filters of its own.
+    ProcessLostError
+        If one of several processes is gone.
     """
     set_threads()
     if params.filters.per_subject:
@@ -62,9 +65,7 @@ def train(
         captions,
         text_vectors,
         image_vectors,
-        kinds=None if params.kinds == "all" else params.kinds,
-        image_weight=params.image_weight,
-        batch_size=params.batch_size,
+        params=params,
     )
     logger.info(
         "%d training and %d validation trials of %d subjects.",
@@ -73,7 +74,10 @@ def train(
         len(data.subjects),
     )
     saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))
-    trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+    with processes.joined():
+        trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+        if processes.number() > 0:
+            return
     save_encoder(encoder, trained.module, describe(data, params, trained))
     write_text(training_log, _as_csv(trained.log))
     saved.remove()
@@ -107,6 +111,7 @@ def describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[
         "subjects": data.subjects,
         "per_subject": params.filters.per_subject,
         "channels": data.info.channels,
+        "decoded_channels": data.decoded_channels,
         "n_times": data.train.eeg.shape[2],
         "sfreq_hz": data.info.sfreq_hz,
         "tmin_s": data.info.tmin_s,

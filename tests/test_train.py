@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 
 from tasks.encoder.checkpoints import load_encoder
-from tasks.encoder.dataset import TrainingDataError
+from tasks.encoder.dataset import TrainingDataError, decoded_channels
 from tasks.encoder.resumption import CACHE, ResumptionError, SavedRun
 from tasks.train import train
 from tests.encoder.small_study import CONCEPTS, INFO, KINDS, PARAMS, changed, make_small_study
@@ -142,17 +142,36 @@ def test_it_stops_when_no_better_epoch_comes():
     assert len(pd.read_csv(log)) < 40
 
 
-@pytest.mark.parametrize("updates", [{"image_weight": 0.5}, {"kinds": ["ThemeTag"]}])
-def test_targets_follow_the_params(updates):
+@pytest.mark.parametrize(
+    "updates",
+    [
+        {"image_weight": 0.5},
+        {"kinds": ["ThemeTag"]},
+        {"shared_head": True},
+        {"soft_targets": 0.3},
+        {"shared_temperature": True, "learning_rate": 0.1},
+        {"augmentation": PARAMS.augmentation.model_copy(update={"noise": 0.5})},
+        {"precision": "bfloat16"},
+    ],
+    ids=lambda updates: next(iter(updates)),
+)
+def test_what_is_learned_follows_the_params(updates):
     study = make_small_study()
     changed_encoder, _ = run(study, "changed", changed(max_epochs=1, **updates))
     assert weights(changed_encoder) != weights(run(study, "plain", changed(max_epochs=1))[0])
 
 
+MEND = "Mend `preprocess.split` in params.yaml and run `dvc repro preprocess`."
+
+
 def nan_in_an_epoch(study):
     order = study.trials.query("subject == 'sub-02' and split == 'train'")["presentation_order"]
     study.eeg["sub-02"][order.iloc[0], 3, 5] = np.nan
-    return f"channel E3 of trial sub-02_ses-01_trial-{order.iloc[0]:04d} is not"
+    return (
+        f"Epochs must be finite; channel E3 of trial sub-02_ses-01_trial-{order.iloc[0]:04d} is not (1 "
+        "channels of trials in all). Mend the recording or reject the trial, then run "
+        "`dvc repro preprocess`."
+    )
 
 
 def one_concept(study):
@@ -160,24 +179,33 @@ def one_concept(study):
     study.eeg = {
         s: study.eeg[s][rows["presentation_order"]] for s, rows in study.trials.groupby("subject")
     }
-    return "must show at least two concepts; found cat."
+    return f"The training trials of run/trials must show at least two concepts; found cat. {MEND}"
 
 
 def no_validation(study):
     study.trials["split"] = study.trials["split"].replace("validation", "test")
-    return "must hold kept trials of the split 'validation', by which the epoch is chosen"
+    return (
+        "run/trials must hold kept trials of the split 'validation', by which the epoch is chosen; it "
+        f"holds none. {MEND}"
+    )
 
 
 def missing_caption(study):
     study.captions = study.captions.iloc[1:]
     study.text_vectors = study.text_vectors[1:]
-    return "1 are missing, for instance ObjectSnap of stim-0000. Run `dvc repro caption`."
+    return (
+        "run/captions must hold every kind of caption of every training and validation stimulus; 1 "
+        "are missing, for instance ObjectSnap of stim-0000. Run `dvc repro caption`."
+    )
 
 
 def subject_without_training(study):
     rows = (study.trials["subject"] == "sub-02") & (study.trials["split"] == "train")
     study.trials.loc[rows, "split"] = "test"
-    return "with validation trials must have training trials; sub-02 has none."
+    return (
+        "Every subject of run/trials with validation trials must have training trials; sub-02 has "
+        f"none. {MEND}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -189,7 +217,7 @@ def test_bad_input_is_refused_before_training(spoil, monkeypatch):
     message = spoil(study)
     with pytest.raises(TrainingDataError) as error:
         run(study)
-    assert message in str(error.value)
+    assert str(error.value) == message
     assert not CACHE.exists()
 
 
@@ -205,7 +233,47 @@ def test_a_batch_larger_than_the_stimuli_is_refused():
 def test_unknown_kinds_are_refused():
     with pytest.raises(TrainingDataError) as error:
         run(make_small_study(), params=changed(kinds=["Smell"]))
-    assert "Smell is none of ObjectSnap, ThemeTag." in str(error.value)
+    assert str(error.value) == (
+        "train.kinds must name caption kinds of run/captions; Smell is none of ObjectSnap, ThemeTag. "
+        "Mend train.kinds in params.yaml."
+    )
+
+
+def test_channels_that_were_not_recorded_are_refused():
+    with pytest.raises(TrainingDataError) as error:
+        run(make_small_study(), params=changed(channels=["E1", "Oz"]))
+    assert str(error.value) == (
+        "train.channels must name recorded channels; Oz is none of E0, E1, E2, E3, E4, E5, E6, E7. "
+        "Mend train.channels in params.yaml."
+    )
+    with pytest.raises(TrainingDataError) as error:
+        run(make_small_study(), params=changed(channels="posterior"))
+    assert str(error.value) == (
+        "train.channels: posterior needs channels with 10-20 names that begin with P, O or TP; found "
+        "E0, E1, E2, E3, E4 and so on. List the channels by name."
+    )
+
+
+def test_posterior_channels_are_those_over_the_back_of_the_head():
+    names = ("Fz", "Cz", "CP1", "TP9", "Pz", "PO4", "Oz", "FT8", "T7")
+    assert decoded_channels(names, "posterior") == (3, 4, 5, 6)
+    assert decoded_channels(names, ["Oz", "Fz"]) == (0, 6)
+    assert decoded_channels(names, "all") is None
+
+
+def test_a_channel_that_is_not_decoded_does_not_matter():
+    params, study = (
+        changed(channels=["E0", "E2", "E5", "E6", "E7"], max_epochs=1),
+        make_small_study(),
+    )
+    encoder = load_encoder(run(study, "some", params)[0])
+    eeg = study.eeg["sub-01"][:4]
+    spoiled = eeg.copy()
+    spoiled[:, [1, 3, 4]] = 1000.0
+    before = encoder.predict(eeg, ["sub-01"] * 4)
+    np.testing.assert_array_equal(encoder.predict(spoiled, ["sub-01"] * 4), before)
+    spoiled[:, 5] += 1.0
+    assert not np.allclose(encoder.predict(spoiled, ["sub-01"] * 4), before, atol=1e-3)
 
 
 def test_without_filters_per_subject_everybody_can_be_decoded():

@@ -46,9 +46,14 @@ class HeldOut:
 
     @classmethod
     def join(
-        cls, trials: pa.Table, captions: pa.Table, text_vectors: pa.Table, predictions: pa.Table
+        cls,
+        trials: pa.Table,
+        captions: pa.Table,
+        text_vectors: pa.Table,
+        predictions: pa.Table,
+        splits: Sequence[str] = SPLITS,
     ) -> Self:
-        """Join the tables of these names.
+        """Join the tables of these names, for the trials of some splits.
 
         Raises
         ------
@@ -56,10 +61,10 @@ class HeldOut:
             If no held-out trial was kept, or a trial or a caption has no vector.
         """
         shown = trials.to_pandas()
-        kept = shown[shown["kept"] & shown["split"].isin(SPLITS)].sort_values("trial_id")
+        kept = shown[shown["kept"] & shown["split"].isin(splits)].sort_values("trial_id")
         if kept.empty:
             raise PerceptError(
-                f"Evaluation needs kept trials of the splits {', '.join(SPLITS)}; found none. "
+                f"Evaluation needs kept trials of the splits {', '.join(splits)}; found none. "
                 "Hold out stimuli in `preprocess`."
             )
         of_stimulus = one_split_per_stimulus(shown, ("train", "validation"))

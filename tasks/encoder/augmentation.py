@@ -64,7 +64,7 @@ def vary(
     mates: Int[Tensor, " n_all"],
     params: AugmentationParams,
 ) -> Float[Tensor, "n n_virtual n_times"]:
-    """Return the chosen trials averaged with a repetition, shifted and with silenced channels."""
+    """Return the chosen trials averaged with a repetition, shifted, noisier, with silenced channels."""
     chosen = virtual[rows]
     if params.repetition_mix:
         mixed = torch.rand(len(rows)) < params.repetition_mix
@@ -74,6 +74,8 @@ def vary(
         shifts = torch.randint(-largest, largest + 1, (len(rows), 1))
         places = (torch.arange(n_times) + shifts).clamp(0, n_times - 1)
         chosen = chosen.gather(2, places[:, None].expand_as(chosen))
+    if params.noise:
+        chosen = chosen + params.noise * torch.randn(chosen.shape)
     if params.channel_dropout:
         heard = torch.rand(*chosen.shape[:2], 1) >= params.channel_dropout
         chosen = chosen * heard / (1 - params.channel_dropout)

@@ -179,7 +179,47 @@ def load_encoder(folder: Path) -> Encoder:
             f"{folder / WEIGHTS} must hold the weights of a {description['architecture']} of the "
             f"sizes in {DESCRIPTION}; it does not. {REMEDY}"
         ) from error
-    return Encoder(module.eval().requires_grad_(requires_grad=False), description)
+    whole = reading_recorded(module, description.get("decoded_channels"))
+    return Encoder(whole.eval().requires_grad_(requires_grad=False), description)
+
+
+class _Chosen(nn.Module):
+    """An encoder of some channels that is given all of them.
+
+    Parameters
+    ----------
+    encoder : torch.nn.Module
+        Reads the chosen channels.
+    channels : Sequence of int
+        Their places among the recorded ones.
+    """
+
+    channels: Tensor
+
+    def __init__(self, encoder: nn.Module, channels: Sequence[int]) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("channels", torch.tensor(channels))
+
+    def forward(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int64[Tensor, " n"]
+    ) -> Float[Tensor, "n n_kinds dim"]:
+        """Predict from the chosen channels."""
+        predicted: Tensor = self.encoder(eeg[:, self.channels], group_index)
+        return predicted
+
+
+def reading_recorded(module: nn.Module, decoded_channels: Sequence[int] | None) -> nn.Module:
+    """Return an encoder that is given every recorded channel.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Reads the decoded ones.
+    decoded_channels : Sequence of int or None
+        Which these are; None for all.
+    """
+    return module if decoded_channels is None else _Chosen(module, decoded_channels)
 
 
 def _build(description: dict[str, Any], folder: Path) -> nn.Module:
@@ -189,4 +229,11 @@ def _build(description: dict[str, Any], folder: Path) -> nn.Module:
             f"{folder / DESCRIPTION} must name an architecture among {', '.join(ARCHITECTURES)}; found "
             f"{architecture!r}. {REMEDY}"
         )
-    return ARCHITECTURES[architecture].build(description["sizes"])
+    sizes = description["sizes"]
+    try:
+        return ARCHITECTURES[architecture].build(sizes)
+    except TypeError as error:
+        raise EncoderError(
+            f"{folder / DESCRIPTION} must hold the sizes of a {architecture}; those in it "
+            f"({', '.join(sizes)}) are of another architecture. {REMEDY}"
+        ) from error

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,9 @@ from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, read_epochs
+from tasks.encoder.params import TrainParams
+
+POSTERIOR = re.compile(r"(P|O|TP)")  # beginnings of 10-20 names
 
 
 class TrainingDataError(PerceptError):
@@ -60,7 +66,9 @@ class TrainingData:
     kinds, subjects : tuple of str
         In the order of the indices.
     info : EpochsInfo
-        What the epochs mean.
+        What the epochs mean, as they were recorded.
+    decoded_channels : tuple of int or None
+        Which of the recorded channels the trials hold; None for all.
     split_fingerprint : str
         Of which trial is in which of the two splits.
     """
@@ -74,6 +82,7 @@ class TrainingData:
     subjects: tuple[str, ...]
     info: EpochsInfo
     split_fingerprint: str
+    decoded_channels: tuple[int, ...] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -95,9 +104,7 @@ def read_training_data(
     text_vectors: Path,
     image_vectors: Path,
     *,
-    kinds: list[str] | None,
-    image_weight: float,
-    batch_size: int,
+    params: TrainParams,
 ) -> TrainingData:
     """Read and check the train and validation trials and the vectors of their stimuli.
 
@@ -105,12 +112,8 @@ def read_training_data(
     ----------
     trials, epochs, captions, text_vectors, image_vectors : pathlib.Path
         The artefacts of these names.
-    kinds : list of str or None
-        Caption kinds to learn; None for all that there are.
-    image_weight : float
-        Weight of a stimulus's image vector in its targets, beside 1 for the text vector.
-    batch_size : int
-        There must be as many training stimuli.
+    params : TrainParams
+        `kinds`, `image_weight`, `shared_head`, `channels` and `batch_size`.
 
     Raises
     ------
@@ -120,14 +123,20 @@ def read_training_data(
     table = read_table(trials, TRIALS).to_pandas()
     chosen = table[table["kept"] & table["split"].isin(["train", "validation"])]
     chosen = chosen.sort_values("trial_id")
-    _check_splits(chosen, trials, batch_size)
+    _check_splits(chosen, trials, params.batch_size)
     stimuli = sorted(chosen["stimulus_id"].unique())
+    kinds = None if params.kinds == "all" else params.kinds
     found_kinds, texts, targets = _text_targets(captions, text_vectors, stimuli, kinds)
-    if image_weight > 0:
-        targets = _add_images(targets, image_vectors, stimuli, image_weight)
+    if params.shared_head:
+        texts, targets = _as_one(texts, targets)
+    if params.image_weight > 0:
+        targets = _add_images(targets, image_vectors, stimuli, params.image_weight)
     subjects = sorted(chosen["subject"].unique())
     eeg, info = read_epochs(epochs, chosen["trial_id"].tolist())
     _check_finite(eeg, chosen["trial_id"].tolist(), info)
+    decoded = decoded_channels(info.channels, params.channels)
+    if decoded is not None:
+        eeg = np.ascontiguousarray(eeg[:, decoded])
     everything = Trials(
         eeg,
         np.searchsorted(subjects, chosen["subject"]).astype(np.int64),
@@ -145,7 +154,55 @@ def read_training_data(
         tuple(subjects),
         info,
         hashlib.sha256(split.encode()).hexdigest()[:24],
+        decoded,
     )
+
+
+def decoded_channels(
+    recorded: Sequence[str], wanted: list[str] | Literal["all", "posterior"]
+) -> tuple[int, ...] | None:
+    """Return the indices of the channels to decode; None for all of them.
+
+    Parameters
+    ----------
+    recorded : Sequence of str
+        Names, in the order of the rows of an epoch.
+    wanted : list of str, "all" or "posterior"
+        See `TrainParams.channels`.
+
+    Raises
+    ------
+    TrainingDataError
+        If a channel was not recorded, or none is posterior.
+    """
+    if wanted == "all":
+        return None
+    if wanted == "posterior":
+        found = tuple(i for i, name in enumerate(recorded) if POSTERIOR.match(name.upper()))
+        if not found:
+            raise TrainingDataError(
+                "train.channels: posterior needs channels with 10-20 names that begin with P, O or "
+                f"TP; found {', '.join(recorded[:5])} and so on. List the channels by name."
+            )
+        return found
+    unknown = [name for name in wanted if name not in recorded]
+    if unknown or not wanted:
+        raise TrainingDataError(
+            f"train.channels must name recorded channels; {', '.join(unknown) or 'an empty list'} is "
+            f"none of {', '.join(recorded)}. Mend train.channels in params.yaml."
+        )
+    return tuple(i for i, name in enumerate(recorded) if name in wanted)
+
+
+def _as_one(
+    texts: list[list[str]], targets: Float32[np.ndarray, "n_stimuli n_kinds dim"]
+) -> tuple[list[list[str]], Float32[np.ndarray, "n_stimuli n_kinds dim"]]:
+    """Put all kinds' captions, joined, and their mean vector in the place of each."""
+    n_kinds = targets.shape[1]
+    mean = targets.mean(axis=1, keepdims=True)
+    mean /= np.linalg.norm(mean, axis=2, keepdims=True)
+    joined = [[" ".join(own)] * n_kinds for own in texts]
+    return joined, np.ascontiguousarray(np.repeat(mean, n_kinds, axis=1))
 
 
 def refuse_strangers(trials: Path) -> None:

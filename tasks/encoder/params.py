@@ -103,12 +103,15 @@ class AugmentationParams(Params):
         Probability that a virtual channel is silenced.
     time_shift_samples : int
         Largest shift of a trial in time, either way.
+    noise : float
+        Standard deviation of white noise added to virtual channels, whose own noise has 1.
     """
 
     synthetic_share: NonNegativeFloat
     repetition_mix: float = Field(ge=0, le=1)
     channel_dropout: float = Field(ge=0, lt=1)
     time_shift_samples: NonNegativeInt
+    noise: NonNegativeFloat
 
 
 class LinearParams(Params):
@@ -152,6 +155,15 @@ class TrainParams(Params):
         Caption kinds that get a projection head.
     image_weight : float
         Weight of the image vector in the targets, beside 1 for the text vector.
+    shared_head : bool
+        Whether all heads learn one and the same thing, the mean of a stimulus's captions of all kinds:
+        what a single head could do.
+    channels : list of str, "all" or "posterior"
+        Channels that are decoded; posterior are those whose 10-20 name begins with P, O or TP.
+    precision : {"float32", "bfloat16"}
+        Of matrix products in training; validation and prediction are always in float32.
+    compile : bool
+        Whether the network goes through `torch.compile`, which takes a C++ compiler and a minute.
     learning_rate, weight_decay, gradient_norm : float
         AdamW: peak of the cosine schedule; penalty; largest norm of a gradient.
     batch_size, max_epochs, warmup_epochs, patience : int
@@ -162,6 +174,10 @@ class TrainParams(Params):
         Initial temperature of the loss, learned per head.
     duplicate_cosine : float
         Captions at least this similar are not each other's negatives.
+    soft_targets : float
+        Share of the wanted probability that goes to captions by their likeness to the own one.
+    shared_temperature : bool
+        Whether all heads share one.
     best_by : {"recall_at_1", "loss"}
         The validation score that chooses the epoch.
     filters, network, augmentation, linear, baselines : Params
@@ -172,6 +188,10 @@ class TrainParams(Params):
     architecture: Architecture
     kinds: list[str] | Literal["all"]
     image_weight: NonNegativeFloat
+    shared_head: bool
+    channels: list[str] | Literal["all", "posterior"]
+    precision: Literal["float32", "bfloat16"]
+    compile: bool
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat
     gradient_norm: PositiveFloat
@@ -182,6 +202,8 @@ class TrainParams(Params):
     ema_decay: float = Field(ge=0, lt=1)
     temperature: PositiveFloat
     duplicate_cosine: float = Field(gt=0, le=1)
+    soft_targets: float = Field(ge=0, lt=1)
+    shared_temperature: bool
     best_by: Literal["recall_at_1", "loss"]
     filters: FilterParams
     network: NetworkParams

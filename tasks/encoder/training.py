@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -14,8 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from tasks.encoder import processes
 from tasks.encoder.augmentation import vary
-from tasks.encoder.dataset import TrainingData
+from tasks.encoder.dataset import TrainingData, TrainingDataError
 from tasks.encoder.losses import recall_at_1, same_captions, symmetric_info_nce
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import Prepared, Rows, group_index
@@ -85,8 +86,20 @@ def train_contrastive(
         Where the state is kept after every epoch.
     build : callable
         Returns the module and what it is trained on.
+
+    Raises
+    ------
+    TrainingDataError
+        If several processes train and cannot share a batch evenly.
+    ProcessLostError
+        If one of several processes is gone.
     """
-    with seeded(params.seed):
+    if params.batch_size % processes.count():
+        raise TrainingDataError(
+            f"train.batch_size must be a multiple of the {processes.count()} processes that train; it "
+            f"is {params.batch_size}. Change one of them."
+        )
+    with seeded(params.seed), processes.losses_explained(str(saved.path)):
         module, prepared = build(data, params)
         run = Run(module, prepared, params)
         state = saved.load()
@@ -95,7 +108,8 @@ def train_contrastive(
             logger.info("Going on after epoch %d, from %s.", run.epoch, saved.path)
         while not run.finished:
             run.train_epoch()
-            saved.save(run.state_dict())
+            if processes.number() == 0:
+                saved.save(run.state_dict())
             logger.info(
                 "Epoch %d of %d: %s",
                 run.epoch,
@@ -151,8 +165,14 @@ class Run:
     def __init__(self, module: Any, prepared: Prepared, params: TrainParams) -> None:
         self.module, self.data, self.params = module, prepared, params
         self.log_scale = nn.Parameter(
-            torch.full((len(prepared.targets),), -math.log(params.temperature))
+            torch.full(
+                (1 if params.shared_temperature else len(prepared.targets),),
+                -math.log(params.temperature),
+            )
         )
+        self.latents: Callable[[Tensor, Tensor], Tensor] = module.latents
+        if params.compile:
+            self.latents = torch.compile(module.latents)
         apart = module.undecayed()
         decayed = [p for p in module.parameters() if p.ndim > 1 and p not in apart]
         others = [p for p in module.parameters() if p.ndim <= 1 or p in apart]
@@ -185,6 +205,7 @@ class Run:
             self._step(order[i * self.params.batch_size : (i + 1) * self.params.batch_size], i)
             for i in range(self.n_steps)
         ]
+        processes.average(processes.running_statistics(self.module))
         self.epoch += 1
         weights = self._averaged_weights()
         row = {"epoch": float(self.epoch), "train_loss": float(torch.stack(losses).mean())}
@@ -228,14 +249,21 @@ class Run:
         latents, stimuli = self._varied_latents(rows)
         return self._loss(self.module.heads(latents).transpose(0, 1), stimuli)
 
+    def _precision(self) -> AbstractContextManager[Any]:
+        """Return the context in which products of matrices have the precision that params name."""
+        dtype = getattr(torch, self.params.precision)
+        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype != torch.float32)
+
     def _step(self, rows: Int[Tensor, " n"], step: int) -> Float[Tensor, ""]:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(self.epoch * self.n_steps + step)
-        latents, stimuli = self._varied_latents(rows)
-        predicted = self.module.heads(latents).transpose(0, 1)
-        loss = self._loss(predicted, stimuli)
+        with self._precision():
+            latents, stimuli = self._varied_latents(rows)
+            predicted = self.module.heads(latents).transpose(0, 1)
+        loss = self._loss(predicted.float(), stimuli, self.params.soft_targets)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
+        processes.average(p.grad for p in self.trained if p.grad is not None)
         nn.utils.clip_grad_norm_(self.trained, self.params.gradient_norm)
         self.optimiser.step()
         self._average(self.epoch * self.n_steps + step)
@@ -247,7 +275,8 @@ class Run:
         """Return latents of varied trials and of synthetic ones, and their stimuli."""
         augmentation, train = self.params.augmentation, self.data.train
         virtual = vary(train.virtual, rows, self.data.mates, augmentation)
-        latents = self.module.latents(virtual, train.groups[rows])
+        own = processes.own_share(len(rows))
+        latents = processes.of_all(self.latents(virtual[own], train.groups[rows[own]]))
         if self.data.encoding is None:
             return latents, train.stimuli[rows]
         n_synthetic = round(augmentation.synthetic_share * len(rows))
@@ -255,11 +284,14 @@ class Run:
         return torch.cat([latents, synthetic]), torch.cat([train.stimuli[rows], stimuli])
 
     def _loss(
-        self, predicted: Float[Tensor, "n_kinds n dim"], stimuli: Int[Tensor, " n"]
+        self,
+        predicted: Float[Tensor, "n_kinds n dim"],
+        stimuli: Int[Tensor, " n"],
+        softness: float = 0.0,
     ) -> Float[Tensor, ""]:
         same = self.data.same[:, stimuli[:, None], stimuli[None, :]]
-        scale = self.log_scale.clamp(max=MAX_LOG_SCALE)
-        return symmetric_info_nce(predicted, self.data.targets[:, stimuli], same, scale)
+        scale = self.log_scale.clamp(max=MAX_LOG_SCALE).expand(len(self.data.targets))
+        return symmetric_info_nce(predicted, self.data.targets[:, stimuli], same, scale, softness)
 
     def _learning_rate(self, step: int) -> float:
         """Rise in a line, then fall in a half cosine."""

@@ -35,6 +35,11 @@ GROUPS: Mapping[str, Group] = {
         "Identification among pictures that were in training too, from other trials than these: parts "
         "of the recordings or subjects were held out, not pictures. It says nothing of new pictures.",
     ),
+    "confidence": Group(
+        "Does it know what it does not know?",
+        "The cosines of the nearest two concepts make a confidence, calibrated on validation trials. "
+        'Whoever asks for a confidence of at least so much is told "I do not know" otherwise.',
+    ),
     "zero_shot": Group(
         "And for concepts it has never met?",
         "Zero-shot: every picture of these concepts was held out of training.",
@@ -343,6 +348,28 @@ def _in_space(match: re.Match[str]) -> Meaning:
     return Meaning("pictures", f"{label} ({_SPACES[space]}): {short}", explanation, is_detail=True)
 
 
+def _calibration(match: re.Match[str]) -> Meaning:
+    del match
+    explanation = (
+        "Expected calibration error: mean gap between confidence and share of right answers, over ten "
+        "bins. 0: a confidence of 70 % is right in 70 %."
+    )
+    return Meaning("confidence", "Confidence against accuracy", explanation)
+
+
+def _surest(match: re.Match[str]) -> Meaning:
+    label = f"Concepts named right, the surest {match[1]} % of the trials"
+    return Meaning("confidence", label, "Beside the share of all answers that are right.")
+
+
+def _answered(match: re.Match[str]) -> Meaning:
+    if match[1] == "share":
+        label = "Share of trials with a confidence of at least 50 %"
+        return Meaning("confidence", label, "The rest is answered: I do not know.")
+    label = "Concepts named right, where the confidence is at least 50 %"
+    return Meaning("confidence", label, "Beside the share of all answers that are right.")
+
+
 def _topography(match: re.Match[str]) -> Meaning:
     tier, part = match.groups()
     label = f"Map of the {tier} heads against the planted topography"
@@ -513,6 +540,9 @@ _RULES: tuple[Rule, ...] = (
     (r"distinct_pictures_(\w+)", _distinct),
     (r"hub_share_(\w+)", _hub),
     (r"head_collapse_(\w+)", _collapse),
+    (r"concept_calibration_error", _calibration),
+    (r"concept_accuracy_of_surest_(\d+)_percent", _surest),
+    (r"concept_(share|accuracy)_answered_at_half", _answered),
     (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
     (r"(clip_score|caption_two_way|kind_agreement|captions_of_one_picture)" + _PART, _caption_fit),
     (f"({'|'.join(_LIKE_PEOPLE)})" + _PART, _like_people),

@@ -137,9 +137,7 @@ def _trained(recorded: Recorded, own: Encoder, human: Wording) -> Encoder:
             captions,
             vectors,
             recorded.image_vectors,
-            kinds=list(own.kinds),
-            image_weight=params.image_weight,
-            batch_size=params.batch_size,
+            params=params.model_copy(update={"kinds": list(own.kinds)}),
         )
     logger.info("Training %s on people's captions.", params.architecture)
     saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))

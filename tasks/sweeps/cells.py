@@ -13,7 +13,7 @@ from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.files import write_json
 from tasks.artifacts.tables import read_table
 from tasks.encoder.architectures import ARCHITECTURES
-from tasks.encoder.checkpoints import Encoder
+from tasks.encoder.checkpoints import Encoder, reading_recorded
 from tasks.encoder.dataset import TrainingData, read_training_data
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import SavedRun
@@ -51,7 +51,8 @@ def run_cell(cell: Cell) -> str:
         began = time.monotonic()
         trained = ARCHITECTURES[params.architecture].train(data, params, saved)
         seconds = time.monotonic() - began
-        encoder = Encoder(trained.module, description_of(data, params))
+        module = reading_recorded(trained.module, data.decoded_channels)
+        encoder = Encoder(module, description_of(data, params))
         write_json(
             cell.result,
             {
@@ -85,9 +86,7 @@ def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
         artifacts.captions,
         artifacts.text_vectors,
         artifacts.image_vectors,
-        kinds=None if params.kinds == "all" else params.kinds,
-        image_weight=params.image_weight,
-        batch_size=params.batch_size,
+        params=params,
     )
 
 

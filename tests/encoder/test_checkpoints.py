@@ -80,14 +80,43 @@ def test_a_truncated_file_is_an_error(folder, name):
         load_encoder(folder)
 
 
+REMEDY = "Run `dvc repro --force train` to make it anew."
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         (
             {"architecture": "lstm"},
-            "must name an architecture among st_transformer, linear, ridge, xdawn_lda, nice, atm, eegnet, eegconformer, atcnet, shallow, deep4; found 'lstm'",
+            "{folder}/encoder.json must name an architecture among st_transformer, factor_map, linear, "
+            "ridge, xdawn_lda, nice, atm, eegnet, eegconformer, atcnet, shallow, deep4; found 'lstm'.",
         ),
-        ({"sizes": SIZES | {"width": 6}}, "of the sizes in encoder.json; it does not."),
+        (
+            {"architecture": "ridge"},
+            "{folder}/encoder.json must hold the sizes of a ridge; those in it (n_groups, n_channels, "
+            "n_times, n_kinds, dim, n_virtual, patch_samples, n_latents, width, n_layers, "
+            "n_attention_heads, head_width, n_slots, dropout) are of another architecture.",
+        ),
+        (
+            {"sizes": SIZES | {"width": 6}},
+            "{folder}/encoder.safetensors must hold the weights of a st_transformer of the sizes in "
+            "encoder.json; it does not.",
+        ),
+        (
+            {
+                "architecture": "ridge",
+                "sizes": {
+                    "n_groups": 1,
+                    "n_channels": 3,
+                    "n_times": 10,
+                    "bin_samples": 2,
+                    "n_kinds": 2,
+                    "dim": 4,
+                },
+            },
+            "{folder}/encoder.safetensors must hold the weights of a ridge of the sizes in "
+            "encoder.json; it does not.",
+        ),
     ],
 )
 def test_another_architecture_is_refused(folder, changes, message):
@@ -95,17 +124,50 @@ def test_another_architecture_is_refused(folder, changes, message):
     (folder / DESCRIPTION).write_text(json.dumps(description))
     with pytest.raises(EncoderError) as error:
         load_encoder(folder)
-    assert message in str(error.value)
+    assert str(error.value) == f"{message.format(folder=folder)} {REMEDY}"
+
+
+@pytest.mark.parametrize(
+    ("channels", "found"),
+    [
+        (["E1", "E2", "E4"], "missing: E3, unexpected: E4"),
+        (["E1", "E2"], "missing: E3, unexpected: none"),
+        (["E2", "E1", "E3"], "missing: none, unexpected: none, but the order differs"),
+    ],
+)
+def test_other_channels_are_refused(folder, channels, found):
+    encoder = load_encoder(folder)
+    encoder.require_channels(["E1", "E2", "E3"])
+    with pytest.raises(EncoderError) as error:
+        encoder.require_channels(channels)
+    assert str(error.value) == (
+        "Epochs must have the channels that the encoder was trained on, in their order; "
+        f"{found}. Run `dvc repro train`."
+    )
 
 
 def test_what_it_was_not_trained_for_is_refused(folder):
     encoder = load_encoder(folder)
-    with pytest.raises(EncoderError, match=r"found 4 and 10\."):
+    with pytest.raises(EncoderError) as error:
         encoder.predict(np.zeros((1, 4, 10)), ["sub-01"])
-    with pytest.raises(EncoderError, match=r"sub-01, sub-02; sub-03 is unknown to it"):
+    assert str(error.value) == (
+        "Epochs must have 3 channels and 10 samples as in training; found 4 and 10. "
+        "Use the same `preprocess` params as then, or run `dvc repro train`."
+    )
+    with pytest.raises(EncoderError) as error:
         encoder.predict(np.zeros((1, 3, 10)), ["sub-03"])
-    encoder.require_channels(["E1", "E2", "E3"])
-    with pytest.raises(EncoderError, match=r"missing: E3, unexpected: E4"):
-        encoder.require_channels(["E1", "E2", "E4"])
-    with pytest.raises(EncoderError, match=r"but the order differs"):
-        encoder.require_channels(["E2", "E1", "E3"])
+    assert str(error.value) == (
+        "The encoder has filters for sub-01, sub-02; sub-03 is unknown to it. Train with this "
+        "subject, or with train.filters.per_subject: false."
+    )
+
+
+def test_an_encoder_of_some_channels_is_given_all_of_them(folder, module):
+    description = json.loads((folder / DESCRIPTION).read_text())
+    description |= {"channels": ["E1", "E2", "E3", "E4"], "decoded_channels": [0, 1, 3]}
+    (folder / DESCRIPTION).write_text(json.dumps(description))
+    eeg = np.random.default_rng(0).normal(size=(5, 4, 10)).astype(np.float32)
+    chosen = torch.from_numpy(eeg[:, [0, 1, 3]])
+    expected = module(chosen, torch.zeros(5, dtype=torch.int64)).detach().numpy()
+    encoder = load_encoder(folder)
+    np.testing.assert_allclose(encoder.predict(eeg, ["sub-01"] * 5), expected, atol=1e-5)

@@ -45,3 +45,18 @@ def test_recall_counts_a_duplicate_as_found(vectors):
     torch.testing.assert_close(
         recall_at_1(predicted, vectors, same, stimuli), torch.tensor([2 / 3, 2 / 3])
     )
+
+
+def test_soft_targets_share_by_likeness(vectors):
+    """A caption near the own one attracts the prediction; the loss without it pushes both away."""
+    vectors[:, 1] = F.normalize(vectors[:, 0] + 0.1 * vectors[:, 1], dim=1)
+    same = torch.eye(5, dtype=torch.bool).expand(2, 5, 5)
+    predicted = vectors.clone()
+    predicted[:, 0] = vectors[:, 1]
+    scale = torch.full((2,), 3.0)
+
+    def loss(of, softness):
+        return float(symmetric_info_nce(of, vectors, same, scale, softness))
+
+    gap = [loss(predicted, softness) - loss(vectors, softness) for softness in (0.0, 0.5)]
+    assert 0 < gap[1] < gap[0]

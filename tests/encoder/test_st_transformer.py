@@ -9,7 +9,7 @@ from tasks.encoder.st_transformer import Sizes, STTransformer
 from tests.encoder.test_checkpoints import SIZES
 
 NONE = AugmentationParams(
-    synthetic_share=0.0, repetition_mix=0.0, channel_dropout=0.0, time_shift_samples=0
+    synthetic_share=0.0, repetition_mix=0.0, channel_dropout=0.0, time_shift_samples=0, noise=0.0
 )
 
 
