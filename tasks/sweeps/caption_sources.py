@@ -21,7 +21,7 @@ from tasks.artifacts.metrics import Score
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.architectures import ARCHITECTURES
-from tasks.encoder.checkpoints import Encoder
+from tasks.encoder.checkpoints import Encoder, reading_recorded
 from tasks.encoder.dataset import read_training_data
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
@@ -143,7 +143,8 @@ def _trained(recorded: Recorded, own: Encoder, human: Wording) -> Encoder:
     saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))
     trained = ARCHITECTURES[params.architecture].train(data, params, saved)
     saved.remove()
-    module = trained.module.eval().requires_grad_(requires_grad=False)
+    module = reading_recorded(trained.module, data.decoded_channels).eval()
+    module.requires_grad_(requires_grad=False)
     return Encoder(module, description_of(data, params))
 
 
