@@ -194,6 +194,7 @@ def _score(
         high=found.high,
         n=len(values),
         chance=chance,
+        resampled=resampling.resampled,
         verdict=verdict,
         lower_is_better=lower_is_better,
     )

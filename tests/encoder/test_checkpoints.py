@@ -93,9 +93,9 @@ REMEDY = "Run `dvc repro --force train` to make it anew."
         ),
         (
             {"architecture": "ridge"},
-            "{folder}/encoder.json must hold the sizes of a ridge; those in it (n_groups, n_channels, "
-            "n_times, n_kinds, dim, n_virtual, patch_samples, n_latents, width, n_layers, "
-            "n_attention_heads, head_width, n_slots, dropout) are of another architecture.",
+            "{folder}/encoder.json must hold the sizes of a ridge; those in it (dim, dropout, "
+            "head_width, n_attention_heads, n_channels, n_groups, n_kinds, n_latents, n_layers, n_slots, "
+            "n_times, n_virtual, patch_samples, width) are of another architecture.",
         ),
         (
             {"sizes": SIZES | {"width": 6}},
