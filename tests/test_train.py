@@ -44,7 +44,7 @@ def test_it_learns_and_says_what_it_learned_from(tmp_path):
 
     rows = pd.read_csv(log)
     assert list(rows["epoch"]) == list(range(len(rows)))
-    assert rows["train_loss"].iloc[-1] < rows["train_loss"].iloc[0]
+    assert rows["validation_loss"].iloc[-1] < rows["validation_loss"].iloc[0]
     description = json.loads((encoder / "encoder.json").read_text())
     assert description["channels"] == list(INFO.channels)
     assert description["kinds"] == list(KINDS)

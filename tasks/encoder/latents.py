@@ -61,10 +61,12 @@ def fit_latents(
 
     Parameters
     ----------
-    virtual, scores, groups : numpy.ndarray
-        Training trials: virtual channels, what their captions say, and whose trials they are.
+    virtual : numpy.ndarray
+        Virtual channels of training trials.
     whiteners : numpy.ndarray
         What each group's virtual channels were multiplied by in time, of full rank.
+    scores, groups : numpy.ndarray
+        What the trials' captions say, and whose trials they are.
     waves : numpy.ndarray
         The cosines that time is seen through.
     params : FilterParams
@@ -95,6 +97,7 @@ def fit_latents(
         seed=seed,
     )
     spread = scores.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
     flat = [spread[:, None] * own.reshape(len(own), -1) for own in responses]
     axes = np.linalg.svd(np.concatenate(flat, axis=1), full_matrices=False)[0][
         :, : params.n_latents
@@ -103,7 +106,7 @@ def fit_latents(
     for own, whitener, back in zip(flat, noise, undo, strict=True):
         directions = axes.T @ own
         values, vectors = np.linalg.eigh(directions @ directions.T)
-        lengths = np.sqrt(np.maximum(values, SMALLEST * values[-1]))
+        lengths = np.sqrt(np.maximum(values, SMALLEST * values[-1]) + np.finfo(float).tiny)
         basis = directions.T @ (vectors / lengths) @ vectors.T
         templates.append((axes / spread[:, None]) @ (vectors * lengths) @ vectors.T)
         small = (whitener @ basis).reshape(n_virtual, waves.shape[1], -1)
