@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tasks import explain as stage
+from tasks.analysis import explanation
 from tasks.analysis.separation import SeparationParams
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
@@ -164,6 +165,17 @@ def test_nothing_is_said_of_an_unknown_truth(study, inputs, tmp_path):
         .isna()
         .all()
     )
+
+
+def test_trials_mostly_of_one_stimulus_have_no_map_of_shuffled_eeg(
+    study, inputs, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(explanation, "has_derangement", lambda groups: False)
+    outputs = run(study, inputs, tmp_path)
+    scores = read_scores(outputs["explain_metrics"])
+    assert not [name for name in scores if "shuffled_eeg" in name]
+    assert [name for name in scores if "random_weights" in name]
+    assert "Most explained trials show one stimulus" in caplog.text
 
 
 def digests(outputs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +20,7 @@ from tasks.analysis.saliency import (
     channel_weights,
 )
 from tasks.analysis.scalp import Map, Rotations, directions_of
-from tasks.analysis.statistics import derangement
+from tasks.analysis.statistics import derangement, has_derangement
 from tasks.analysis.tier_maps import TierMaps, tier_maps
 from tasks.analysis.tier_scores import (
     agreement_scores,
@@ -30,6 +31,8 @@ from tasks.analysis.tier_scores import (
 )
 from tasks.artifacts.metrics import Score
 from tasks.language.prompts import TIER_OF
+
+logger = logging.getLogger(__name__)
 
 MADE_BY = {
     "shuffled_eeg": "maps made with shuffled EEG",
@@ -143,7 +146,13 @@ def make_maps(
     few = explained.sample(params.max_gradient_trials, params.seed)
     trials = explained if params.attribution == "pattern" else few
     seeds = range(params.seed, params.seed + params.n_controls)
-    shuffles = [trials.shuffled(derangement(trials.stimuli, seed)) for seed in seeds]
+    shuffles = []
+    if has_derangement(trials.stimuli):
+        shuffles = [trials.shuffled(derangement(trials.stimuli, seed)) for seed in seeds]
+    else:
+        logger.warning(
+            "Most explained trials show one stimulus, so no map is made of shuffled EEG."
+        )
     networks = [heads.randomised(seed) for seed in seeds]
 
     def of_tiers(
@@ -182,7 +191,8 @@ def map_scores(maps: Maps, channels: Sequence[str], params: MapParams) -> dict[s
     scores = agreement_scores(maps.found, rotations)
     runs = {"random_weights": maps.randomised, "shuffled_eeg": maps.shuffled}
     for name, made in runs.items():
-        scores |= agreement_with_controls(maps.found, made, name, MADE_BY[name])
+        if made:
+            scores |= agreement_with_controls(maps.found, made, name, MADE_BY[name])
     if not maps.planted:
         return scores
     shuffled = control_scores(maps.shuffled, maps.planted, "shuffled_eeg", MADE_BY["shuffled_eeg"])

@@ -9,6 +9,7 @@ bootstrap", Annals of Applied Statistics). It errs on the wide side.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -216,6 +217,18 @@ def permutation_p_value(
     return float((1 + as_good.sum()) / (1 + len(permuted)))
 
 
+def has_derangement(groups: Sequence[str]) -> bool:
+    """Tell whether every item can be given a source of another group, each used once.
+
+    Parameters
+    ----------
+    groups : Sequence[str]
+        Group of each item, such as its stimulus.
+    """
+    sizes = Counter(groups)
+    return bool(sizes) and 2 * max(sizes.values()) <= sizes.total()
+
+
 def derangement(groups: Sequence[str], seed: int) -> Int[np.ndarray, " n"]:
     """Draw a permutation that gives every item a source of another group.
 
@@ -238,7 +251,7 @@ def derangement(groups: Sequence[str], seed: int) -> Int[np.ndarray, " n"]:
     """
     names, group, sizes = np.unique(np.asarray(groups), return_inverse=True, return_counts=True)
     n, largest = len(groups), int(sizes.max(initial=0))
-    if n == 0 or 2 * largest > n:
+    if not has_derangement(groups):
         raise PerceptError(
             f"Shuffling needs groups of at most half of all items; found one of {largest} in {n}. "
             "Take items of more groups."

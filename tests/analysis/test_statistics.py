@@ -5,6 +5,7 @@ from tasks._errors import PerceptError
 from tasks.analysis.statistics import (
     Resampling,
     derangement,
+    has_derangement,
     mean,
     median,
     own_values,
@@ -108,6 +109,7 @@ def test_no_trial_is_an_error():
 @pytest.mark.parametrize("groups", ["abcd", "aabbcc", "aaabbb", "aabcbd", "abacad"])
 def test_derangement_uses_each_item_once_and_never_its_own_group(groups):
     for seed in range(50):
+        assert has_derangement(list(groups))
         source = derangement(list(groups), seed)
         assert sorted(source) == list(range(len(groups)))
         assert all(groups[i] != groups[j] for i, j in enumerate(source))
@@ -121,6 +123,7 @@ def test_derangement_depends_on_the_seed_alone():
 
 def test_impossible_derangement_is_an_error():
     message = "found one of 3 in 5. Take items of more groups."
+    assert not has_derangement(list("aaabc")) and not has_derangement([])
     with pytest.raises(PerceptError, match=message):
         derangement(list("aaabc"), 0)
 
