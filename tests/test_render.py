@@ -244,6 +244,16 @@ def test_controls_know_nothing_of_the_picture_but_its_name(workplace, stand_in, 
     by_lot = rows.loc[rows["condition"] == "random_caption", "prompt"]
     assert set(by_lot) <= {prompts[stimulus_id] for stimulus_id in known}
     assert by_lot.nunique() > 5
+    (mean,) = rows.loc[rows["condition"] == "mean_embedding", "prompt"].unique()
+    assert all(prompts[stimulus_id] in mean for stimulus_id in known)
+    retrievals = read_table(workplace / "retrievals.parquet", RETRIEVALS).to_pandas()
+    decoded = retrievals[(retrievals["rank"] == 1) & (retrievals["kind"] == "ObjectSnap")]
+    decoded = decoded.merge(captions, on="caption_id").merge(
+        trials[["stimulus_id", "concept"]].drop_duplicates(), on="stimulus_id"
+    )
+    nearest = dict(zip(decoded["trial_id"], decoded["concept"], strict=True))
+    predicted = shown[shown["condition"] == "predicted_class"]
+    assert (predicted["prompt"] == predicted["trial_id"].map(nearest)).all()
     assert set(trials["stimulus_id"]) - known
     texts = {kind: set(own["text"]) for kind, own in captions.groupby("kind")}
     for prompt in rows.loc[rows["condition"] == "noise_eeg", "prompt"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, NamedTuple
@@ -25,7 +26,9 @@ REMEDIES: Mapping[Condition, str] = MappingProxyType(
         "shuffled_eeg": "Run `dvc repro retrieve`.",
         "noise_eeg": "Train the encoder with these kinds.",
         "class_name": "Name the concepts in `ingest`.",
+        "predicted_class": "Train the encoder with the kinds of the object tier.",
         "random_caption": "Run `dvc repro caption`.",
+        "mean_embedding": "Run `dvc repro caption`.",
     }
 )
 """What to do where a condition lacks a caption."""
@@ -134,10 +137,12 @@ def condition_on(
     PerceptError
         If a caption is missing, is empty or holds no letter.
     """
-    if condition == "class_name":
+    if condition in ("class_name", "predicted_class"):
         _require_words(captions, [CLASS_NAME], trial_id, condition)
         return Conditioning(((captions[CLASS_NAME][0].text, 1.0),), params.guidance_scale)
     _require_words(captions, params.kinds, trial_id, condition)
+    if condition == "mean_embedding":
+        return Conditioning(_even_mix(captions, params.kinds), params.guidance_scale)
     shares = {kind: shares_of(captions[kind], params.temperature) for kind in params.kinds}
     confidence = {kind: next(iter(found.values())) for kind, found in shares.items()}
     guidance = _guidance(sum(confidence.values()) / len(confidence), params)
@@ -151,6 +156,17 @@ def condition_on(
             mixed[text] = mixed.get(text, 0.0) + part
     mix = tuple((text, round(weight, 4)) for text, weight in mixed.items() if weight > 0)
     return Conditioning(mix, guidance)
+
+
+def _even_mix(captions: Captions, kinds: Sequence[str]) -> Mix:
+    """Return one prompt per stimulus, all of the same weight: the captions of each kind are in one order."""
+    parts = zip(*(captions[kind] for kind in kinds), strict=True)
+    prompts = [
+        compose({kind: own.text for kind, own in zip(kinds, part, strict=True)}, kinds)
+        for part in parts
+    ]
+    counts = Counter(prompts)
+    return tuple((text, n / len(prompts)) for text, n in counts.items())
 
 
 def shares_of(captions: Sequence[Caption], temperature: float) -> dict[str, float]:

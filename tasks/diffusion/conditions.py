@@ -1,9 +1,10 @@
 """Which trials are rendered, and whose captions each condition takes.
 
 ``decoded`` is what the EEG gives. The others say what it is worth: ``true_captions`` is the ceiling,
-``class_name`` what a perfect classifier would give, ``shuffled_eeg`` and ``noise_eeg`` what encoder,
-gallery and generator give without the trial's own EEG, and ``random_caption`` what the generator gives
-without any of them.
+``class_name`` what a perfect classifier would give, ``predicted_class`` what this encoder gives as a
+classifier, ``shuffled_eeg`` and ``noise_eeg`` what encoder, gallery and generator give without the trial's
+own EEG, ``random_caption`` what the generator gives without any of them, and ``mean_embedding`` what it
+gives for the mean of all it may be told, the same for every trial.
 """
 
 from __future__ import annotations
@@ -20,15 +21,25 @@ import pandas as pd
 from tasks._errors import PerceptError
 from tasks.analysis.statistics import derangement, seed_of
 from tasks.clip.galleries import GALLERY_SPLITS
+from tasks.language.prompts import TIER_OF, Tier
 
 Condition = Literal[
-    "decoded", "true_captions", "shuffled_eeg", "noise_eeg", "class_name", "random_caption"
+    "decoded",
+    "true_captions",
+    "shuffled_eeg",
+    "noise_eeg",
+    "class_name",
+    "predicted_class",
+    "random_caption",
+    "mean_embedding",
 ]
 HELD_OUT_SPLITS = GALLERY_SPLITS["test"]
 GALLERY = "train"
 """Decoded captions are those of training pictures: none was written about the picture shown."""
 CLASS_NAME = "class_name"
 """The kind of the caption that is the name of the concept alone."""
+N_AVERAGED = 64
+"""Training pictures, drawn at random, whose captions make the mean embedding."""
 
 
 class Caption(NamedTuple):
@@ -123,10 +134,13 @@ class Sources:
                     self.retrieve_from_noise(self.chosen, int(self.retrievals["rank"].max()))
                 )
             case "class_name":
-                names = self.chosen["concept"]
-                return [{CLASS_NAME: [Caption(readable(name), 1.0)]} for name in names]
+                return [_named(name) for name in self.chosen["concept"]]
+            case "predicted_class":
+                return self._predicted()
             case "random_caption":
                 return self._written(self._random_stimuli())
+            case "mean_embedding":
+                return self._averaged()
 
     @cached_property
     def _decoded(self) -> list[Captions]:
@@ -144,8 +158,37 @@ class Sources:
         by_stimulus = _grouped(self.captions.assign(cosine=1.0), "stimulus_id")
         return [by_stimulus.get(stimulus_id, {}) for stimulus_id in stimulus_ids]
 
-    def _random_stimuli(self) -> list[str]:
-        """Draw a stimulus of the gallery for each chosen trial: its captions belong together."""
+    def _predicted(self) -> list[Captions]:
+        """Name the concept that most object captions of each trial were written about, else the nearest."""
+        found = self.retrievals[self.retrievals["gallery"] == GALLERY]
+        found = found[found["kind"].map(TIER_OF) == Tier.OBJECT]
+        found = found.merge(self.captions[["caption_id", "stimulus_id"]], on="caption_id")
+        concepts = self.trials.drop_duplicates("stimulus_id")[["stimulus_id", "concept"]]
+        votes = (
+            found.merge(concepts, on="stimulus_id")
+            .groupby(["trial_id", "concept"])["rank"]
+            .agg(["count", "min"])
+            .reset_index()
+            .sort_values(["count", "min", "concept"], ascending=[False, True, True])
+            .drop_duplicates("trial_id")
+        )
+        winner = dict(zip(votes["trial_id"], votes["concept"], strict=True))
+        return [
+            _named(winner[trial_id]) if trial_id in winner else {}
+            for trial_id in self.chosen["trial_id"]
+        ]
+
+    def _averaged(self) -> list[Captions]:
+        """Return the captions of the same training stimuli for every trial."""
+        known = self._known_stimuli()
+        rng = np.random.default_rng(seed_of(self.seed, "mean_embedding"))
+        drawn = rng.permutation(known)[:N_AVERAGED]
+        written = self._written([str(stimulus_id) for stimulus_id in drawn])
+        complete = [own for own in written if len(own) == max(map(len, written))]
+        kinds = {kind: [own[kind][0] for own in complete] for kind in complete[0]}
+        return [kinds] * len(self.chosen)
+
+    def _known_stimuli(self) -> np.ndarray:
         inside = self.trials["split"].isin(GALLERY_SPLITS[GALLERY])
         known = np.unique(self.trials.loc[inside, "stimulus_id"])
         if not len(known):
@@ -153,12 +196,21 @@ class Sources:
                 "Random captions need stimuli of the split train; found none. "
                 "Mend the params of preprocess."
             )
+        return known
+
+    def _random_stimuli(self) -> list[str]:
+        """Draw a stimulus of the gallery for each chosen trial: its captions belong together."""
+        known = self._known_stimuli()
         drawn = []
         for trial_id, shown in self.chosen[["trial_id", "stimulus_id"]].itertuples(index=False):
             others = known[known != shown]
             seed = seed_of(self.seed, "random_caption", trial_id)
             drawn.append(str(others[seed % len(others)]))
         return drawn
+
+
+def _named(concept: str) -> Captions:
+    return {CLASS_NAME: [Caption(readable(concept), 1.0)]}
 
 
 def readable(concept: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,9 @@ TITLES: Mapping[str, str] = {
     "true_captions": "True captions",
     "shuffled_eeg": "Shuffled EEG",
 }
+
+MAX_PROMPT = 300
+"""Characters of a prompt that are shown: a mean of many captions is longer."""
 
 Outcome = Literal["hit", "miss", "unjudged"]
 
@@ -204,7 +208,7 @@ def _pictures(study: Study, wanted: set[str]) -> dict[str, tuple[Picture, ...]]:
             condition=condition,
             title=TITLES.get(condition, sentence(condition)),
             path=Path(row["image_path"]),
-            prompt=row["prompt"],
+            prompt=shorten(row["prompt"], MAX_PROMPT, placeholder=" …"),
             verdict=verdicts.get((trial_id, condition)),
         )
     return {

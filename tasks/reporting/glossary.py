@@ -172,7 +172,9 @@ CONDITIONS: Mapping[str, str] = {
     "shuffled_eeg": "captions decoded from shuffled EEG",
     "noise_eeg": "captions decoded from noise",
     "class_name": "the name of the concept",
+    "predicted_class": "the name of the decoded concept",
     "random_caption": "captions of random training pictures",
+    "mean_embedding": "the mean of training captions, the same for all",
 }
 """Rendering conditions in words."""
 

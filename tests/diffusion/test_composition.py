@@ -111,3 +111,13 @@ def test_the_name_of_the_concept_stands_alone() -> None:
     )
     with pytest.raises(PerceptError, match=message):
         conditioning({CLASS_NAME: [Caption("", 1.0)]}, "class_name")
+
+
+def test_the_mean_embedding_weighs_whole_prompts_evenly() -> None:
+    captions = {
+        "ObjectSnap": [Caption("a dog", 1.0), Caption("a cat", 1.0), Caption("a dog", 1.0)],
+        "ThemeTag": [Caption("at night", 1.0), Caption("by day", 1.0), Caption("at night", 1.0)],
+    }
+    chosen = composition(kinds=("ThemeTag", "ObjectSnap"))
+    found = condition_on(captions, chosen, "t1", "mean_embedding")
+    assert dict(found.mix) == pytest.approx({"a dog, at night": 2 / 3, "a cat, by day": 1 / 3})

@@ -9,7 +9,8 @@ RENDERS = contract(
     field(
         "condition",
         pa.string(),
-        "decoded, true_captions, shuffled_eeg, noise_eeg, class_name or random_caption",
+        "decoded, true_captions, shuffled_eeg, noise_eeg, class_name, predicted_class, random_caption "
+        "or mean_embedding",
     ),
     field("sample", pa.int32(), "0 is the first picture of this trial and condition"),
     field("prompt", pa.string(), "what the diffusion model was given"),

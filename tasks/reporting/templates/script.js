@@ -27,7 +27,7 @@
   const mark = ([judged, hit, probability]) => make("span", { class: `mark ${hit ? "hit" : "miss"}` },
     make("span", { "aria-hidden": "true" }, hit ? "✓ " : "✗ "),
     make("span", { class: "hidden" }, hit ? "Right: " : "Wrong: "),
-    `${judged} `, note(`${Math.round(100 * probability)} %`));
+    `${judged} `, note(`${Math.round(100 * probability)}\u00a0%`));
   const picture = (number, alt, ...caption) => make("li", {}, make("figure", {},
     make("img", { src: thumbnail(number), alt, width: 128, height: 128 }),
     make("figcaption", {}, ...caption)));
