@@ -15,16 +15,32 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.embedding import Embedder
 from tasks.clip.model import Precision
-from tasks.clip.vectors import vectors_to_table
+from tasks.clip.vectors import layers_to_column, vectors_to_table
 
 
 class EmbedParams(Params):
-    """Which CLIP embeds, how much at once, and how much is worth a worker."""
+    """Which CLIP embeds, how much at once, and how much is worth a worker.
+
+    Attributes
+    ----------
+    model : str
+        ``shipped``, the name of an open_clip model, or ``local-dir:`` and a folder.
+    precision : Precision
+        Of vectors.
+    batch_size : int
+        Texts or pictures at once.
+    shard_size : int
+        Texts or pictures that are worth starting a worker for.
+    image_layers : list of int
+        Blocks of the image tower, the first being 1, whose vectors are kept beside the final ones, for
+        `train.image_layer`.
+    """
 
     model: str
     precision: Precision
     batch_size: PositiveInt
     shard_size: PositiveInt
+    image_layers: list[PositiveInt]
 
 
 def embed(
@@ -55,7 +71,7 @@ def embed(
     image_vectors : Path
         Table to write: one vector per stimulus.
     params : EmbedParams
-        ``model`` is ``shipped``, the name of an open_clip model, or ``local-dir:`` and a folder.
+        Section `embed` of params.yaml.
     map : Map
         Runs the shards.
     """
@@ -67,9 +83,12 @@ def embed(
     write_table(vectors_to_table(ids, vectors), text_vectors, TEXT_VECTORS)
 
     rows = read_table(stimuli, STIMULI)
-    vectors = embedder.images(rows["image_path"].to_pylist(), rows["sha256"].to_pylist(), map)
-    ids = {"stimulus_id": rows["stimulus_id"]}
-    write_table(vectors_to_table(ids, vectors), image_vectors, IMAGE_VECTORS)
+    pictures = rows["image_path"].to_pylist(), rows["sha256"].to_pylist()
+    vectors = embedder.images(*pictures, map)
+    layers = {layer: embedder.images(*pictures, map, layer) for layer in params.image_layers}
+    table = vectors_to_table({"stimulus_id": rows["stimulus_id"]}, vectors)
+    table = table.append_column("layers", layers_to_column(layers, len(rows)))
+    write_table(table, image_vectors, IMAGE_VECTORS)
 
 
 def embedder_of(params: EmbedParams, clip_model: Path) -> Embedder:

@@ -177,7 +177,13 @@ def run_embed(artifacts):
         REPOSITORY / artifacts.clip_model,
         text_vectors=artifacts.text_vectors,
         image_vectors=artifacts.image_vectors,
-        params=EmbedParams(model="shipped", precision="float32", batch_size=64, shard_size=4096),
+        params=EmbedParams(
+            model="shipped",
+            precision="float32",
+            batch_size=64,
+            shard_size=4096,
+            image_layers=[],
+        ),
         map=serial_map,
     )
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from tasks.artifacts.pictures import StalePictureError, UnreadablePictureError
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip import embedding
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
-from tasks.clip.vectors import table_to_vectors, text_key
+from tasks.clip.vectors import VectorError, column_to_layer, table_to_vectors, text_key
 from tasks.embed import EmbedParams, embed
 
 RAW, CLIP = Path("data/raw"), Path("data/models/clip")
@@ -53,6 +54,8 @@ class CountingClip:
 
     def encode_images(self, pictures, layer=None):
         self._work()
+        if layer is not None:
+            return np.eye(layer + 1)[[picture.tobytes()[0] % 3 for picture in pictures]]
         assert all(picture.mode == "RGB" for picture in pictures)
         self.images.append([picture.tobytes() for picture in pictures])
         return np.stack([vector_of(picture.tobytes()) for picture in pictures])
@@ -116,7 +119,7 @@ def study(tmp_path, monkeypatch):
     write_table(pa.table({n: list(v) for n, v in columns.items()}), STIMULI_PATH, STIMULI)
 
 
-def run(model="shipped", shard_size=100, precision="float32"):
+def run(model="shipped", shard_size=100, precision="float32", image_layers=()):
     embed(
         STIMULI_PATH,
         RAW,
@@ -124,7 +127,13 @@ def run(model="shipped", shard_size=100, precision="float32"):
         CLIP,
         text_vectors=TEXT_VECTORS_PATH,
         image_vectors=IMAGE_VECTORS_PATH,
-        params=EmbedParams(model=model, precision=precision, batch_size=2, shard_size=shard_size),
+        params=EmbedParams(
+            model=model,
+            precision=precision,
+            batch_size=2,
+            shard_size=shard_size,
+            image_layers=list(image_layers),
+        ),
         map=serial_map,
     )
 
@@ -155,6 +164,22 @@ def test_equal_texts_and_pictures_are_embedded_once_in_batches_of_one_length(stu
     ]
     assert list(map(len, clip.images)) == [2]
     assert caplog.messages == ["6 of 6 texts embedded.", "2 of 2 images embedded."]
+
+
+def test_layers_are_kept_beside_the_final_vectors(study, clip, caplog):
+    with caplog.at_level(logging.INFO):
+        run(image_layers=(3, 5))
+    assert "2 of 2 images_layer_05 embedded." in caplog.messages
+    images = read_table(IMAGE_VECTORS_PATH, IMAGE_VECTORS)
+    for layer in (3, 5):
+        expected = np.eye(layer + 1)[[1, 2, 1]]
+        np.testing.assert_array_equal(column_to_layer(images, layer), expected)
+    message = (
+        "image_vectors must hold layer 4 of every picture; it holds [3, 5]. "
+        "Put 4 into embed.image_layers, then run `dvc repro embed`."
+    )
+    with pytest.raises(VectorError, match=re.escape(message)):
+        column_to_layer(images, 4)
 
 
 def test_a_second_run_embeds_nothing_and_writes_the_same_bytes(study, clip, caplog):

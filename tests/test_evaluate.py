@@ -24,6 +24,7 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import is_qualified, read_scores
 from tasks.artifacts.tables import read_table, write_table
+from tasks.clip.vectors import layers_to_column
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.simulation.judge import Judgement
 from tests.synthetic_study import COLOURS, CONCEPTS, DIM, THEMES, make_study, unit
@@ -130,7 +131,13 @@ def write_stimuli(folder, trials, scenes):
     frame = pd.DataFrame(rows, columns=STIMULI.names)
     write_table(pa.Table.from_pandas(frame), folder / "stimuli.parquet", STIMULI)
     vectors = list(encode_images([Image.open(folder / path) for path in frame["image_path"]]))
-    table = pa.table({"stimulus_id": frame["stimulus_id"].tolist(), "vector": vectors})
+    table = pa.table(
+        {
+            "stimulus_id": frame["stimulus_id"].tolist(),
+            "vector": vectors,
+            "layers": layers_to_column({}, len(frame)),
+        }
+    )
     write_table(table, folder / "image_vectors.parquet", IMAGE_VECTORS)
 
 

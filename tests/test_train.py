@@ -146,6 +146,7 @@ def test_it_stops_when_no_better_epoch_comes():
     "updates",
     [
         {"image_weight": 0.5},
+        {"image_layer": 2, "image_weight": 0.5},
         {"kinds": ["ThemeTag"]},
         {"shared_head": True},
         {"soft_targets": 0.3},

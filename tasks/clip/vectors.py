@@ -80,6 +80,47 @@ def table_to_vectors(table: pa.Table) -> Vectors:
     return vectors
 
 
+def layers_to_column(layers: Mapping[int, Vectors], n_rows: int) -> pa.Array:
+    """Put the vectors of some layers into the column ``layers`` of `image_vectors`.
+
+    Parameters
+    ----------
+    layers : Mapping[int, Vectors]
+        Layer to shape (n_rows, dim of the layer), unit norm.
+    n_rows : int
+        Pictures.
+    """
+    for vectors in layers.values():
+        require_unit_norm(vectors)
+    rows = [[(layer, own[row]) for layer, own in layers.items()] for row in range(n_rows)]
+    return pa.array(rows, pa.map_(pa.int32(), pa.list_(pa.float32())))
+
+
+def column_to_layer(table: pa.Table, layer: int) -> Vectors:
+    """Take the vectors of one layer out of rows of `image_vectors`.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        With a column ``layers``.
+    layer : int
+        The layer.
+
+    Raises
+    ------
+    VectorError
+        If a row lacks the layer.
+    """
+    rows = [dict(row) for row in table["layers"].to_pylist()]
+    held = set(rows[0]).intersection(*rows) if rows else set()
+    if layer not in held:
+        raise VectorError(
+            f"image_vectors must hold layer {layer} of every picture; it holds {sorted(held) or 'none'}. "
+            f"Put {layer} into embed.image_layers, then run `dvc repro embed`."
+        )
+    return np.array([row[layer] for row in rows], np.float32)
+
+
 def text_key(text: str) -> str:
     """Return the key of a text in the cache: the SHA-256 of its UTF-8 bytes."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
+from sklearn.linear_model import RidgeCV
 
 from tasks._errors import PerceptError
 from tasks.artifacts.contracts.captions import CAPTIONS
@@ -19,7 +20,7 @@ from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table
-from tasks.clip.vectors import table_to_vectors
+from tasks.clip.vectors import column_to_layer, table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, read_epochs
 from tasks.encoder.params import TrainParams
 
@@ -113,7 +114,7 @@ def read_training_data(
     trials, epochs, captions, text_vectors, image_vectors : pathlib.Path
         The artefacts of these names.
     params : TrainParams
-        `kinds`, `image_weight`, `shared_head`, `channels` and `batch_size`.
+        `kinds`, `image_weight`, `image_layer`, `shared_head`, `channels` and `batch_size`.
 
     Raises
     ------
@@ -130,7 +131,12 @@ def read_training_data(
     if params.shared_head:
         texts, targets = _as_one(texts, targets)
     if params.image_weight > 0:
-        targets = _add_images(targets, image_vectors, stimuli, params.image_weight)
+        trained_on = chosen.loc[chosen["split"] == "train", "stimulus_id"]
+        images = _image_targets(
+            image_vectors, stimuli, targets, np.isin(stimuli, trained_on), params.image_layer
+        )
+        mixed = targets + params.image_weight * images[:, None]
+        targets = _unit(mixed).astype(np.float32)
     subjects = sorted(chosen["subject"].unique())
     eeg, info = read_epochs(epochs, chosen["trial_id"].tolist())
     _check_finite(eeg, chosen["trial_id"].tolist(), info)
@@ -304,13 +310,18 @@ def _text_targets(
     return wanted, texts.tolist(), chosen.reshape(len(stimuli), len(wanted), -1)
 
 
-def _add_images(
-    targets: Float32[np.ndarray, "n_stimuli n_kinds dim"],
+def _image_targets(
     image_vectors: Path,
     stimuli: list[str],
-    weight: float,
-) -> Float32[np.ndarray, "n_stimuli n_kinds dim"]:
-    """Return targets between text and image, of unit norm."""
+    targets: Float32[np.ndarray, "n_stimuli n_kinds dim"],
+    trained_on: Bool[np.ndarray, " n_stimuli"],
+    layer: int | None,
+) -> Float[np.ndarray, "n_stimuli dim"]:
+    """Return image vectors of unit norm in the space of texts.
+
+    Those of a layer are mapped there by the ridge regression that predicts the mean caption of training
+    stimuli best.
+    """
     table = read_table(image_vectors, IMAGE_VECTORS)
     rows = pd.Index(table["stimulus_id"].to_pylist()).get_indexer(stimuli)
     if (rows < 0).any():
@@ -318,9 +329,17 @@ def _add_images(
             f"{image_vectors} must hold the vector of every stimulus; that of "
             f"{stimuli[int(np.argmax(rows < 0))]} is missing. Run `dvc repro embed`."
         )
-    mixed = targets + weight * table_to_vectors(table.take(rows))[:, None]
-    unit: np.ndarray = mixed / np.linalg.norm(mixed, axis=2, keepdims=True)
-    return unit.astype(np.float32)
+    if layer is None:
+        return table_to_vectors(table.take(rows))
+    seen = column_to_layer(table.take(rows), layer)
+    captions = targets.mean(axis=1)
+    ridge = RidgeCV(np.logspace(-3, 3, 13)).fit(seen[trained_on], captions[trained_on])
+    return _unit(ridge.predict(seen))
+
+
+def _unit(vectors: Float[np.ndarray, "... dim"]) -> Float[np.ndarray, "... dim"]:
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return unit
 
 
 def _check_finite(eeg: np.ndarray, trial_ids: list[str], info: EpochsInfo) -> None:

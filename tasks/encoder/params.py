@@ -155,6 +155,9 @@ class TrainParams(Params):
         Caption kinds that get a projection head.
     image_weight : float
         Weight of the image vector in the targets, beside 1 for the text vector.
+    image_layer : int or None
+        Block of the image tower whose vectors these are, mapped linearly onto training captions: the last
+        layer is not the one that EEG resembles most. None: the final image vector.
     shared_head : bool
         Whether all heads learn one and the same thing, the mean of a stimulus's captions of all kinds:
         what a single head could do.
@@ -188,6 +191,7 @@ class TrainParams(Params):
     architecture: Architecture
     kinds: list[str] | Literal["all"]
     image_weight: NonNegativeFloat
+    image_layer: PositiveInt | None
     shared_head: bool
     channels: list[str] | Literal["all", "posterior"]
     precision: Literal["float32", "bfloat16"]

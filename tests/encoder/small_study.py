@@ -12,7 +12,7 @@ from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import write_table
-from tasks.clip.vectors import vectors_to_table
+from tasks.clip.vectors import layers_to_column, vectors_to_table
 from tasks.eeg.epochs import EpochsInfo, write_epochs
 from tasks.encoder.params import TrainParams
 
@@ -29,6 +29,7 @@ PARAMS = TrainParams.model_validate(
         "architecture": "st_transformer",
         "kinds": "all",
         "image_weight": 0.0,
+        "image_layer": None,
         "shared_head": False,
         "channels": "all",
         "precision": "float32",
@@ -113,9 +114,10 @@ class SmallStudy:
             vectors_to_table({"caption_id": ids}, self.text_vectors), text_vectors, TEXT_VECTORS
         )
         ids = list(dict.fromkeys(self.captions["stimulus_id"]))
-        write_table(
-            vectors_to_table({"stimulus_id": ids}, self.image_vectors), image_vectors, IMAGE_VECTORS
-        )
+        table = vectors_to_table({"stimulus_id": ids}, self.image_vectors)
+        layers = {2: self.image_vectors[:, ::-1]}
+        table = table.append_column("layers", layers_to_column(layers, len(ids)))
+        write_table(table, image_vectors, IMAGE_VECTORS)
         return paths
 
 
