@@ -204,7 +204,8 @@ def gaussian_noise(
 ) -> Epochs:
     """Draw noise with the mean and the covariance over channels and times of a subject's epochs.
 
-    Random sums of centred training epochs have exactly their covariance.
+    Random sums of centred training epochs have exactly their covariance. A subject without training epochs
+    gets noise of everybody's.
 
     Parameters
     ----------
@@ -221,7 +222,9 @@ def gaussian_noise(
     known, wanted = np.asarray(training_subjects), np.asarray(subjects)
     noise = np.empty((len(wanted), *training_eeg.shape[1:]), np.float32)
     for subject in np.unique(wanted):
-        sources = training_eeg[np.flatnonzero(known == subject)[:MAX_NOISE_SOURCES]]
+        own = np.flatnonzero(known == subject)
+        chosen = own if len(own) else rng.permutation(len(known))
+        sources = training_eeg[chosen[:MAX_NOISE_SOURCES]]
         mean, rows = sources.mean(axis=0), np.flatnonzero(wanted == subject)
         weights = rng.standard_normal((len(rows), len(sources)), np.float32)
         centred = (sources - mean).reshape(len(sources), -1)

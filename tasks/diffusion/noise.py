@@ -79,14 +79,11 @@ class NoiseControl:
         return pd.concat(parts, ignore_index=True)
 
     def _noise(self, trials: pd.DataFrame, subjects: Sequence[str], encoder: Encoder) -> Epochs:
-        """Draw noise for some subjects; one who was held out gets noise of everybody's epochs."""
+        """Draw noise for some subjects."""
         training = _noise_sources(trials, self.seed)
         eeg, info = read_epochs(self.epochs, training["trial_id"].tolist())
         encoder.require_channels(info.channels)
-        known = training["subject"].tolist()
-        if set(subjects) <= set(known):
-            return gaussian_noise(eeg, known, subjects, self.seed)
-        return gaussian_noise(eeg, ["all"] * len(known), ["all"] * len(subjects), self.seed)
+        return gaussian_noise(eeg, training["subject"].tolist(), subjects, self.seed)
 
 
 def _noise_sources(trials: pd.DataFrame, seed: int) -> pd.DataFrame:

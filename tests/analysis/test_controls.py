@@ -224,6 +224,16 @@ def test_noise_has_the_mean_and_the_covariance_of_its_subject():
     np.testing.assert_array_equal(noise, again)
 
 
+def test_noise_of_an_unknown_subject_is_that_of_everybody():
+    rng = np.random.default_rng(0)
+    training = rng.standard_normal((600, 3, 2)).astype(np.float32)
+    training[300:] += 8
+    subjects = np.repeat(["a", "b"], 300).tolist()
+    noise = controls.gaussian_noise(training, subjects, ["c"] * 2000, seed=0)
+    assert noise.mean() == pytest.approx(4, abs=0.5)
+    assert np.var(noise, axis=0) == pytest.approx(17, rel=0.2)
+
+
 def test_prestimulus_needs_samples_before_the_picture():
     held_out, _ = study_of()
     eeg = np.zeros((len(held_out.trials), 2, 3), np.float32)
