@@ -90,7 +90,8 @@ def distinct_pictures(renders: Pictures, shown: Vectors, params: ScoreParams) ->
         ceiling=of_shown,
         verdict=(
             f"{_n_groups(groups)} different pictures of {len(groups)} (alike: cosine of at least "
-            f"{SAME_PICTURE_COSINE} in CLIP space); the most frequent one was drawn {largest} times. Of the "
+            f"{SAME_PICTURE_COSINE} in CLIP space); the most frequent one was drawn "
+            f"{'once' if largest == 1 else f'{largest} times'}. Of the "
             f"pictures shown {of_shown:.0%} are different."
         ),
     )

@@ -48,6 +48,17 @@ def embed(path: Path) -> str:
     return _data_uri(path.read_bytes(), "png")
 
 
+def size(path: Path) -> tuple[int, int]:
+    """Return width and height of a picture, so that the page keeps its place free.
+
+    Parameters
+    ----------
+    path : Path
+        A picture file.
+    """
+    return open_picture(path).size
+
+
 def thumbnails(size_px: int) -> Callable[[Path], str]:
     """Return a function from a picture's path to the data URI of its thumbnail, in WebP.
 

@@ -4,7 +4,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.reporting.cards import draw_sample
 from tasks.reporting.formats import plural, sentence
-from tasks.reporting.images import embed, thumbnails
+from tasks.reporting.images import embed, size, thumbnails
 from tasks.reporting.sections import SECTIONS, Selection, Shown
 from tasks.reporting.study import Study
 
@@ -48,6 +48,7 @@ def _environment(thumbnail_px: int) -> Environment:
     environment.filters |= {
         "thumbnail": thumbnails(thumbnail_px),
         "embed": embed,
+        "size": size,
         "plural": plural,
         "sentence": sentence,
     }
