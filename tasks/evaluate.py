@@ -125,7 +125,14 @@ def evaluate(
     scores |= picture_scores(rendered, shown, vectors[training], truth, params, params.n_halves)
     scores |= render_scores(rendered, shown, held_out, truth, params)
     spaces = params.feature_weights
-    scores |= feature_scores(rendered, shown, spaces, params, params.n_halves)
+    scores |= feature_scores(
+        rendered,
+        shown,
+        real.loc[training, "image_path"].tolist(),
+        spaces,
+        params,
+        params.n_halves,
+    )
     scores |= hub_scores(held_out, retrieved, params)
     strayed = strayed_heads(held_out, params.seed)
     scores |= head_collapse(strayed, params)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 from scipy.special import softmax
 
 from tasks.analysis.decoding import ScoreParams
@@ -32,6 +34,7 @@ from tasks.analysis.picture_scores import conditions_of, with_ceiling, with_cont
 from tasks.analysis.pictures import Pictures
 from tasks.analysis.pixel_scores import against_others, standardised
 from tasks.analysis.scores import columns_of, score
+from tasks.analysis.statistics import Estimate
 from tasks.artifacts.metrics import Score
 
 ByCondition = dict[str, dict[str, Score]]
@@ -41,6 +44,7 @@ ByCondition = dict[str, dict[str, Score]]
 def feature_scores(
     renders: Pictures,
     stimuli: Pictures,
+    training: Sequence[str],
     weights: FeatureWeights,
     params: ScoreParams,
     n_halves: int,
@@ -51,6 +55,9 @@ def feature_scores(
     ----------
     renders, stimuli : Pictures
         Renders of all conditions, and all held-out stimuli.
+    training : Sequence[str]
+        Files of the training stimuli: as many of them as there are trials tell how far real pictures are
+        from each other.
     weights : FeatureWeights
         Files of weights.
     params : ScoreParams
@@ -65,7 +72,10 @@ def feature_scores(
         drawn = {c: dict(space.see(_files(r))) for c, r in conditions_of(renders)}
         found: ByCondition = {}
         if name == "inception":
-            found |= _of_sets(renders, held_out, drawn, params, n_halves)
+            n_trials = min(len(training), renders.rows["trial_id"].nunique())
+            lot = np.random.default_rng(params.seed).choice(training, n_trials, replace=False)
+            known = dict(space.see(lot.tolist()))["inception"]
+            found |= _of_sets(renders, held_out, known, drawn, params, n_halves)
             for features in (held_out, *drawn.values()):
                 features.pop("logits")
         for condition, chosen in conditions_of(renders):
@@ -143,6 +153,7 @@ def _of_layers(
 def _of_sets(
     renders: Pictures,
     held_out: Features,
+    known: Float[np.ndarray, "n_known dim"],
     drawn: Mapping[str, Features],
     params: ScoreParams,
     n_halves: int,
@@ -151,21 +162,26 @@ def _of_sets(
     halves = Halves(n_halves, params.confidence, params.seed)
     real, seen = held_out["inception"], held_out["logits"]
     firsts = {c: np.flatnonzero(r.rows["sample"] == 0) for c, r in conditions_of(renders)}
-    if min(len(real), *map(len, firsts.values())) < MIN_PICTURES:
+    if min(len(real), len(known), *map(len, firsts.values())) < MIN_PICTURES:
         return {}
+    measures: dict[str, Callable[..., Estimate]] = {
+        "fid_inception": frechet_distance,
+        "kid_inception": partial(kernel_distance, gamma=None),
+    }
+    floors = {name: measure(real, known, halves).value for name, measure in measures.items()}
     clarity = inception_score(softmax(seen, axis=1), halves).value
     found: ByCondition = {"fid_inception": {}, "kid_inception": {}, "is_inception": {}}
     for condition, rows in firsts.items():
         features, logits = drawn[condition]["inception"][rows], drawn[condition]["logits"][rows]
-        note = f"{len(rows)} renders against {len(real)} held-out stimuli."
-        distances = {
-            "fid_inception": frechet_distance(real, features, halves),
-            "kid_inception": kernel_distance(real, features, halves, gamma=None),
-        }
-        for name, estimate in distances.items():
+        for name, measure in measures.items():
+            note = (
+                f"{len(rows)} renders against {len(real)} held-out stimuli, from which {len(known)} "
+                f"training stimuli are {floors[name]:.3g} away."
+            )
             found[name][condition] = Score(
-                **vars(estimate),
+                **vars(measure(real, features, halves)),
                 n=len(rows),
+                ceiling=floors[name],
                 lower_is_better=True,
                 unit="distance",
                 resampled=HALVES,

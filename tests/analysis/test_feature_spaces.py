@@ -75,6 +75,12 @@ def pictures(tmp_path_factory):
     return renders, Pictures(stimuli, np.eye(4), judgement)
 
 
+def known(pictures):
+    """Return files that stand for the training stimuli."""
+    rows = pictures[0].rows
+    return rows.loc[rows["condition"] == "shuffled_eeg", "image_path"].tolist()
+
+
 @pytest.mark.parametrize(
     ("param", "network", "layers"),
     [
@@ -91,7 +97,7 @@ def test_a_space_whose_weights_are_here_is_scored(pictures, tmp_path, param, net
     path = tmp_path / f"{param}.pth"
     torch.save(state, path)
     weights = FeatureWeights(**NONE | {param: path})
-    scores = feature_scores(*pictures, weights, PARAMS, n_halves=4)
+    scores = feature_scores(*pictures, known(pictures), weights, PARAMS, n_halves=4)
     for layer in layers:
         true, decoded, shuffled = (
             scores[f"two_way_{layer}_{c}"] for c in ("true_captions", "decoded", "shuffled_eeg")
@@ -118,7 +124,7 @@ def test_a_space_whose_weights_are_here_is_scored(pictures, tmp_path, param, net
 
 def test_a_space_without_weights_is_not_scored_and_said_so(pictures):
     weights = FeatureWeights(**NONE)
-    assert feature_scores(*pictures, weights, PARAMS, n_halves=4) == {}
+    assert feature_scores(*pictures, known(pictures), weights, PARAMS, n_halves=4) == {}
     table = spaces_table(weights)
     assert set(table["param"]) == set(NONE)
     assert set(table["state"]) == {"not scored: no weights"}
@@ -149,13 +155,21 @@ def test_inception_scores_are_those_of_torch_fidelity(pictures, tmp_path):
     assert own.shape == (4, 2048)
     assert np.corrcoef(own.ravel(), pooled.numpy().ravel())[0, 1] > 0.999
     scores = feature_scores(
-        renders, stimuli, FeatureWeights(**NONE | {"inception": path}), PARAMS, n_halves=4
+        renders,
+        stimuli,
+        known(pictures),
+        FeatureWeights(**NONE | {"inception": path}),
+        PARAMS,
+        n_halves=4,
     )
     for name in ("fid_inception", "kid_inception", "is_inception", "two_way_inception"):
         assert f"{name}_decoded" in scores
     assert scores["fid_inception_true_captions"].value == pytest.approx(0, abs=1e-4)
     assert scores["fid_inception_decoded"].value > 0
-    assert "4 renders against 4 held-out stimuli" in scores["fid_inception_decoded"].verdict
+    found = scores["fid_inception_decoded"]
+    assert "4 renders against 4 held-out stimuli, from which 4 training" in found.verdict
+    # The training stimuli are the renders from shuffled EEG: the floor is their distance.
+    assert found.ceiling == pytest.approx(scores["fid_inception_shuffled_eeg"].value, rel=1e-3)
 
 
 def test_distances_of_few_pictures_are_those_of_the_libraries():
