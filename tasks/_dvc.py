@@ -20,43 +20,30 @@ METRICS = (
     "audit_metrics",
 )
 DRAWN = (
-    ("Recall by k", "linear", "k", "evaluate_plots", "recall.csv", "value"),
+    ("Recall by k", "lines", "k", "evaluate_plots", "recall.csv", "value"),
     ("Confusion", "confusion", "actual", "evaluate_plots", "confusion.csv", "predicted"),
-    ("Heads in a plane", "scatter", "x", "explain_plots", "tsne_of_heads.csv", "y"),
-    ("Concepts in a plane", "scatter", "x", "explain_plots", "tsne_of_concepts.csv", "y"),
-    ("Saliency over time", "linear", "x", "explain_plots", "saliency_over_time.csv", "value"),
-    (
-        "Saliency by head",
-        "linear",
-        "x",
-        "explain_plots",
-        "saliency_over_time_by_head.csv",
-        "value",
-    ),
-    (
-        "Saliency by region",
-        "bar_horizontal",
-        "share",
-        "explain_plots",
-        "saliency_by_region.csv",
-        "region",
-    ),
-    ("Controls", "bar_horizontal", "value", "audit_plots", "controls.csv", "control"),
-    ("High-pass sweep", "bar_horizontal", "value", "audit_plots", "high_pass.csv", "x"),
-    (
-        "Accuracy by likeness to training",
-        "linear",
-        "x",
-        "audit_plots",
-        "picture_similarity.csv",
-        "value",
-    ),
-    ("Bottleneck", "linear", "x", "audit_plots", "bottleneck.csv", "value"),
-    ("Repetitions", "linear", "x", "audit_plots", "repetitions.csv", "value"),
-    ("Accuracy by time to training", "linear", "x", "audit_plots", "time_to_training.csv", "value"),
-    ("Mistakes in order", "linear", "x", "audit_plots", "order_of_errors.csv", "value"),
+    ("Heads in a plane", "points", "x", "explain_plots", "tsne_of_heads.csv", "y"),
+    ("Concepts in a plane", "points", "x", "explain_plots", "tsne_of_concepts.csv", "y"),
+    ("Saliency over time", "lines", "x", "explain_plots", "saliency_over_time.csv", "value"),
+    ("Saliency by head", "lines", "x", "explain_plots", "saliency_over_time_by_head.csv", "value"),
+    ("Saliency by region", "bars", "share", "explain_plots", "saliency_by_region.csv", "region"),
+    ("High-pass sweep", "bars", "value", "audit_plots", "high_pass.csv", "x"),
+    ("Likeness to training", "lines", "x", "audit_plots", "picture_similarity.csv", "value"),
+    ("Bottleneck", "lines", "x", "audit_plots", "bottleneck.csv", "value"),
+    ("Repetitions", "lines", "x", "audit_plots", "repetitions.csv", "value"),
+    ("Time to training", "lines", "x", "audit_plots", "time_to_training.csv", "value"),
+    ("Mistakes in order", "lines", "x", "audit_plots", "order_of_errors.csv", "value"),
 )
-"""Name, template, x, folder, file and y of the plots that `dvc plots` draws anew from numbers."""
+"""Name, template, x, folder, file and y of the plots that `dvc plots` draws anew from numbers.
+
+Templates of this project are in `.dvc/plots`: a colour for each series, a dash or symbol for each revision.
+"""
+PICTURES = (
+    ("audit_plots", "controls.png"),
+    ("explain_plots", "scalp_maps_by_tier.png"),
+    ("explain_plots", "scalp_maps_by_kind.png"),
+)
+"""Folder and file of the plots that are pictures already."""
 HEADER = "# Derived from the stage signatures by `make wiring`; a test holds the two together.\n"
 
 
@@ -118,9 +105,7 @@ def _plots() -> list[dict[str, Any]]:
             }
         },
         *(_drawn(*plot) for plot in DRAWN),
-        {Artifacts.evaluate_plots.path: {}},
-        {Artifacts.explain_plots.path: {}},
-        {Artifacts.audit_plots.path: {}},
+        *({f"{Artifacts.all()[artefact].path}/{file}": {}} for artefact, file in PICTURES),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import get_type_hints
 
 import pytest
 import yaml
+from dvc_render.vega_templates import TEMPLATES
 
 from tasks import STAGES
 from tasks._dvc import import_closure, pipeline
@@ -39,6 +40,13 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module or "")
     return found
+
+
+def test_every_template_of_a_plot_is_there_and_used():
+    entries = [entry for plot in pipeline()["plots"] for entry in plot.values() if entry]
+    named = {entry["template"] for entry in entries}
+    own = {path.stem for path in (ROOT / ".dvc" / "plots").glob("*.json")}
+    assert own == named - {template.DEFAULT_NAME for template in TEMPLATES}
 
 
 def test_dvc_yaml_is_what_the_signatures_say(monkeypatch):

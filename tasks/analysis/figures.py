@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import mne
@@ -257,6 +258,8 @@ def draw_curve(path: Path, curve: pd.DataFrame, x_label: str, y_label: str) -> N
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         axis = figure.subplots()
+        if not pd.api.types.is_numeric_dtype(curve["x"]):
+            curve = curve.assign(x=[fill(name, 12) for name in curve["x"]])
         for place, (series, rows) in enumerate(curve.groupby("series", sort=False)):
             _draw_series(axis, str(series), rows, place)
         axis.set_ylim(0, 1.1 * float(np.nanmax(curve.get("high", curve["value"]))) or 1.0)
