@@ -84,6 +84,7 @@ def _stage(name: str, root: Path) -> dict[str, Any]:
     catalogue = Artifacts.all()
     data = [SOURCE_FOLDER if n == "raw" else catalogue[n].path for n in reads(stage)]
     code = sorted(import_closure(root / "tasks" / f"{name}.py", root))
+    code += sorted({folder for file in code for folder in _templates(root / file)})
     entry: dict[str, Any] = {
         "cmd": f"percept run {name}",
         "deps": code + data,
@@ -92,6 +93,18 @@ def _stage(name: str, root: Path) -> dict[str, Any]:
     outs = [catalogue[n].path for n in writes(stage) if n not in METRICS]
     kept = [{catalogue[n].path: {"cache": False}} for n in writes(stage) if n in METRICS]
     return entry | {"outs": outs + kept}
+
+
+def _templates(path: Path) -> list[str]:
+    """Return the folders of templates that a file loads."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [
+        f"{argument.value.replace('.', '/')}/templates"
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id == "PackageLoader"
+        for argument in call.args
+        if isinstance(argument, ast.Constant)
+    ]
 
 
 def _plots() -> list[dict[str, Any]]:

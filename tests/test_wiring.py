@@ -124,6 +124,10 @@ def test_dvc_stage_depends_on_the_code_it_imports(name):
     assert import_closure(Path("tasks") / f"{name}.py") <= set(deps)
 
 
+def test_the_report_depends_on_its_templates():
+    assert "tasks/reporting/templates" in pipeline(ROOT)["stages"]["report"]["deps"]
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "tasks").rglob("*.py")), ids=str)
 def test_import_direction(path):
     names = {module.split(".")[0] for module in imported(path)}
