@@ -103,7 +103,7 @@ def _templates(path: Path) -> list[str]:
         for call in calls
         if isinstance(call.func, ast.Name) and call.func.id == "PackageLoader"
         for argument in call.args
-        if isinstance(argument, ast.Constant)
+        if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
     ]
 
 
