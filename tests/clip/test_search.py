@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.clip.search import SearchError, top_k
+from tasks.clip.search import SearchError, _Search, top_k
+
+AVX512_VNNI = torch.cpu.get_capabilities().get("avx512_vnni", False)
 
 
 def unit(rng, n, dim=16):
@@ -54,7 +56,7 @@ def test_different_vectors_that_are_equally_near_are_in_gallery_order():
 
 
 @pytest.mark.parametrize("k", [1, 7])
-@pytest.mark.parametrize("coarse", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("coarse", [torch.int8, torch.bfloat16, torch.float32])
 def test_rounded_products_do_not_change_the_answer(k, coarse):
     """Vectors in a narrow cone, as texts have them: many are nearer than bfloat16 can tell."""
     rng = np.random.default_rng(3)
@@ -65,6 +67,26 @@ def test_rounded_products_do_not_change_the_answer(k, coarse):
     scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
     expected = np.argsort(-scores.astype(np.float32)[:, spelt], axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(found[0], expected)
+
+
+@pytest.mark.skipif(not AVX512_VNNI, reason="this processor does not multiply int8 fast")
+@pytest.mark.parametrize(("spread", "n_types"), [(1.0, 1), (1e-3, 3)])
+def test_a_type_that_decides_too_little_gives_way_to_the_next(monkeypatch, spread, n_types):
+    monkeypatch.setattr("tasks.clip.search.FIRST_CANDIDATES", 100)
+    used, products = [], _Search._products
+
+    def noting(self, *pair):
+        used.append(self.coarse)
+        return products(self, *pair)
+
+    monkeypatch.setattr(_Search, "_products", noting)
+    rng = np.random.default_rng(6)
+    gallery = unit(rng, 20_000, 64)
+    gallery[:, 0] *= 1 / spread  # one direction takes all the precision and ranks little
+    queries = unit(rng, 600, 64) * np.r_[spread, np.ones(63)].astype(np.float32)
+    indices, _ = top_k(queries, gallery, 3, 4 * 2048 * 4096)
+    np.testing.assert_array_equal(indices, naive(queries, gallery, 3)[0])
+    assert list(dict.fromkeys(used)) == [torch.int8, torch.bfloat16, torch.float32][:n_types]
 
 
 def test_a_gallery_on_disk_in_half_precision(tmp_path):
