@@ -16,6 +16,7 @@ from tasks.analysis.decoding import (
 from tasks.analysis.failures import failure_examples, head_collapse, strayed_heads
 from tasks.analysis.feature_scores import feature_scores, spaces_table
 from tasks.analysis.feature_spaces import FeatureWeights
+from tasks.analysis.fusion import learned_fusion_scores
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
 from tasks.analysis.picture_scores import picture_scores
@@ -136,7 +137,9 @@ def evaluate(
     scores |= hub_scores(held_out, retrieved, params)
     strayed = strayed_heads(held_out, params.seed)
     scores |= head_collapse(strayed, params)
-    calibrated, confidence = confidence_scores(held_out, validation_trials(*tables), params)
+    validation = validation_trials(*tables)
+    scores |= learned_fusion_scores(held_out, validation, params)
+    calibrated, confidence = confidence_scores(held_out, validation, params)
     scores |= calibrated
     scores = holm_over_heads(scores, list(held_out.predicted))
 

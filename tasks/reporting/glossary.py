@@ -438,9 +438,15 @@ _THINGS: Mapping[str, str] = {
     "stimulus": "picture",
     "caption_or_near_duplicate": "caption or one that says the same",
     "rank_fused_stimulus": "picture, heads fused by rank,",
+    "learned_fused_stimulus": "picture, heads weighted on validation trials,",
     "transductive_csls_stimulus": "picture, looking at all test trials at once (transductive),",
 }
-_VARIANTS = ("caption_or_near_duplicate", "rank_fused_stimulus", "transductive_csls_stimulus")
+_VARIANTS = (
+    "caption_or_near_duplicate",
+    "rank_fused_stimulus",
+    "learned_fused_stimulus",
+    "transductive_csls_stimulus",
+)
 _CONDITIONS_IN_SHORT: Mapping[str, str] = {
     "decoded": "decoded",
     "true_captions": "true captions",
@@ -521,7 +527,7 @@ _SOURCES: Mapping[str, tuple[str, str]] = {
 }
 _ZERO = r"(zero_shot_)?"
 _WHAT = (
-    "(concept|stimulus|caption|caption_or_near_duplicate|rank_fused_stimulus"
+    "(concept|stimulus|caption|caption_or_near_duplicate|rank_fused_stimulus|learned_fused_stimulus"
     "|transductive_csls_stimulus)"
 )
 _PART = r"(?:_(.+))?"
