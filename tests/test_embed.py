@@ -193,6 +193,16 @@ def test_a_second_run_embeds_nothing_and_writes_the_same_bytes(study, clip, capl
     assert (TEXT_VECTORS_PATH.read_bytes(), IMAGE_VECTORS_PATH.read_bytes()) == first
 
 
+def test_what_has_been_written_is_counted(tmp_path):
+    cache = VectorCache(tmp_path)
+    vectors = np.eye(3, dtype=np.float32)
+    cache.write(["a"], vectors[:1])
+    n_written = cache.written_since_now()
+    assert n_written() == 0
+    cache.write(["b", "c"], vectors[1:])
+    assert n_written() == 2
+
+
 def test_one_changed_caption_embeds_exactly_one_text(study, clip):
     run()
     write_captions([*TEXTS[:-1], "a tabby cat"])

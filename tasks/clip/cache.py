@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +128,21 @@ class VectorCache:
                 "%d vectors in %s are damaged and count as missing.", n_lost, self.folder
             )
         return vectors, found
+
+    def written_since_now(self) -> Callable[[], int]:
+        """Return what counts the vectors that have been written since this call."""
+        before = set(self.folder.glob("[!.]*.parquet"))
+        sizes: dict[Path, int] = {}
+
+        def count() -> int:
+            for path in set(self.folder.glob("[!.]*.parquet")) - before - set(sizes):
+                try:
+                    sizes[path] = pq.read_metadata(path).num_rows
+                except FileNotFoundError:  # another process merged it
+                    continue
+            return sum(sizes.values())
+
+        return count
 
     def compact(self) -> None:
         """Merge small shards where there are many, dropping what is damaged or there twice."""

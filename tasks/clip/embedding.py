@@ -15,6 +15,7 @@ from PIL import Image
 
 from tasks._errors import PerceptError
 from tasks._map import Map, on_gpu
+from tasks._progress import counting
 from tasks.artifacts.files import write_json
 from tasks.artifacts.pictures import as_rgb, read_picture
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
@@ -134,7 +135,8 @@ def embed_missing(
     if missing:
         # Neighbours of one length need little padding.
         ordered = sorted(missing.items(), key=lambda piece: (len(piece[1]), piece))
-        map(work, list(_split(ordered, shard_size)))
+        with counting(cache.folder.name, len(missing), cache.written_since_now()):
+            map(work, list(_split(ordered, shard_size)))
         cache.compact()
         vectors, found = cache.read(keys)
     logger.info("%d of %d %s embedded.", len(missing), len(set(keys)), cache.folder.name)

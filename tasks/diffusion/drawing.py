@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tasks._errors import PerceptError
 from tasks._map import Map, on_gpu, with_own_bar
+from tasks._progress import counting, files_there
 from tasks.artifacts.files import fingerprint, write_json
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
 from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
-from tasks.diffusion.progress import pictures_bar
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.requests import Request, Settings
 from tasks.diffusion.stored import require_disk, save_picture, verdict_of
@@ -95,7 +95,7 @@ class Drawing:
         plan = CACHE / f"plan-{fingerprint([p.path.name for p in pictures])}.json"
         shards = in_shards(self._batches(pictures, plan), BATCHES_PER_SHARD)
         wait_for_others()
-        with pictures_bar(missing):
+        with counting("pictures", len(missing), files_there(missing)):
             map(partial(draw_shard, self.folder, self.settings), own_share(shards))
             wait_for_others()
         plan.unlink(missing_ok=True)
