@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.test_render import CONDITIONS, run, workplace
+from tests.test_render import run, workplace
 
 __all__ = ["workplace"]
 
 N_PICTURES = int(os.environ.get("PERCEPT_TEST_KILLED_PICTURES", "40"))
 N_KILLS = 10 if N_PICTURES >= 500 else 3
 MOST_BEFORE_A_KILL = N_PICTURES // (N_KILLS + 1) - 4
-DRAWN = tuple(condition for condition in CONDITIONS if condition != "noise_eeg")
+DRAWN = ("decoded", "true_captions", "shuffled_eeg", "class_name", "random_caption")
 SHIPPED = Path(__file__).resolve().parents[1] / "data/models/diffusion"
 CACHE = Path("data/cache/render")
 
