@@ -52,7 +52,8 @@ def full_vocabulary():
 
     from tasks.diffusion.text_encoder import _all_merges
 
-    tokens = tuple(SimpleTokenizer().decoder[index] for index in range(49408 - 2))
+    decoder = SimpleTokenizer().decoder
+    tokens = tuple(decoder[index] for index in range(49408 - 2))
     return SmallVocabulary((*tokens, START, END), tuple(_all_merges()), tuple(range(49408)))
 
 
