@@ -193,19 +193,23 @@ def test_a_sheet_that_is_not_filled_in_as_it_must_be_is_named(tmp_path, content,
 def test_an_html_sheet_is_judged_in_a_browser_and_read_back(study, tmp_path):
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     percept("captions", "review", "sheet.html")
     assert KEY not in Path("sheet.html").read_text()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.goto((tmp_path / "sheet.html").as_uri())
+        context = browser.new_context()
+        page, other = context.new_page(), context.new_page()
+        for window in (page, other):
+            window.goto((tmp_path / "sheet.html").as_uri())
         for text, verdict in (("apple", "Invented"), ("bell", "Correct")):
             page.locator("li", has_text=text).get_by_label(verdict).check()
         page.locator("li", has_text="apple").get_by_label("Comment").fill('no "apple", a pear')
-        page.reload()  # what was judged is still there
-        assert page.locator("#count").inner_text() == "2 of 3 judged"
+        page.reload()  # what was judged is still there, and in the other window
+        for window in (page, other):
+            expect(window.locator("#count")).to_have_text("2 of 3 judged", timeout=30_000)
+            assert window.locator("li", has_text="apple").get_by_label("Invented").is_checked()
         assert page.locator("img").first.evaluate("image => image.naturalWidth") == 40
         with page.expect_download() as download:
             page.get_by_role("button", name="Save as CSV").click()
