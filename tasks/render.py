@@ -10,21 +10,19 @@ from tasks._map import Map
 from tasks._params import Params
 from tasks.analysis.statistics import seed_of
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
+from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.files import link_or_copy
 from tasks.artifacts.tables import read_table, write_table
+from tasks.diffusion.adapter import ImagePromptParams, find_image_encoder
 from tasks.diffusion.composition import CompositionParams, condition_on
-from tasks.diffusion.conditions import (
-    GALLERY,
-    Condition,
-    RetrieveFromNoise,
-    Sources,
-    select_trials,
-)
+from tasks.diffusion.conditions import GALLERY, Condition, Sources, select_trials
 from tasks.diffusion.drawing import Drawing
 from tasks.diffusion.folder import find_pipeline
+from tasks.diffusion.image_prompts import ImageEncoder, ImagePrompts
 from tasks.diffusion.noise import NoiseControl
 from tasks.diffusion.requests import Precision, Request, Settings
 
@@ -35,6 +33,7 @@ class RenderParams(Params):
     model: str
     conditions: tuple[Condition, ...] = Field(min_length=1)
     composition: CompositionParams
+    image_prompt: ImagePromptParams
     max_trials: PositiveInt
     n_samples: PositiveInt
     n_steps: PositiveInt
@@ -55,15 +54,18 @@ class RenderParams(Params):
             self.precision,
             self.compile,
             self.safety_checker,
+            self.image_prompt.loaded,
         )
 
 
 def render(
+    stimuli: Path,
     trials: Path,
     epochs: Path,
     captions: Path,
     text_vectors: Path,
     encoder: Path,
+    predictions: Path,
     retrievals: Path,
     diffusion_model: Path,
     *,
@@ -76,9 +78,9 @@ def render(
 
     Parameters
     ----------
-    trials, epochs, captions, text_vectors, encoder, retrievals, diffusion_model : Path
+    stimuli, trials, epochs, captions, text_vectors, encoder, predictions, retrievals, diffusion_model : Path
         What was shown, its captions, the decoded ones and the frozen generator; the EEG, the vectors and
-        the encoder retrieve captions from noise.
+        the encoder retrieve captions from noise; pictures and predictions make image prompts.
     renders, render_images : Path
         Manifest, and the pictures as <condition>/<trial_id>_<sample>.png.
     params : RenderParams
@@ -89,12 +91,26 @@ def render(
     Raises
     ------
     PerceptError
-        If the generator or a caption is missing, or the disk is too small.
+        If the generator, its adapter or a caption is missing, or the disk is too small.
     """
     folder = find_pipeline(params.model, diffusion_model)
+    image_encoder = find_image_encoder(params.image_prompt, folder)
+    known = read_table(trials, TRIALS).to_pandas()
     heard = trials, epochs, captions, text_vectors, encoder
-    from_noise = NoiseControl(*heard, GALLERY, params.seed)
-    manifest, requests = plan(trials, captions, retrievals, from_noise, params)
+    sources = Sources(
+        known,
+        read_table(captions, CAPTIONS).to_pandas(),
+        read_table(retrievals, RETRIEVALS).to_pandas(),
+        select_trials(known, params.max_trials, params.seed),
+        NoiseControl(*heard, GALLERY, params.seed),
+        params.seed,
+    )
+    image_prompts = None
+    if image_encoder is not None:
+        shown, predicted = read_table(stimuli, STIMULI), read_table(predictions, PREDICTIONS)
+        looking = ImageEncoder(image_encoder)
+        image_prompts = ImagePrompts(sources, shown.to_pandas(), predicted, looking)
+    manifest, requests = plan(sources, image_prompts, params)
     kept = Drawing(folder, params.settings, params.batch_size).draw_all(requests, map)
     names = zip(manifest["condition"], manifest["trial_id"], manifest["sample"], strict=True)
     paths = [render_images / c / f"{trial_id}_{sample}.png" for c, trial_id, sample in names]
@@ -106,28 +122,17 @@ def render(
 
 
 def plan(
-    trials: Path,
-    captions: Path,
-    retrievals: Path,
-    from_noise: RetrieveFromNoise,
-    params: RenderParams,
+    sources: Sources, image_prompts: ImagePrompts | None, params: RenderParams
 ) -> tuple[pd.DataFrame, list[Request]]:
     """List what is drawn: trial_id, condition, sample, prompt, guidance_scale, seed; and what is asked."""
-    known = read_table(trials, TRIALS).to_pandas()
-    chosen = select_trials(known, params.max_trials, params.seed)
-    sources = Sources(
-        known,
-        read_table(captions, CAPTIONS).to_pandas(),
-        read_table(retrievals, RETRIEVALS).to_pandas(),
-        chosen,
-        from_noise,
-        params.seed,
-    )
+    trial_ids = sources.chosen["trial_id"].tolist()
     rows, requests = [], []
     for condition in params.conditions:
-        found = zip(chosen["trial_id"], sources.captions_of(condition), strict=True)
-        for trial_id, texts in found:
-            conditioning = condition_on(texts, params.composition, trial_id, condition)
+        images = image_prompts.images_of(condition) if image_prompts else [None] * len(trial_ids)
+        found = zip(trial_ids, sources.captions_of(condition), images, strict=True)
+        for trial_id, texts, image in found:
+            words = condition_on(texts, params.composition, trial_id, condition)
+            conditioning = words._replace(image=image)
             for sample in range(params.n_samples):
                 seed = seed_of(params.seed, trial_id, condition, sample)
                 given = conditioning.prompt, conditioning.guidance_scale, seed

@@ -87,6 +87,7 @@ def params(**changes):
         "model": "shipped",
         "conditions": CONDITIONS[:3],
         "composition": COMPOSITION,
+        "image_prompt": {"adapter": None, "scale": 0.5, "image_encoder": None},
         "max_trials": 20,
         "n_samples": 1,
         "n_steps": 2,
@@ -173,11 +174,13 @@ def stand_in(monkeypatch):
 
 def run(folder, mapper=serial_map, **changes):
     stage.render(
+        folder / "stimuli.parquet",
         folder / "trials.parquet",
         folder / "epochs",
         folder / "captions.parquet",
         folder / "text_vectors.parquet",
         folder / "encoder",
+        folder / "predictions.parquet",
         folder / "retrievals.parquet",
         folder / "diffusion",
         renders=folder / "renders.parquet",

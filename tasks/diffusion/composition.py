@@ -73,10 +73,21 @@ class CompositionParams(Params):
 
 
 class Conditioning(NamedTuple):
-    """What the generator is given beside the noise."""
+    """What the generator is given beside the noise.
+
+    Attributes
+    ----------
+    mix : Mix
+        Texts and weights.
+    guidance_scale : float
+        Classifier-free guidance; 1 is none.
+    image : tuple[float, ...] or None
+        Image embedding for an IP-Adapter.
+    """
 
     mix: Mix
     guidance_scale: float
+    image: tuple[float, ...] | None = None
 
     @property
     def prompt(self) -> str:

@@ -17,6 +17,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from jaxtyping import Int
 
 from tasks._errors import PerceptError
 from tasks.analysis.statistics import derangement, seed_of
@@ -49,8 +51,23 @@ class Caption(NamedTuple):
     cosine: float
 
 
-RetrieveFromNoise = Callable[[pd.DataFrame, int], pd.DataFrame]
-"""Trials and a number of captions to rows as of `retrievals`, with noise in the place of their EEG."""
+class Heard(NamedTuple):
+    """What an encoder makes of what it hears.
+
+    Attributes
+    ----------
+    predictions : pyarrow.Table
+        Rows as of `predictions`.
+    retrievals : pandas.DataFrame
+        Rows as of `retrievals`.
+    """
+
+    predictions: pa.Table
+    retrievals: pd.DataFrame
+
+
+HearNoise = Callable[[pd.DataFrame, int], Heard]
+"""Trials and a number of captions to what is heard with noise in the place of their EEG."""
 Captions = Mapping[str, Sequence[Caption]]
 """Caption kind to captions, nearest first."""
 
@@ -100,7 +117,7 @@ class Sources:
         Rows of the contracts of these names.
     chosen : pandas.DataFrame
         Trials to render.
-    retrieve_from_noise : callable
+    hear_noise : callable
         Used by ``noise_eeg`` alone.
     seed : int
         Of the shuffling and the random captions.
@@ -110,7 +127,7 @@ class Sources:
     captions: pd.DataFrame
     retrievals: pd.DataFrame
     chosen: pd.DataFrame
-    retrieve_from_noise: RetrieveFromNoise
+    hear_noise: HearNoise
     seed: int
 
     def captions_of(self, condition: Condition) -> list[Captions]:
@@ -128,19 +145,47 @@ class Sources:
             case "true_captions":
                 return self._written(stimulus_ids)
             case "shuffled_eeg":
-                return [self._decoded[source] for source in derangement(stimulus_ids, self.seed)]
+                return [self._decoded[source] for source in self.shuffled]
             case "noise_eeg":
-                return self._nearest(
-                    self.retrieve_from_noise(self.chosen, int(self.retrievals["rank"].max()))
-                )
+                return self._nearest(self.from_noise.retrievals)
             case "class_name":
                 return [_named(name) for name in self.chosen["concept"]]
             case "predicted_class":
                 return self._predicted()
             case "random_caption":
-                return self._written(self._random_stimuli())
+                return self._written(self.random_stimuli)
             case "mean_embedding":
                 return self._averaged()
+
+    @cached_property
+    def shuffled(self) -> Int[np.ndarray, " n"]:
+        """Index of the trial whose EEG each chosen trial has in ``shuffled_eeg``."""
+        return derangement(self.chosen["stimulus_id"].tolist(), self.seed)
+
+    @cached_property
+    def from_noise(self) -> Heard:
+        """What the encoder makes of noise in the place of the EEG of the chosen trials."""
+        return self.hear_noise(self.chosen, int(self.retrievals["rank"].max()))
+
+    @cached_property
+    def random_stimuli(self) -> list[str]:
+        """The training stimulus of each chosen trial in ``random_caption``: its captions belong together."""
+        known = self._known_stimuli()
+        drawn = []
+        for trial_id, shown in self.chosen[["trial_id", "stimulus_id"]].itertuples(index=False):
+            others = known[known != shown]
+            seed = seed_of(self.seed, "random_caption", trial_id)
+            drawn.append(str(others[seed % len(others)]))
+        return drawn
+
+    @cached_property
+    def averaged_stimuli(self) -> list[str]:
+        """The training stimuli of ``mean_embedding``, the same for every trial: those with all captions."""
+        rng = np.random.default_rng(seed_of(self.seed, "mean_embedding"))
+        drawn = [str(name) for name in rng.permutation(self._known_stimuli())[:N_AVERAGED]]
+        written = self._written(drawn)
+        n_kinds = max(map(len, written))
+        return [name for name, own in zip(drawn, written, strict=True) if len(own) == n_kinds]
 
     @cached_property
     def _decoded(self) -> list[Captions]:
@@ -180,12 +225,8 @@ class Sources:
 
     def _averaged(self) -> list[Captions]:
         """Return the captions of the same training stimuli for every trial."""
-        known = self._known_stimuli()
-        rng = np.random.default_rng(seed_of(self.seed, "mean_embedding"))
-        drawn = rng.permutation(known)[:N_AVERAGED]
-        written = self._written([str(stimulus_id) for stimulus_id in drawn])
-        complete = [own for own in written if len(own) == max(map(len, written))]
-        kinds = {kind: [own[kind][0] for own in complete] for kind in complete[0]}
+        written = self._written(self.averaged_stimuli)
+        kinds = {kind: [own[kind][0] for own in written] for kind in written[0]}
         return [kinds] * len(self.chosen)
 
     def _known_stimuli(self) -> np.ndarray:
@@ -197,16 +238,6 @@ class Sources:
                 "Mend the params of preprocess."
             )
         return known
-
-    def _random_stimuli(self) -> list[str]:
-        """Draw a stimulus of the gallery for each chosen trial: its captions belong together."""
-        known = self._known_stimuli()
-        drawn = []
-        for trial_id, shown in self.chosen[["trial_id", "stimulus_id"]].itertuples(index=False):
-            others = known[known != shown]
-            seed = seed_of(self.seed, "random_caption", trial_id)
-            drawn.append(str(others[seed % len(others)]))
-        return drawn
 
 
 def _named(concept: str) -> Captions:

@@ -83,9 +83,9 @@ class Drawing:
         PerceptError
             If the disk is too small for what is missing, or the folder cannot be written.
         """
-        model = pipeline_fingerprint(self.folder)
+        common = pipeline_fingerprint(self.folder), *self.settings.key
         pictures = [
-            Picture(request, CACHE / f"{fingerprint(model, *self.settings, *request)}.png")
+            Picture(request, CACHE / f"{fingerprint(*common, *request.key)}.png")
             for request in requests
         ]
         missing = [p.path for p in dict.fromkeys(pictures) if verdict_of(p.path) is None]

@@ -1,4 +1,4 @@
-"""What is retrieved when the encoder hears noise in the place of EEG."""
+"""What is predicted and retrieved when the encoder hears noise in the place of EEG."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table
 from tasks.clip.galleries import GALLERY_SPLITS, Gallery, build_galleries
+from tasks.clip.vectors import vectors_to_table
+from tasks.diffusion.conditions import Heard
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder, load_encoder
 
@@ -47,8 +49,8 @@ class NoiseControl:
     gallery: str
     seed: int
 
-    def __call__(self, chosen: pd.DataFrame, k: int) -> pd.DataFrame:
-        """Retrieve captions from noise in the place of the EEG of some trials.
+    def __call__(self, chosen: pd.DataFrame, k: int) -> Heard:
+        """Predict vectors and retrieve captions from noise in the place of the EEG of some trials.
 
         Parameters
         ----------
@@ -59,8 +61,8 @@ class NoiseControl:
 
         Returns
         -------
-        pandas.DataFrame
-            Columns trial_id, gallery, kind, rank, caption_id, cosine.
+        Heard
+            Predictions, by trial and kind, and retrievals.
 
         Raises
         ------
@@ -76,7 +78,12 @@ class NoiseControl:
         head = {kind: index for index, kind in enumerate(encoder.kinds)}
         searched = [gallery for gallery in galleries if gallery.name == self.gallery]
         parts = [_answers(chosen, g, predicted[:, head[g.kind]], k) for g in searched]
-        return pd.concat(parts, ignore_index=True)
+        keys = {
+            "trial_id": np.repeat(chosen["trial_id"].to_numpy(), len(encoder.kinds)),
+            "kind": np.tile(encoder.kinds, len(chosen)),
+        }
+        vectors_of_heads = predicted.reshape(-1, predicted.shape[-1])
+        return Heard(vectors_to_table(keys, vectors_of_heads), pd.concat(parts, ignore_index=True))
 
     def _noise(self, trials: pd.DataFrame, subjects: Sequence[str], encoder: Encoder) -> Epochs:
         """Draw noise for some subjects."""

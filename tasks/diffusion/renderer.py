@@ -21,7 +21,7 @@ from tasks._errors import PerceptError
 from tasks.diffusion.embedding import Embedding, PromptEncoder
 from tasks.diffusion.folder import read_json, require_text_to_image, weights_variant
 from tasks.diffusion.hardware import device_of, dtype_of, lay_out
-from tasks.diffusion.requests import Request, Settings
+from tasks.diffusion.requests import Adapter, Request, Settings
 
 
 class Drawn(NamedTuple):
@@ -68,7 +68,8 @@ class Renderer:
         Raises
         ------
         PerceptError
-            If the pipeline draws no pictures from text, or a part of it is missing or damaged.
+            If the pipeline draws no pictures from text, a part of it is missing or damaged, or the
+            adapter does not fit it.
         """
         require_text_to_image(folder)
         disable_progress_bar()
@@ -96,6 +97,8 @@ class Renderer:
                 f"`render.safety_checker` needs a pipeline with a safety checker; {folder} has none. "
                 "Set it to false, or choose another model."
             )
+        if settings.adapter is not None:
+            _add_adapter(pipeline, settings.adapter, folder)
         lay_out(pipeline, device, compiled=settings.compiled)
         return cls(pipeline, settings)
 
@@ -146,6 +149,9 @@ class Renderer:
             names = "negative_prompt_embeds", "negative_pooled_prompt_embeds"
             inputs |= _batched([away] * len(requests), *names)
         inputs = {name: value for name, value in inputs.items() if name in self.taken}
+        if self.settings.adapter is not None:
+            images = torch.tensor([conditioning.image for conditioning, _ in requests])
+            inputs["ip_adapter_image_embeds"] = [images[:, None].to(self.device)]
         if self.settings.size_px:
             inputs |= {"height": self.settings.size_px, "width": self.settings.size_px}
         latents: Tensor = self.pipeline(
@@ -205,6 +211,41 @@ class Renderer:
         latents = latents + (getattr(config, "shift_factor", None) or 0.0)
         decoded: Tensor = pipeline.vae.decode(latents, return_dict=False)[0]
         return decoded.float()
+
+
+def _add_adapter(pipeline: DiffusionPipeline, adapter: Adapter, folder: Path) -> None:
+    """Load an IP-Adapter into the denoiser."""
+    try:
+        pipeline.load_ip_adapter(
+            str(adapter.path.parent),
+            subfolder="",
+            weight_name=adapter.path.name,
+            image_encoder_folder=None,
+            local_files_only=True,
+        )
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise PerceptError(
+            f"An IP-Adapter must have weights for each layer of the generator that attends to words; "
+            f"{adapter.path} does not fit {folder} ({error}). Choose the adapter of this model."
+        ) from error
+    pipeline.set_ip_adapter_scale(adapter.scale)
+    pipeline.prepare_ip_adapter_image_embeds = _one_image_each
+
+
+def _one_image_each(
+    image: None,  # noqa: ARG001 - what diffusers calls this with
+    embeddings: Sequence[Float[Tensor, "n 1 dim"]],
+    device: torch.device,  # noqa: ARG001
+    n_pictures: int,  # noqa: ARG001
+    guided: bool,
+) -> list[Float[Tensor, "rows 1 dim"]]:
+    """Give each picture of a batch its own image, with guidance after as many zeros.
+
+    In the place of a method of diffusers that shows all images of a batch to each of its pictures.
+    """
+    if not guided:
+        return list(embeddings)
+    return [torch.cat([torch.zeros_like(own), own]) for own in embeddings]
 
 
 def _batched(embeddings: Sequence[Embedding], states: str, pooled: str) -> dict[str, Tensor]:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
+from tasks.artifacts.files import sha256_of
 from tasks.diffusion.composition import Conditioning
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Adapter(NamedTuple):
+    """An IP-Adapter, through which the generator looks at an image embedding.
+
+    Attributes
+    ----------
+    path : Path
+        File of its weights.
+    scale : float
+        Weight of attention to the image, beside 1 for attention to the words.
+    """
+
+    path: Path
+    scale: float
 
 
 class Settings(NamedTuple):
@@ -26,6 +43,8 @@ class Settings(NamedTuple):
         Whether the denoiser is compiled.
     safety_checker : bool
         Whether the pipeline's safety checker looks at every picture.
+    adapter : Adapter or None
+        What the image embedding of every request goes through; None where requests have none.
     """
 
     n_steps: int
@@ -34,6 +53,13 @@ class Settings(NamedTuple):
     precision: Precision = "auto"
     compiled: bool = False
     safety_checker: bool = False
+    adapter: Adapter | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What pictures depend on: of an adapter its content, and nothing where there is none."""
+        *others, adapter = self
+        return (*others,) if adapter is None else (*others, sha256_of(adapter.path), adapter.scale)
 
 
 class Request(NamedTuple):
@@ -41,3 +67,9 @@ class Request(NamedTuple):
 
     conditioning: Conditioning
     seed: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the picture depends on beside the settings; of an image nothing where there is none."""
+        words, image = self.conditioning[:2], self.conditioning.image
+        return (words, self.seed) if image is None else (words, self.seed, image)

@@ -20,6 +20,7 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.pipelines.stable_diffusion import StableDiffusionSafetyChecker
+from safetensors.torch import save_file
 from transformers import (
     CLIPConfig,
     CLIPImageProcessor,
@@ -27,6 +28,8 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
     T5Config,
     T5EncoderModel,
 )
@@ -286,6 +289,42 @@ PIPELINES = {
     "stable_diffusion_3": make_stable_diffusion_3,
     "flux": make_flux,
 }
+
+
+def make_image_encoder(*, width=12):
+    """Build the CLIP of an adapter, whose embeddings have so many numbers."""
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=16,
+        patch_size=4,
+        projection_dim=width,
+        initializer_factor=10.0,
+    )
+    return CLIPVisionModelWithProjection(config).eval()
+
+
+def save_adapter(unet, path, *, width=12):
+    """Write an IP-Adapter of the plain kind, in the layout of its publishers, for a UNet."""
+    torch.manual_seed(0)
+    tokens = unet.config.cross_attention_dim
+    tensors = {
+        "image_proj.proj.weight": torch.randn(4 * tokens, width),
+        "image_proj.proj.bias": torch.randn(4 * tokens),
+        "image_proj.norm.weight": torch.ones(tokens),
+        "image_proj.norm.bias": torch.zeros(tokens),
+    }
+    attending = [name for name in unet.attn_processors if name.endswith("attn2.processor")]
+    for number, name in enumerate(attending):
+        inner = unet.get_submodule(name.removesuffix(".processor")).to_k.out_features
+        for part in ("to_k_ip", "to_v_ip"):
+            key = f"ip_adapter.{2 * number + 1}.{part}.weight"
+            tensors[key] = torch.randn(inner, tokens) / tokens**0.5
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path)
 
 
 def seeded(make, **options):
