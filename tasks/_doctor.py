@@ -60,6 +60,7 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
         *_split(params),
         *_captioner(params, artifacts),
         *_weights(params, artifacts),
+        *_image_prompt(params, artifacts),
         _device(),
         _disk(root),
     ]
@@ -155,6 +156,29 @@ def _weights(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
     judge = any(artifacts.judge_model.rglob("*.safetensors"))
     text = "is there" if judge else "holds no weights; check out data/models"
     yield Finding("judge weights", f"{artifacts.judge_model} {text}", "ok" if judge else "!!")
+
+
+def _image_prompt(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
+    """Say whether an IP-Adapter, its image encoder and the generator are there and fit one another."""
+    section = params.get("render", {})
+    if not (section.get("image_prompt") or {}).get("adapter"):
+        return
+    from pydantic import ValidationError
+
+    from tasks._errors import PerceptError
+    from tasks.diffusion.adapter import ImagePromptParams, find_image_encoder
+    from tasks.diffusion.folder import find_pipeline
+
+    try:
+        wanted = ImagePromptParams.model_validate(section["image_prompt"])
+        pipeline = find_pipeline(str(section.get("model")), artifacts.diffusion_model)
+        encoder = find_image_encoder(wanted, pipeline)
+    except ValidationError:
+        return  # said by the params findings
+    except PerceptError as error:
+        yield Finding("image prompt", str(error), "!!")
+    else:
+        yield Finding("image prompt", f"{wanted.adapter} and {encoder} fit {pipeline}", "ok")
 
 
 def _device() -> Finding:

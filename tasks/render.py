@@ -105,12 +105,9 @@ def render(
         NoiseControl(*heard, GALLERY, params.seed),
         params.seed,
     )
-    image_prompts = None
-    if image_encoder is not None:
-        shown, predicted = read_table(stimuli, STIMULI), read_table(predictions, PREDICTIONS)
-        looking = ImageEncoder(image_encoder)
-        image_prompts = ImagePrompts(sources, shown.to_pandas(), predicted, looking)
-    manifest, requests = plan(sources, image_prompts, params)
+    looking = _image_prompts(sources, stimuli, predictions, image_encoder)
+    manifest, requests = plan(sources, looking, params)
+    del looking  # a large network, before another one is loaded
     kept = Drawing(folder, params.settings, params.batch_size).draw_all(requests, map)
     names = zip(manifest["condition"], manifest["trial_id"], manifest["sample"], strict=True)
     paths = [render_images / c / f"{trial_id}_{sample}.png" for c, trial_id, sample in names]
@@ -119,6 +116,16 @@ def render(
     manifest["image_path"] = [path.as_posix() for path in paths]
     manifest["flagged"] = [flagged for _, flagged in kept]
     write_table(pa.Table.from_pandas(manifest, preserve_index=False), renders, RENDERS)
+
+
+def _image_prompts(
+    sources: Sources, stimuli: Path, predictions: Path, encoder: Path | None
+) -> ImagePrompts | None:
+    """Return what gives each condition its image embeddings; None for words alone."""
+    if encoder is None:
+        return None
+    shown, predicted = read_table(stimuli, STIMULI), read_table(predictions, PREDICTIONS)
+    return ImagePrompts(sources, shown.to_pandas(), predicted, ImageEncoder(encoder))
 
 
 def plan(

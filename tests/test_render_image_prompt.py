@@ -10,6 +10,7 @@ import yaml
 from PIL import Image
 
 from tasks.__main__ import main
+from tasks._doctor import examine
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.renders import RENDERS
@@ -169,3 +170,16 @@ def test_a_missing_adapter_is_one_clear_error(study, capsys):
         "null."
     )
     assert "Traceback" not in error
+    (finding,) = [found for found in examine(study / "params.yaml") if found.what == "image prompt"]
+    assert finding.blocks
+    assert "none.safetensors does not" in finding.text
+
+
+def test_the_doctor_looks_at_all_parts(study):
+    params = yaml.safe_load((study / "params.yaml").read_text())
+    assert "image prompt" not in {found.what for found in examine(study / "params.yaml")}
+    params["render"]["image_prompt"]["adapter"] = ADAPTER
+    (study / "params.yaml").write_text(yaml.safe_dump(params))
+    (finding,) = [found for found in examine(study / "params.yaml") if found.what == "image prompt"]
+    assert finding.text == f"{ADAPTER} and adapters/image_encoder fit diffusion"
+    assert finding.mark == "ok"

@@ -111,7 +111,7 @@ class ImageEncoder:
                 f"The image encoder in {self.folder} must be a CLIP with a projection; it has no "
                 f"{missing[0]}. Get the one that the adapter was trained with."
             )
-        return network.eval().requires_grad_(False).to(device_of())
+        return network.requires_grad_(False).to(device_of())
 
     @cached_property
     def _processor(self) -> CLIPImageProcessor:
