@@ -540,9 +540,6 @@ def study():
 
     chosen = trials[trials["split"] == "test"]
     captions["caption_id"] = captions["stimulus_id"]
-    retrievals = pd.DataFrame(
-        {"trial_id": [], "gallery": [], "rank": [3], "caption_id": []}.items()
-    )
     retrievals = pd.DataFrame({"rank": [3], "gallery": ["train"]})
     sources = Sources(trials, captions, retrievals, chosen, hear_noise, 0)
     return sources, predictions, dict(zip(names, embeddings, strict=True)), noise, n_heard
