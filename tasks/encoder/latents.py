@@ -53,6 +53,7 @@ def fit_latents(
     scores: Float[np.ndarray, "n_trials n_scores"],
     groups: Int[np.ndarray, " n_trials"],
     *,
+    parts: Int[np.ndarray, " n_scores"],
     waves: Float[np.ndarray, "n_times n_waves"],
     params: FilterParams,
     seed: int,
@@ -67,6 +68,8 @@ def fit_latents(
         What each group's virtual channels were multiplied by in time, of full rank.
     scores, groups : numpy.ndarray
         What the trials' captions say, and whose trials they are.
+    parts : numpy.ndarray
+        Which factor's words each score is of.
     waves : numpy.ndarray
         The cosines that time is seen through.
     params : FilterParams
@@ -83,14 +86,15 @@ def fit_latents(
     tables = [
         Table(
             own.T @ own,
-            (own.T @ ((part @ waves).reshape(len(part), -1) @ whitener)).reshape(
-                -1, n_virtual, waves.shape[1]
-            ),
+            own.T @ ((part @ waves).reshape(len(part), -1) @ whitener),
+            whitener,
         )
         for part, own, whitener in zip(plain, said, noise, strict=True)
     ]
     responses = fit_responses(
         tables,
+        parts,
+        n_virtual=n_virtual,
         n_sources=params.n_latents,
         pooling=params.pooling,
         n_starts=params.n_starts,
@@ -98,7 +102,7 @@ def fit_latents(
     )
     spread = scores.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
-    flat = [spread[:, None] * own.reshape(len(own), -1) for own in responses]
+    flat = [spread[:, None] * own for own in responses]
     axes = np.linalg.svd(np.concatenate(flat, axis=1), full_matrices=False)[0][
         :, : params.n_latents
     ]

@@ -15,7 +15,7 @@ from tasks.encoder.latents import Latents, fit_latents
 from tasks.encoder.losses import same_captions
 from tasks.encoder.memory import Memory, fit_memory
 from tasks.encoder.params import TrainParams
-from tasks.encoder.scores import standardised, word_components
+from tasks.encoder.scores import components_by_factor, standardised
 from tasks.encoder.st_transformer import Sizes, STTransformer
 from tasks.encoder.whitening import Filters, cosines, fit_filters, n_cosines
 
@@ -90,14 +90,15 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     per_subject = params.filters.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     shown = np.unique(data.train.stimulus_index)
-    components = word_components(
+    components, parts = components_by_factor(
         data.texts,
+        data.concepts,
         shown,
         min_count=params.filters.min_word_count,
         max_scores=params.filters.n_scores,
     )
     scores = standardised(components, shown)
-    filters, latents = _fit_filters(data, groups, scores, params)
+    filters, latents = _fit_filters(data, groups, scores, parts, params)
     train = _rows(data.train, groups, filters)
     validation = _rows(
         data.validation, group_index(data.validation, per_subject=per_subject), filters
@@ -126,6 +127,7 @@ def _fit_filters(
     data: TrainingData,
     groups: Int[np.ndarray, " n_trials"],
     scores: Float[np.ndarray, "n_stimuli n_scores"],
+    parts: Int[np.ndarray, " n_scores"],
     params: TrainParams,
 ) -> tuple[list[Filters], Latents]:
     fitted, shown = params.filters, scores[data.train.stimulus_index]
@@ -136,6 +138,7 @@ def _fit_filters(
         shown,
         groups,
         n_virtual=fitted.n_virtual,
+        n_sources=fitted.n_latents,
         ridge=fitted.ridge,
         pooling=fitted.pooling,
         noise_floor=fitted.noise_floor,
@@ -146,6 +149,7 @@ def _fit_filters(
         np.stack([own.temporal for own in filters]),
         shown,
         groups,
+        parts=parts,
         waves=waves,
         params=fitted,
         seed=params.seed,

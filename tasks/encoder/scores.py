@@ -12,23 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
+from tasks.encoder.factors import caption_factors, decides
+
 WORD = re.compile(r"\w+")
 CLAUSE = re.compile(r"[,.;:!?]+")
-
-
-def word_scores(
-    texts: Sequence[Sequence[str]],
-    train_stimuli: Int[np.ndarray, " n_train"],
-    *,
-    min_count: int,
-    max_scores: int,
-) -> Float[np.ndarray, "n_stimuli n_scores"]:
-    """Return the principal components of which words occur, scaled to unit variance.
-
-    Parameters are those of `word_components`.
-    """
-    components = word_components(texts, train_stimuli, min_count=min_count, max_scores=max_scores)
-    return standardised(components, train_stimuli)
 
 
 def standardised(
@@ -61,6 +48,54 @@ def word_components(
     max_scores : int
         Number of components; fewer where the words vary in fewer ways.
     """
+    occurs = _occurrences(texts, train_stimuli, min_count)
+    return principal_components(occurs, train_stimuli, max_scores)
+
+
+def components_by_factor(
+    texts: Sequence[Sequence[str]],
+    concepts: Sequence[str],
+    train_stimuli: Int[np.ndarray, " n_train"],
+    *,
+    min_count: int,
+    max_scores: int,
+) -> tuple[Float[np.ndarray, "n_stimuli n_scores"], Int[np.ndarray, " n_scores"]]:
+    """Return the principal components of the words of each factor, and whose factor's each is.
+
+    A word belongs to the first factor (`tasks.encoder.factors`) that decides whether it occurs; those
+    that none decides are a part of their own.
+
+    Parameters
+    ----------
+    texts : Sequence of Sequence of str
+        The captions of each stimulus.
+    concepts : Sequence of str
+        What each stimulus shows.
+    train_stimuli, min_count, max_scores
+        As of `word_components`; the strongest components of all factors are kept.
+    """
+    occurs = _occurrences(texts, train_stimuli, min_count)
+    factors = caption_factors(texts, concepts, train_stimuli, min_count=min_count)
+    seen = (occurs[train_stimuli] > 0).T.astype(np.int64)
+    owners = [
+        next((i for i, factor in enumerate(factors) if decides(factor, word)), len(factors))
+        for word in seen
+    ]
+    found = [
+        principal_components(occurs[:, np.equal(owners, owner)], train_stimuli, max_scores)
+        for owner in sorted(set(owners))
+    ]
+    components = np.concatenate(found, axis=1)
+    parts = np.repeat(np.arange(len(found)), [own.shape[1] for own in found])
+    strength = np.linalg.norm(components[train_stimuli], axis=0)
+    kept = np.sort(np.argsort(-strength, kind="stable")[:max_scores])
+    return components[:, kept], parts[kept]
+
+
+def _occurrences(
+    texts: Sequence[Sequence[str]], train_stimuli: Int[np.ndarray, " n_train"], min_count: int
+) -> Float[np.ndarray, "n_stimuli n_words"]:
+    """Return which words occur, centred and scaled to unit variance over training stimuli."""
     found = [_words(captions) for captions in texts]
     vocabulary = sorted(set().union(*(found[i] for i in train_stimuli)))
     occurs = np.array([[word in words for word in vocabulary] for words in found], np.float64)
@@ -68,7 +103,7 @@ def word_components(
     occurs = occurs[:, (counts >= min_count) & (counts <= len(train_stimuli) - min_count)]
     occurs -= occurs[train_stimuli].mean(axis=0)
     occurs /= occurs[train_stimuli].std(axis=0)
-    return principal_components(occurs, train_stimuli, max_scores)
+    return occurs
 
 
 def _words(captions: Sequence[str]) -> set[tuple[int, int, str]]:

@@ -7,8 +7,10 @@ spatial patterns that captions explain are kept as *virtual channels*, aligned o
 
 1. An encoding model (ridge regression from caption vectors) predicts the evoked response.
 2. Its residuals give a spatial and a temporal covariance (Ledoit-Wolf), one pair per subject.
-3. A joint singular value decomposition of all subjects' whitened responses finds spatial patterns with a
-   common time course and a common meaning; each subject has its own filters for them.
+3. Responses are reduced to a few sources (`tasks.encoder.sources`) and divided by the noise of the channels
+   at their frequency: a filter for 10 Hz must turn away from the alpha rhythm, one for 3 Hz need not.
+4. A joint singular value decomposition of what all subjects have then finds spatial patterns with a common
+   time course and a common meaning; each subject has its own filters for them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn.covariance import ledoit_wolf
 
+from tasks.encoder.sources import mean_responses
+
+WAVES_PER_BAND = 4  # neighbouring cosines whose noise is taken for alike
+N_STARTS = 2  # of the search for sources: enough to choose channels
 MAX_COVARIANCE_SAMPLES = 60_000  # more change the estimate by less than its own error
 
 
@@ -54,6 +60,7 @@ def fit_filters(
     groups: Int[np.ndarray, " n_trials"],
     *,
     n_virtual: int,
+    n_sources: int,
     ridge: float,
     pooling: float,
     noise_floor: float,
@@ -71,6 +78,8 @@ def fit_filters(
         0, 1, ...: whose filters a trial shares, usually its subject.
     n_virtual : int
         Number of virtual channels.
+    n_sources : int
+        Number of sources that the responses are put down to.
     ridge : float
         Penalty of the encoding model, in trials.
     pooling : float
@@ -89,14 +98,17 @@ def fit_filters(
     times = _whiteners(
         [space @ part for space, part in zip(spaces, noise, strict=True)], pooling, noise_floor
     )
-    spread = scores.std(axis=0).astype(np.float32)[:, None, None]
-    patterns = _common_patterns(
-        [
-            space @ (spread * response) @ waves
-            for space, response in zip(spaces, responses, strict=True)
-        ],
-        n_virtual,
+    seen = [space @ part @ waves for space, part in zip(spaces, noise, strict=True)]
+    evoked = _from_sources(
+        [scores[m] - scores[m].mean(axis=0) for m in members],
+        [space @ response @ waves for space, response in zip(spaces, responses, strict=True)],
+        seen,
+        n_sources,
+        pooling,
     )
+    spread = scores.std(axis=0)[:, None, None]
+    cleared = _cleared([spread * response for response in evoked], seen, pooling)
+    patterns = _common_patterns(cleared, n_virtual)
     return [
         Filters(mean, space @ pattern, time)
         for mean, space, pattern, time in zip(means, spaces, patterns, times, strict=True)
@@ -190,6 +202,50 @@ def _covariance(
     floor = noise_floor * np.trace(covariance) / len(covariance)
     raised: np.ndarray = covariance + floor * np.eye(len(covariance))
     return raised
+
+
+def _from_sources(
+    scores: list[Float[np.ndarray, "n_trials n_scores"]],
+    responses: list[Float[np.ndarray, "n_scores n_channels n_waves"]],
+    noise: list[Float[np.ndarray, "n_trials n_channels n_waves"]],
+    n_sources: int,
+    pooling: float,
+) -> list[Float[np.ndarray, "n_scores n_channels n_waves"]]:
+    """Return the responses of a few sources to each group's scores; other groups' trials count `pooling`."""
+    size = np.mean(pooled([part.std(axis=(0, 1)) for part in noise], pooling), axis=0)
+    grams = [own.T @ own for own in scores]
+    products = [
+        (np.tensordot(own.T, part, axes=1) + np.tensordot(gram, response, axes=1)) / size
+        for own, part, gram, response in zip(scores, noise, grams, responses, strict=True)
+    ]
+    shared_gram, shared_product = pooling * sum(grams), pooling * sum(products)
+    return [
+        size
+        * mean_responses(
+            shared_gram + (1 - pooling) * gram,
+            shared_product + (1 - pooling) * product,
+            n_sources=n_sources,
+            n_starts=N_STARTS,
+        )
+        for gram, product in zip(grams, products, strict=True)
+    ]
+
+
+def _cleared(
+    responses: list[Float[np.ndarray, "n_scores n_channels n_waves"]],
+    noise: list[Float[np.ndarray, "n_trials n_channels n_waves"]],
+    pooling: float,
+) -> list[Float[np.ndarray, "n_scores n_channels n_waves"]]:
+    """Divide each group's responses by the covariance of the noise at their frequency."""
+    n_waves = noise[0].shape[2]
+    found = [np.empty_like(response) for response in responses]
+    for band in np.array_split(np.arange(n_waves), max(1, n_waves // WAVES_PER_BAND)):
+        covariances = pooled(
+            [_covariance(part[:, :, band].transpose(0, 2, 1), 0.0) for part in noise], pooling
+        )
+        for response, covariance, cleared in zip(responses, covariances, found, strict=True):
+            cleared[:, :, band] = np.linalg.inv(covariance) @ response[:, :, band]
+    return found
 
 
 def _common_patterns(

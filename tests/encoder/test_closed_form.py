@@ -8,9 +8,14 @@ from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory
 from tasks.encoder.recombination import recombined
-from tasks.encoder.scores import vector_scores, word_components, word_scores
-from tasks.encoder.sources import Sources, Table, fit_responses
-from tasks.encoder.whitening import cosines, fit_filters, n_cosines
+from tasks.encoder.scores import (
+    components_by_factor,
+    standardised,
+    vector_scores,
+    word_components,
+)
+from tasks.encoder.sources import Sources, Table, fit_responses, mean_responses
+from tasks.encoder.whitening import cosines, fit_filters, inverse_square_root, n_cosines
 from tests.encoder.small_study import PARAMS, changed
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
@@ -36,7 +41,13 @@ def study():
 @pytest.fixture(scope="module")
 def filters(study):
     eeg, scores, groups = study
-    options = {"n_virtual": 3, "ridge": 1.0, "noise_floor": 1e-3, "waves": WAVES}
+    options = {
+        "n_virtual": 3,
+        "n_sources": 4,
+        "ridge": 1.0,
+        "noise_floor": 1e-3,
+        "waves": WAVES,
+    }
     return fit_filters(eeg, scores, groups, pooling=0.0, **options)
 
 
@@ -73,6 +84,7 @@ def latents_of(virtual, filters, scores, groups, **changes):
         np.stack([own.temporal for own in filters]),
         scores,
         groups,
+        parts=np.zeros(3, int),
         waves=WAVES,
         params=PARAMS.filters.model_copy(update=options | changes),
         seed=0,
@@ -103,27 +115,106 @@ def test_latents_do_not_see_what_a_baseline_takes_away(study, filters, virtual):
         assert np.abs(by_channel).max() < 1e-3 * np.abs(projection).max()
 
 
-def test_sources_find_responses_that_least_squares_loses_in_the_noise():
+def planted_responses(n_parts):
+    """Return responses of 12 scores, each part's of three sources of its own, and two groups' tables.
+
+    The noise is correlated over channels and times together, so that whitened sources are no products.
+    """
     rng = np.random.default_rng(0)
-    shapes = ((12, 3), (8, 3), (10, 3))
-    truth = 0.2 * Sources(*(rng.standard_normal(shape) for shape in shapes)).responses()
+    parts = np.repeat(np.arange(n_parts), 12 // n_parts)
+    truth = np.concatenate(
+        [
+            0.25 * (rng.standard_normal((12 // n_parts, 3)) @ sources.patterns())
+            for sources in (
+                Sources(np.zeros((1, 3)), rng.standard_normal((8, 3)), rng.standard_normal((10, 3)))
+                for _ in range(n_parts)
+            )
+        ]
+    )
+    noise = sum(np.kron(_covariance(rng, 8), _covariance(rng, 10)) for _ in range(2))
+    whitener, root = inverse_square_root(noise), np.linalg.cholesky(noise)
     tables = []
     for _ in range(2):
         scores = rng.standard_normal((80, 12))
-        trials = np.tensordot(scores, truth, axes=1) + rng.standard_normal((80, 8, 10))
-        tables.append(Table(scores.T @ scores, np.tensordot(scores.T, trials, axes=1)))
-    for table, found in zip(
-        tables, fit_responses(tables, n_sources=3, pooling=0.9, n_starts=3, seed=0), strict=True
-    ):
-        plain = np.linalg.solve(table.gram, table.product.reshape(12, -1)).reshape(truth.shape)
-        assert ((found - truth) ** 2).sum() < 0.25 * ((plain - truth) ** 2).sum()
+        trials = scores @ truth + rng.standard_normal((80, 80)) @ root.T
+        tables.append(Table(scores.T @ scores, scores.T @ trials @ whitener, whitener))
+    return truth @ whitener, parts, tables
+
+
+def _covariance(rng, n):
+    factor = rng.standard_normal((n, 2 * n)) / (2 * n) ** 0.5
+    return factor @ factor.T
+
+
+def error_of(found, truth):
+    return ((found - truth) ** 2).sum()
+
+
+@pytest.mark.parametrize("n_parts", [1, 2])
+def test_sources_find_responses_that_least_squares_loses_in_the_noise(n_parts):
+    truth, parts, tables = planted_responses(n_parts)
+    options = {"n_virtual": 8, "n_sources": 12, "pooling": 0.9, "seed": 0}
+    responses = fit_responses(tables, parts, n_starts=3, **options)
+    for table, found in zip(tables, responses, strict=True):
+        plain = np.linalg.solve(table.gram, table.product)
+        assert error_of(found, truth) < 0.3 * error_of(plain, truth)
+
+
+def test_refined_sources_are_better_than_those_of_whitened_trials():
+    truth, parts, tables = planted_responses(2)
+    (found, _) = fit_responses(
+        tables, parts, n_virtual=8, n_sources=12, pooling=1.0, n_starts=3, seed=0
+    )
+    gram, product = sum(t.gram for t in tables), sum(t.product for t in tables)
+    first = mean_responses(gram, product.reshape(12, 8, 10), n_sources=12, n_starts=3)
+    assert error_of(found, truth) < 0.7 * error_of(first.reshape(12, -1), truth)
+
+
+def test_parts_that_share_no_source_are_told_apart():
+    truth, parts, tables = planted_responses(2)
+    options = {"n_virtual": 8, "n_sources": 12, "pooling": 1.0, "n_starts": 3, "seed": 0}
+    apart, together = (
+        error_of(fit_responses(tables, chosen, **options)[0], truth)
+        for chosen in (parts, np.zeros_like(parts))
+    )
+    assert apart < 0.95 * together
 
 
 def test_more_sources_than_there_are_do_no_harm():
     rng = np.random.default_rng(0)
-    table = Table(np.eye(6) * 100, 100 * rng.standard_normal((6, 1, 1)) * np.ones((6, 4, 5)))
-    (found,) = fit_responses([table], n_sources=9, pooling=0.5, n_starts=2, seed=0)
-    np.testing.assert_allclose(found, table.product / 100, atol=0.2)
+    responses = (rng.standard_normal((6, 1, 1)) * np.ones((6, 4, 5))).reshape(6, 20)
+    table = Table(np.eye(6) * 100, 100 * responses, np.eye(20))
+    (found,) = fit_responses(
+        [table], np.zeros(6, int), n_virtual=4, n_sources=9, pooling=0.5, n_starts=2, seed=0
+    )
+    np.testing.assert_allclose(found, responses, atol=0.2)
+
+
+def test_channels_are_chosen_by_the_noise_at_the_frequency_of_a_response():
+    """A rhythm of 15 Hz drowns no response of 3 Hz, though it makes the channel the loudest."""
+    rng = np.random.default_rng(0)
+    n, n_times = 400, 80
+    time_s = np.arange(n_times) / 100
+    phases = rng.uniform(0, 2 * np.pi, (n, 1))
+    eeg = rng.standard_normal((n, 4, n_times))
+    eeg[:, 0] += 10 * np.sin(2 * np.pi * 15 * time_s + phases)
+    scores = rng.standard_normal((n, 2))
+    slow = np.sin(2 * np.pi * 3 * time_s)
+    eeg[:, 0] += 1.0 * scores[:, :1] * slow
+    eeg[:, 1] += 0.2 * scores[:, 1:] * slow
+    (found,) = fit_filters(
+        eeg.astype(np.float32),
+        scores,
+        np.zeros(n, int),
+        n_virtual=1,
+        n_sources=2,
+        ridge=1.0,
+        pooling=1.0,
+        noise_floor=1e-3,
+        waves=cosines(n_times, 32),
+    )
+    spread = np.abs(found.spatial[:, 0]) * eeg.std(axis=(0, 2))
+    assert spread.argmax() == 0
 
 
 def test_cosines_are_orthonormal_without_the_constant_and_end_at_the_low_pass():
@@ -135,7 +226,13 @@ def test_cosines_are_orthonormal_without_the_constant_and_end_at_the_low_pass():
 
 def test_pooling_shares_what_subjects_have_in_common(study):
     eeg, scores, groups = study
-    options = {"n_virtual": 3, "ridge": 1.0, "noise_floor": 1e-3, "waves": WAVES}
+    options = {
+        "n_virtual": 3,
+        "n_sources": 4,
+        "ridge": 1.0,
+        "noise_floor": 1e-3,
+        "waves": WAVES,
+    }
     own = fit_filters(eeg, scores, groups, pooling=0.0, **options)
     common = fit_filters(eeg, scores, groups, pooling=1.0, **options)
     assert not np.allclose(own[0].temporal, own[1].temporal, atol=1e-3)
@@ -145,16 +242,39 @@ def test_pooling_shares_what_subjects_have_in_common(study):
 def test_word_scores_tell_words_apart_and_are_standard_on_training_stimuli():
     texts = ["a red dog", "a red cat", "a blue dog", "a blue cat", "a red dog", "A rare, blue cat!"]
     train = np.arange(6)
-    scores = word_scores([[text] for text in texts], train, min_count=2, max_scores=10)
+    captions = [[text] for text in texts]
+    scores = standardised(word_components(captions, train, min_count=2, max_scores=10), train)
     assert scores.shape == (6, 2)
     np.testing.assert_allclose(scores.T @ scores / 6, np.eye(2), atol=1e-9)
     np.testing.assert_allclose(scores[0], scores[4])
     np.testing.assert_allclose(scores[3], scores[5])
     assert np.linalg.norm(scores[0] - scores[1]) > 0.5
-    assert word_scores([[text] for text in texts], train, min_count=1, max_scores=10).shape == (
-        6,
-        3,
-    )
+    assert word_components(captions, train, min_count=1, max_scores=10).shape == (6, 3)
+
+
+def test_each_component_is_of_the_words_of_one_factor():
+    rng = np.random.default_rng(0)
+    things, colours = rng.integers(4, size=80), rng.integers(3, size=80)
+    texts = [
+        [f"a {colour} {thing}", " ".join(rng.permutation(["so", "it", "is"])[: rng.integers(1, 4)])]
+        for colour, thing in zip(
+            np.array(["red", "blue", "green"])[colours],
+            np.array(["cat", "dog", "car", "cup"])[things],
+            strict=True,
+        )
+    ]
+    concepts, train = [f"concept{i}" for i in things], np.arange(60)
+    options = {"min_count": 2, "max_scores": 50}
+    components, parts = components_by_factor(texts, concepts, train, **options)
+    assert np.bincount(parts)[:2].tolist() == [3, 2]
+    for own, levels in ((components[:, parts == 0], things), (components[:, parts == 1], colours)):
+        for level in np.unique(levels):
+            assert np.ptp(own[levels == level], axis=0).max() < 1e-9
+    assert len(np.bincount(parts)) > 2  # words that no factor decides
+    options["max_scores"] = 4
+    fewer, parts = components_by_factor(texts, concepts, train, **options)
+    assert fewer.shape == (80, 4)
+    assert len(parts) == 4
 
 
 def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from tasks.encoder.baselines.factor_map import FactorEncoder, FactorSizes
-from tasks.encoder.baselines.factors import caption_factors
+from tasks.encoder.factors import caption_factors
 
 
 def test_places_of_captions_are_factors_and_what_they_decide_is_none():

@@ -1,7 +1,7 @@
 """The strongest linear decoder known here: an encoding model, and the most probable factors under it.
 
 Spatial PCA, averaging over bins of time, a ridge encoding model from the factors that the captions vary in
-(`tasks.encoder.baselines.factors`), Ledoit-Wolf whitening of what it leaves, the few directions in which
+(`tasks.encoder.factors`), Ledoit-Wolf whitening of what it leaves, the few directions in which
 factors differ, and then, trial by trial, the levels that explain the epoch best together. A sum over
 factors cannot be inverted one factor at a time: each is found given the others, in turn (mean field).
 """
@@ -17,10 +17,10 @@ from sklearn.covariance import ledoit_wolf
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tasks.encoder.baselines.factors import caption_factors
 from tasks.encoder.baselines.linear import principal_components
 from tasks.encoder.baselines.ridge import binned
 from tasks.encoder.dataset import TrainingData, TrainingDataError
+from tasks.encoder.factors import caption_factors
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained, closed_form_log

@@ -49,7 +49,7 @@ def caption_factors(
     shown = [_numbered([concepts[i] for i in train_stimuli])]
     candidates = sorted((_numbered(words) for words in places), key=lambda f: -int(f.max()))
     for candidate in candidates:
-        if candidate.max() > 0 and not any(_says_no_more(candidate, known) for known in shown):
+        if candidate.max() > 0 and not any(decides(known, candidate) for known in shown):
             shown.append(candidate)
     return shown
 
@@ -67,7 +67,13 @@ def _numbered(values: Sequence[str]) -> Int[np.ndarray, " n"]:
     return numbers
 
 
-def _says_no_more(candidate: Int[np.ndarray, " n"], known: Int[np.ndarray, " n"]) -> bool:
-    """Tell whether the level of `known` decides that of `candidate`."""
-    pairs = np.unique(np.stack([known, candidate], axis=1), axis=0)
-    return len(pairs) == len(np.unique(known))
+def decides(factor: Int[np.ndarray, " n"], other: Int[np.ndarray, " n"]) -> bool:
+    """Tell whether the level of a factor decides that of another.
+
+    Parameters
+    ----------
+    factor, other : numpy.ndarray
+        The level of each stimulus.
+    """
+    pairs = np.unique(np.stack([factor, other], axis=1), axis=0)
+    return len(pairs) == len(np.unique(factor))
