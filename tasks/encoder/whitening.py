@@ -16,6 +16,7 @@ spatial patterns that captions explain are kept as *virtual channels*, aligned o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -98,16 +99,14 @@ def fit_filters(
     times = _whiteners(
         [space @ part for space, part in zip(spaces, noise, strict=True)], pooling, noise_floor
     )
-    seen = [space @ part @ waves for space, part in zip(spaces, noise, strict=True)]
-    evoked = _from_sources(
-        [scores[m] - scores[m].mean(axis=0) for m in members],
-        [space @ response @ waves for space, response in zip(spaces, responses, strict=True)],
-        seen,
-        n_sources,
-        pooling,
-    )
+    evoked = [
+        _statistics(
+            scores[m] - scores[m].mean(axis=0), space @ response @ waves, space, part, waves
+        )
+        for m, space, part, response in zip(members, spaces, noise, responses, strict=True)
+    ]
     spread = scores.std(axis=0)[:, None, None]
-    cleared = _cleared([spread * response for response in evoked], seen, pooling)
+    cleared = [spread * response for response in _cleared(evoked, n_sources, pooling)]
     patterns = _common_patterns(cleared, n_virtual)
     return [
         Filters(mean, space @ pattern, time)
@@ -204,47 +203,70 @@ def _covariance(
     return raised
 
 
-def _from_sources(
-    scores: list[Float[np.ndarray, "n_trials n_scores"]],
-    responses: list[Float[np.ndarray, "n_scores n_channels n_waves"]],
-    noise: list[Float[np.ndarray, "n_trials n_channels n_waves"]],
-    n_sources: int,
-    pooling: float,
-) -> list[Float[np.ndarray, "n_scores n_channels n_waves"]]:
-    """Return the responses of a few sources to each group's scores; other groups' trials count `pooling`."""
-    size = np.mean(pooled([part.std(axis=(0, 1)) for part in noise], pooling), axis=0)
-    grams = [own.T @ own for own in scores]
-    products = [
-        (np.tensordot(own.T, part, axes=1) + np.tensordot(gram, response, axes=1)) / size
-        for own, part, gram, response in zip(scores, noise, grams, responses, strict=True)
-    ]
-    shared_gram, shared_product = pooling * sum(grams), pooling * sum(products)
-    return [
-        size
-        * mean_responses(
-            shared_gram + (1 - pooling) * gram,
-            shared_product + (1 - pooling) * product,
-            n_sources=n_sources,
-            n_starts=N_STARTS,
-        )
-        for gram, product in zip(grams, products, strict=True)
-    ]
+class _Statistics(NamedTuple):
+    """What whitened trials of a group say, seen through cosines.
+
+    Attributes
+    ----------
+    gram, product : numpy.ndarray
+        Products of scores, and of scores and trials, summed over trials.
+    size : numpy.ndarray
+        Standard deviation of the noise.
+    covariances : list of numpy.ndarray
+        Of the noise of channels, in each band.
+    """
+
+    gram: Float[np.ndarray, "n_scores n_scores"]
+    product: Float[np.ndarray, "n_scores n_channels n_waves"]
+    size: Float[np.ndarray, " n_waves"]
+    covariances: list[Float[np.ndarray, "n_channels n_channels"]]
+
+
+def _bands(n_waves: int) -> list[Int[np.ndarray, " _"]]:
+    return np.array_split(np.arange(n_waves), max(1, n_waves // WAVES_PER_BAND))
+
+
+def _statistics(
+    scores: Float[np.ndarray, "n_trials n_scores"],
+    responses: Float[np.ndarray, "n_scores n_channels n_waves"],
+    space: Float[np.ndarray, "n_channels n_channels"],
+    noise: Float[np.ndarray, "n_trials n_channels n_times"],
+    waves: Float[np.ndarray, "n_times n_waves"],
+) -> _Statistics:
+    seen, gram = space @ noise @ waves, scores.T @ scores
+    return _Statistics(
+        gram,
+        np.tensordot(scores.T, seen, axes=1) + np.tensordot(gram, responses, axes=1),
+        seen.std(axis=(0, 1)),
+        [_covariance(seen[:, :, band].transpose(0, 2, 1), 0.0) for band in _bands(waves.shape[1])],
+    )
 
 
 def _cleared(
-    responses: list[Float[np.ndarray, "n_scores n_channels n_waves"]],
-    noise: list[Float[np.ndarray, "n_trials n_channels n_waves"]],
-    pooling: float,
+    groups: list[_Statistics], n_sources: int, pooling: float
 ) -> list[Float[np.ndarray, "n_scores n_channels n_waves"]]:
-    """Divide each group's responses by the covariance of the noise at their frequency."""
-    n_waves = noise[0].shape[2]
-    found = [np.empty_like(response) for response in responses]
-    for band in np.array_split(np.arange(n_waves), max(1, n_waves // WAVES_PER_BAND)):
-        covariances = pooled(
-            [_covariance(part[:, :, band].transpose(0, 2, 1), 0.0) for part in noise], pooling
+    """Return each group's responses of a few sources, divided by the noise at their frequency.
+
+    Other groups' trials count `pooling`.
+    """
+    size = np.mean([own.size for own in groups], axis=0)
+    gram = np.sum([own.gram for own in groups], axis=0)
+    product = np.sum([own.product for own in groups], axis=0)
+    inverses = [
+        np.linalg.inv(pooled(list(band), pooling))
+        for band in zip(*(own.covariances for own in groups), strict=True)
+    ]
+    found = []
+    for place, own in enumerate(groups):
+        response = size * mean_responses(
+            pooling * gram + (1 - pooling) * own.gram,
+            (pooling * product + (1 - pooling) * own.product) / size,
+            n_sources=n_sources,
+            n_starts=N_STARTS,
         )
-        for response, covariance, cleared in zip(responses, covariances, found, strict=True):
-            cleared[:, :, band] = np.linalg.inv(covariance) @ response[:, :, band]
+        for band, inverse in zip(_bands(len(size)), inverses, strict=True):
+            response[:, :, band] = inverse[place] @ response[:, :, band]
+        found.append(response)
     return found
 
 
