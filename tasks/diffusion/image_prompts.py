@@ -182,21 +182,22 @@ def features_of(
     predictions : pyarrow.Table
         Of the contract of `predictions`.
     trial_ids : Sequence[str]
-        Ascending.
+        Which trials, in the order of the rows.
 
     Raises
     ------
     PerceptError
         If a trial lacks a prediction.
     """
-    own = predictions.filter(pc.is_in(predictions["trial_id"], pa.array(trial_ids, pa.string())))
+    places = pc.index_in(predictions["trial_id"], pa.array(trial_ids, pa.string()))
+    own = predictions.append_column("place", places).filter(pc.is_valid(places))
     n_kinds = len(pc.unique(predictions["kind"]))
     if len(own) != n_kinds * len(trial_ids):
         raise PerceptError(
             f"Each of {len(trial_ids)} trials needs a prediction of {n_kinds} heads; found {len(own)} "
             "predictions of them. Run `dvc repro retrieve`."
         )
-    vectors = table_to_vectors(own.sort_by([("trial_id", "ascending"), ("kind", "ascending")]))
+    vectors = table_to_vectors(own.sort_by([("place", "ascending"), ("kind", "ascending")]))
     return vectors.reshape(len(trial_ids), -1).astype(np.float64)
 
 
@@ -312,7 +313,7 @@ class ImagePrompts:
     @cached_property
     def _map(self) -> LinearMap:
         trials = self.sources.trials
-        known = trials[trials["kept"] & (trials["split"] == "validation")].sort_values("trial_id")
+        known = trials[trials["kept"] & (trials["split"] == "validation")]
         shown = known["stimulus_id"].tolist()
         features = features_of(self.predictions, known["trial_id"].tolist())
         return fit_map(features, self._seen(shown), shown)

@@ -483,6 +483,8 @@ def test_the_predictions_of_all_heads_stand_side_by_side_in_one_order():
     ids, vectors = [f"trial-{i}" for i in range(6)], unit_vectors(6)
     found = features_of(predictions_of(ids, vectors), ids[2:5])
     np.testing.assert_array_equal(found, vectors[2:5, ::-1].reshape(3, -1))
+    backwards = features_of(predictions_of(ids, vectors), ids[4:1:-1])
+    np.testing.assert_array_equal(backwards, found[::-1])
     message = (
         "Each of 2 trials needs a prediction of 2 heads; found 2 predictions of them. Run `dvc repro "
         "retrieve`."

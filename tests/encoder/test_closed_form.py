@@ -20,6 +20,7 @@ from tests.encoder.small_study import PARAMS, changed
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
 WAVES = cosines(N_TIMES, 19)
+FILTERS = {"n_virtual": 3, "n_sources": 4, "ridge": 1.0, "noise_floor": 1e-3, "waves": WAVES}
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +42,7 @@ def study():
 @pytest.fixture(scope="module")
 def filters(study):
     eeg, scores, groups = study
-    options = {
-        "n_virtual": 3,
-        "n_sources": 4,
-        "ridge": 1.0,
-        "noise_floor": 1e-3,
-        "waves": WAVES,
-    }
-    return fit_filters(eeg, scores, groups, pooling=0.0, **options)
+    return fit_filters(eeg, scores, groups, pooling=0.0, **FILTERS)
 
 
 @pytest.fixture(scope="module")
@@ -226,15 +220,8 @@ def test_cosines_are_orthonormal_without_the_constant_and_end_at_the_low_pass():
 
 def test_pooling_shares_what_subjects_have_in_common(study):
     eeg, scores, groups = study
-    options = {
-        "n_virtual": 3,
-        "n_sources": 4,
-        "ridge": 1.0,
-        "noise_floor": 1e-3,
-        "waves": WAVES,
-    }
-    own = fit_filters(eeg, scores, groups, pooling=0.0, **options)
-    common = fit_filters(eeg, scores, groups, pooling=1.0, **options)
+    own = fit_filters(eeg, scores, groups, pooling=0.0, **FILTERS)
+    common = fit_filters(eeg, scores, groups, pooling=1.0, **FILTERS)
     assert not np.allclose(own[0].temporal, own[1].temporal, atol=1e-3)
     np.testing.assert_allclose(common[0].temporal, common[1].temporal, atol=1e-4)
 
