@@ -106,17 +106,29 @@ def fit_latents(
     axes = np.linalg.svd(np.concatenate(flat, axis=1), full_matrices=False)[0][
         :, : params.n_latents
     ]
-    projections, templates = [], []
-    for own, whitener, back in zip(flat, noise, undo, strict=True):
-        directions = axes.T @ own
-        values, vectors = np.linalg.eigh(directions @ directions.T)
-        lengths = np.sqrt(np.maximum(values, SMALLEST * values[-1]) + np.finfo(float).tiny)
-        basis = directions.T @ (vectors / lengths) @ vectors.T
-        templates.append((axes / spread[:, None]) @ (vectors * lengths) @ vectors.T)
-        small = (whitener @ basis).reshape(n_virtual, waves.shape[1], -1)
-        full = np.einsum("tm,kml->ktl", back @ waves, small, optimize=True)
-        projections.append(full.reshape(-1, full.shape[-1]))
-    return Latents(np.stack(projections), np.stack(templates), np.mean(templates, axis=0))
+    found = [
+        _latents_of(axes, own, whitener, back @ waves)
+        for own, whitener, back in zip(flat, noise, undo, strict=True)
+    ]
+    projections = np.stack([projection for projection, _ in found])
+    templates = np.stack([meaning / spread[:, None] for _, meaning in found])
+    return Latents(projections, templates, templates.mean(axis=0))
+
+
+def _latents_of(
+    axes: Float[np.ndarray, "n_scores n_latents"],
+    responses: Float[np.ndarray, "n_scores n_values"],
+    whitener: Float[np.ndarray, "n_values n_values"],
+    waves: Float[np.ndarray, "n_times n_waves"],
+) -> tuple[Float[np.ndarray, "n_virtual_times n_latents"], Float[np.ndarray, "n_scores n_latents"]]:
+    """Return one group's projection onto latents of unit noise, and what they should be of its scores."""
+    directions = axes.T @ responses
+    values, vectors = np.linalg.eigh(directions @ directions.T)
+    lengths = np.sqrt(np.maximum(values, SMALLEST * values[-1]) + np.finfo(float).tiny)
+    basis = directions.T @ (vectors / lengths) @ vectors.T
+    small = (whitener @ basis).reshape(-1, waves.shape[1], basis.shape[1])
+    full: np.ndarray = np.einsum("tm,kml->ktl", waves, small, optimize=True)
+    return full.reshape(-1, basis.shape[1]), axes @ (vectors * lengths) @ vectors.T
 
 
 def _noise_whiteners(

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks.encoder.factors import caption_factors, decides
+from tasks.encoder.factors import WORD, caption_factors, decides
 
-WORD = re.compile(r"\w+")
 CLAUSE = re.compile(r"[,.;:!?]+")
 
 
