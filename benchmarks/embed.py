@@ -168,10 +168,10 @@ def measure(side: str, n_captions: int, folder: Path) -> None:
 def ours(source: str, texts: list[str], folder: Path) -> np.ndarray:
     from functools import partial
 
-    from tasks._map import serial_map
     from tasks.clip.cache import VectorCache
     from tasks.clip.embedding import Embedder, embed_missing, embed_texts
     from tasks.clip.vectors import text_key
+    from tasks.runtime.map import serial_map
 
     embedder = Embedder(source, "float32", BATCH_SIZE, 4096)
     cache = VectorCache(folder / "cache")

@@ -19,10 +19,10 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
+from tasks.runtime.map import serial_map
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 N_SUBJECTS, N_CLASSES, N_IMAGES = 6, 40, 50  # EEGCVPR

@@ -10,8 +10,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from tasks._map import Result, Shard
-from tasks._runners import submitted
+from tasks.runtime.map import Result, Shard
+from tasks.runtime.runners import submitted
 
 MAX_TASK_RUNS = 100
 """More shards than this are watched in groups: Prefect is made for hundreds of task runs."""

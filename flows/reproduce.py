@@ -31,9 +31,9 @@ from flows.workspace import (
     root,
     settled_stages,
 )
-from tasks._errors import TRY_AGAIN
-from tasks._secrets import redact, redacted_errors
-from tasks._workspace import WRITER, sole_writer
+from tasks.runtime.errors import TRY_AGAIN
+from tasks.runtime.secrets import redact, redacted_errors
+from tasks.runtime.workspace import WRITER, sole_writer
 
 PARENT = "PERCEPT_PARENT_TASK_RUN"
 """Tells the flow of a stage which task run started it."""

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from flows.workspace import root
 from tasks import STAGES
-from tasks._environment import whole_number
-from tasks._errors import PerceptError
+from tasks.runtime.environment import whole_number
+from tasks.runtime.errors import PerceptError
 
 HOST = "127.0.0.1"
 PORT = 4200
@@ -121,7 +121,7 @@ def _end_lost_runs() -> None:
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Crashed
 
-    from tasks._workspace import is_free
+    from tasks.runtime.workspace import is_free
 
     if not is_free(root()):
         return

@@ -9,10 +9,10 @@ from prefect.artifacts import (
     create_table_artifact,
 )
 
-from tasks._workspace import FOLDER
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import Score, read_scores
 from tasks.reporting.figures import write_picture_grid
+from tasks.runtime.workspace import FOLDER
 
 FILES_URL = "PERCEPT_FILES_URL"
 """Where `make ui` serves the report and the pictures; unset where nothing does."""

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from tasks import STAGES
-from tasks._environment import existing_folder
-from tasks._errors import PerceptError
 from tasks._wiring import load_stage, params_for
-from tasks.artifacts.files import write_text
+from tasks.runtime.environment import existing_folder
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_text
 
 
 def root() -> Path:

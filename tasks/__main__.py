@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    from tasks._errors import TRY_AGAIN, PerceptError, TransientError
-    from tasks._secrets import redact
+    from tasks.runtime.errors import TRY_AGAIN, PerceptError, TransientError
+    from tasks.runtime.secrets import redact
 
     options = _parser().parse_args(arguments)
     _keep_secrets()
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _keep_secrets() -> None:
     """Log to stderr, and let neither a log nor a traceback show a secret."""
-    from tasks._secrets import RedactingFormatter, print_redacted
+    from tasks.runtime.secrets import RedactingFormatter, print_redacted
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(RedactingFormatter("%(message)s"))
@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> None:
     """Run a stage: tracked where a Prefect API is configured, directly where none is."""
-    from tasks._workspace import share_cache, sole_writer, use_the_code_of
+    from tasks.runtime.workspace import share_cache, sole_writer, use_the_code_of
 
     use_the_code_of()
     share_cache()

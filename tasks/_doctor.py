@@ -69,8 +69,8 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
 def _params_findings(params_file: Path) -> Iterator[Finding]:
     """Validate every section, so that a typing error shows before hours of work."""
     from tasks import STAGES
-    from tasks._errors import PerceptError
     from tasks._wiring import load_stage, params_for
+    from tasks.runtime.errors import PerceptError
 
     problems = []
     for name in STAGES:
@@ -165,9 +165,9 @@ def _image_prompt(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Find
         return
     from pydantic import ValidationError
 
-    from tasks._errors import PerceptError
     from tasks.diffusion.adapter import ImagePromptParams, find_image_encoder
     from tasks.diffusion.folder import find_pipeline
+    from tasks.runtime.errors import PerceptError
 
     try:
         wanted = ImagePromptParams.model_validate(section["image_prompt"])

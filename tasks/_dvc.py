@@ -9,7 +9,7 @@ import yaml
 from tasks import STAGES
 from tasks._wiring import load_stage, reads, writes
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.files import write_text
+from tasks.runtime.files import write_text
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
 METRICS = (

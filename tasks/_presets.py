@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import write_text
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_text
 
 PRESETS = Path("presets")
 

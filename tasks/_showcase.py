@@ -4,10 +4,10 @@ import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks._errors import PerceptError
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.files import write_text
 from tasks.artifacts.metrics import Score, read_scores
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_text
 
 GRID = Path("docs/pictures.png")
 START = "<!-- scores: written by `percept showcase` from reports/metrics -->"

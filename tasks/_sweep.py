@@ -8,12 +8,12 @@ from pathlib import Path
 
 import yaml
 
-from tasks._map import Map
 from tasks._wiring import call, load_stage, params_for, read_params
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.files import fingerprint, write_text
 from tasks.artifacts.tables import read_table
+from tasks.runtime.files import fingerprint, write_text
+from tasks.runtime.map import Map
 from tasks.sweeps.cells import run_cell
 from tasks.sweeps.plan import Cell, Changes, Sweep, cells_of, changed, read_sweep
 from tasks.sweeps.table import as_markdown, long_table

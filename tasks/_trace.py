@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks._errors import PerceptError
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
+from tasks.runtime.errors import PerceptError
 
 KEYS = ("trial_id", "recording_id", "stimulus_id")
 

@@ -10,11 +10,11 @@ import yaml
 from pydantic import ValidationError
 
 from tasks import STAGES
-from tasks._errors import PerceptError
-from tasks._map import Map, serial_map
-from tasks._params import Params
-from tasks._runners import runner_map
 from tasks.artifacts.catalogue import Artifacts
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.map import Map, serial_map
+from tasks.runtime.params import Params
+from tasks.runtime.runners import runner_map
 
 __all__ = [
     "Map",

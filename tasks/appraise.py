@@ -11,13 +11,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tasks._map import Map
-from tasks._params import Params
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
-from tasks.artifacts.files import write_text
 from tasks.artifacts.metrics import Score, read_scores, write_scores
 from tasks.artifacts.tables import read_table
 from tasks.caption import captions_to_table
@@ -38,6 +35,9 @@ from tasks.language.checks import N_MARKS
 from tasks.language.human import HumanCaptions, read_human_captions, study_file
 from tasks.language.likeness import Draw, clip_scores
 from tasks.language.review import read_review
+from tasks.runtime.files import write_text
+from tasks.runtime.map import Map
+from tasks.runtime.params import Params
 from tasks.sweeps.caption_sources import Recorded, Wording, human_training_scores
 
 logger = logging.getLogger(__name__)

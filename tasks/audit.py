@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from tasks._errors import PerceptError
-from tasks._params import Params
 from tasks.analysis.answers import ControlParams
 from tasks.analysis.control_plots import draw_controls
 from tasks.analysis.control_registry import CONTROLS, run_controls
@@ -30,6 +28,8 @@ from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import table_to_vectors
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 SPLIT = "test"
 """Unseen pictures of trained concepts: what time and priors could give away are trained concepts."""

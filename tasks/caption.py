@@ -11,8 +11,6 @@ from typing import Annotated, Any, Literal
 import pyarrow as pa
 from pydantic import Field
 
-from tasks._map import Map
-from tasks._params import Params
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.metrics import COUNTED, Score, write_scores
@@ -29,6 +27,8 @@ from tasks.language.captioners.sidecar import SidecarCaptioner
 from tasks.language.checks import N_MARKS
 from tasks.language.prompts import TIER_OF
 from tasks.language.quality import OnFailure, Status, usable
+from tasks.runtime.map import Map
+from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
 

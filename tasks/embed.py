@@ -6,8 +6,6 @@ from pathlib import Path
 
 from pydantic import PositiveInt
 
-from tasks._map import Map
-from tasks._params import Params
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
@@ -16,6 +14,8 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.embedding import Embedder
 from tasks.clip.model import Precision
 from tasks.clip.vectors import layers_to_column, vectors_to_table
+from tasks.runtime.map import Map
+from tasks.runtime.params import Params
 
 
 class EmbedParams(Params):

@@ -40,10 +40,10 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.files import write_text
 from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.model import load_clip
+from tasks.runtime.files import write_text
 from tasks.simulation.judge import Judge
 
 

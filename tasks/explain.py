@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import NonNegativeInt, PositiveInt
 
-from tasks._params import Params
 from tasks.analysis.explanation import MapParams, explained_trials, make_maps, map_scores
 from tasks.analysis.explanation_plots import (
     draw_maps,
@@ -38,6 +37,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
 from tasks.language.prompts import TIER_OF
+from tasks.runtime.params import Params
 
 
 class ExplainParams(Params):

@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from tasks._map import Map
-from tasks._params import Params
 from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.contracts.recordings import RECORDINGS
@@ -27,6 +25,8 @@ from tasks.eeg.study import (
     missing_images,
 )
 from tasks.eeg.tables import event_table, recording_table, stimulus_table
+from tasks.runtime.map import Map
+from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
 

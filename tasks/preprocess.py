@@ -10,13 +10,11 @@ import mne
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks._map import Map
 from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.files import link_or_copy
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
 from tasks.eeg.cleaning import CleanRecording, clean_recording
@@ -30,6 +28,8 @@ from tasks.eeg.splits import Split, SplitParams, assign_splits
 from tasks.eeg.stored import clean_stored_epochs
 from tasks.eeg.tables import quality_row, quality_table, recording_of_row, trial_table
 from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
+from tasks.runtime.files import link_or_copy
+from tasks.runtime.map import Map
 
 logger = logging.getLogger(__name__)
 

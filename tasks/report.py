@@ -4,11 +4,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks._params import Params
-from tasks.artifacts.files import write_text
 from tasks.reporting.page import render_page
 from tasks.reporting.sections import Selection
 from tasks.reporting.study import read_study
+from tasks.runtime.files import write_text
+from tasks.runtime.params import Params
 
 
 class ReportParams(Params):

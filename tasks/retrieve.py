@@ -13,8 +13,6 @@ import pyarrow.compute as pc
 from jaxtyping import Float32
 from pydantic import AfterValidator, PositiveInt
 
-from tasks._errors import PerceptError
-from tasks._params import Params
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
@@ -25,6 +23,8 @@ from tasks.clip.galleries import Gallery, build_galleries, known_stimuli
 from tasks.clip.vectors import Vectors, vectors_to_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder, load_encoder
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks._map import Map
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
-from tasks.artifacts.files import (
+from tasks.artifacts.tables import read_table, write_table
+from tasks.runtime.files import (
     fingerprint,
     link_or_copy,
     sha256_of,
     write_json,
     write_text,
 )
-from tasks.artifacts.tables import read_table, write_table
+from tasks.runtime.map import Map
 from tasks.simulation.brain import FACTORS, topography
 from tasks.simulation.head import CHANNELS
 from tasks.simulation.recording import Shard, make_recording

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import torch
 
-from tasks._environment import whole_number
-from tasks.artifacts.files import fingerprint, write_text
 from tasks.encoder import processes
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import save_encoder
@@ -18,6 +16,8 @@ from tasks.encoder.dataset import TrainingData, read_training_data, refuse_stran
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
 from tasks.encoder.training import Trained
+from tasks.runtime.environment import whole_number
+from tasks.runtime.files import fingerprint, write_text
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from PIL import Image
 
-from tasks._map import serial_map
 from tasks.appraise import AppraiseParams, appraise
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.stimuli import STIMULI
@@ -28,6 +27,7 @@ from tasks.language.human import CaptionFileError
 from tasks.language.prompts import KIND_NAMES
 from tasks.reporting.plots import suspect_table
 from tasks.reporting.scores import grouped
+from tasks.runtime.map import serial_map
 from tasks.train import train
 from tests.chat_server import KEY, ChatServer, completion, failure
 from tests.conftest import REPOSITORY

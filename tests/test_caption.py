@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.metrics import read_scores
@@ -20,6 +19,7 @@ from tasks.language.captioners.scene import describe
 from tasks.language.captioners.sidecar import SidecarError
 from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
+from tasks.runtime.map import serial_map
 from tasks.simulation.scene import draw, sample_scene
 from tests.chat_server import KEY, ChatServer, completion, failure, good
 from tests.language.asking import OPENAI

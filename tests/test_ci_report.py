@@ -8,7 +8,7 @@ import yaml
 
 from tasks.__main__ import main
 from tasks._commands.ci_report import read_thresholds
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 PARAMS = {"train": {"learning_rate": 0.001, "filters": {"ridge": 5.0}}, "report": {"seed": 7}}
 

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
@@ -26,6 +25,7 @@ from tasks.clip import embedding
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
 from tasks.clip.vectors import VectorError, column_to_layer, table_to_vectors, text_key
 from tasks.embed import EmbedParams, embed
+from tasks.runtime.map import serial_map
 
 RAW, CLIP = Path("data/raw"), Path("data/models/clip")
 STIMULI_PATH, CAPTIONS_PATH = Path("stimuli.parquet"), Path("captions.parquet")

@@ -6,12 +6,12 @@ import mne
 import numpy as np
 import pytest
 
-from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.files import sha256_of
 from tasks.artifacts.tables import read_table
 from tasks.eeg.sources.protocol import SourceError
 from tasks.ingest import IngestParams, ingest
+from tasks.runtime.files import sha256_of
+from tasks.runtime.map import serial_map
 from tests.eeg.studies import MiniStudy, make_raw, make_signal, write_recording, write_study
 
 NAMES = ("recordings", "events", "stimuli", "oracle", "topographies")

@@ -13,8 +13,8 @@ import yaml
 
 from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.files import sha256_of
 from tasks.artifacts.tables import read_table
+from tasks.runtime.files import sha256_of
 
 pytestmark = pytest.mark.slow
 AFTER_TRAIN = STAGES[STAGES.index("train") :]

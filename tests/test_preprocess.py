@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import tasks.preprocess
-from tasks._map import Map, serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.tables import read_table, write_table
@@ -20,6 +19,7 @@ from tasks.eeg.sources.simulated import SimulatedSource
 from tasks.eeg.splits import SplitError, TimeChunkSplit
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import preprocess
+from tasks.runtime.map import Map, serial_map
 from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
 
 OUTS = ("trials", "epochs", "quality")

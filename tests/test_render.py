@@ -14,8 +14,6 @@ import torch
 from PIL import Image
 
 from tasks import render as stage
-from tasks._errors import PerceptError
-from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
@@ -26,6 +24,8 @@ from tasks.diffusion import drawing, noise, stored
 from tasks.diffusion.conditions import Condition, readable
 from tasks.diffusion.renderer import Drawn
 from tasks.eeg.epochs import EpochsInfo, write_epochs
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.map import serial_map
 from tests.diffusion.architectures import make_stable_diffusion, seeded
 from tests.synthetic_study import DIM, KINDS, make_study
 

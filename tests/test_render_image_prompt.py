@@ -15,9 +15,9 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.stimuli import STIMULI
-from tasks.artifacts.files import sha256_of
 from tasks.artifacts.tables import read_table, write_table
 from tasks.diffusion import drawing
+from tasks.runtime.files import sha256_of
 from tests.diffusion.architectures import (
     make_image_encoder,
     make_stable_diffusion,

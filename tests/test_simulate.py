@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks._map import serial_map
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
-from tasks.artifacts.files import sha256_of
 from tasks.artifacts.tables import read_table
+from tasks.runtime.files import sha256_of
+from tasks.runtime.map import serial_map
 from tasks.simulate import simulate
 from tasks.simulation.head import CHANNELS
 from tasks.simulation.recording import STEP_UV, SimulationError

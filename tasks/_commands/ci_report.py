@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tasks._commands._markdown import code, escape, table, with_interval
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 METRICS = Path("reports/metrics")
 THRESHOLDS = Path(".ci/thresholds.yaml")
@@ -38,7 +38,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
 
 
 def _run(options: argparse.Namespace) -> None:
-    from tasks.artifacts.files import write_text
+    from tasks.runtime.files import write_text
 
     base = resolve(options.base)
     guards = read_thresholds(options.thresholds)

@@ -10,12 +10,12 @@ from jaxtyping import Float, Int
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.stats import rankdata
 
-from tasks._params import Params
 from tasks.analysis.decoding import OBJECT_TIER, concept_ranking
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.scores import SIGNIFICANCE, agreement, columns_of, score
 from tasks.analysis.statistics import Estimate, Resampling, mean, permutation_p_value
 from tasks.artifacts.metrics import Score
+from tasks.runtime.params import Params
 
 Hits = Float[np.ndarray, "n_trials n_stimuli"]
 """What the answer for a trial scores if the stimulus had been that of the column."""

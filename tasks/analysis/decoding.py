@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tasks._params import Params
 from tasks.analysis.galleries import Ranking, mean_cosines, prototypes, rank
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.retrieval_scores import forgiving_scores, other_rankings
 from tasks.analysis.scores import agreement, columns_of, ranking_scores, score
 from tasks.analysis.statistics import Resampling, own_values
 from tasks.artifacts.metrics import Score
+from tasks.runtime.params import Params
 
 OBJECT_TIER = "object"
 TIERS = (OBJECT_TIER, "spatial", "thematic")

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
-from tasks._errors import PerceptError
 from tasks.analysis.galleries import Vectors
 from tasks.analysis.statistics import Estimate
+from tasks.runtime.errors import PerceptError
 
 MIN_PICTURES = 4
 HALVES = "halves of the pictures"

@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tasks._params import Params
 from tasks.analysis.heads import Epochs, Heads
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.saliency import (
@@ -31,6 +30,7 @@ from tasks.analysis.tier_scores import (
 )
 from tasks.artifacts.metrics import Score
 from tasks.language.prompts import TIER_OF
+from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from torchmetrics.functional.image.dists import _PATH_WEIGHT_DISTS, DISTSNetwork
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import alexnet, efficientnet_b1, resnet50, vgg16
 
-from tasks._errors import PerceptError
-from tasks._params import Params
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 Weights = Mapping[str, Tensor]
 Features = Mapping[str, Float[np.ndarray, "n dim"]]

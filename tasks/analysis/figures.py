@@ -17,8 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tasks.artifacts.files import atomic_path, write_text
 from tasks.artifacts.metrics import Score
+from tasks.runtime.files import atomic_path, write_text
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C6D1F", "#000000")
 """After Okabe and Ito: told apart with every kind of colour vision."""

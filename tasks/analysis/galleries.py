@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 Vectors = Float[np.ndarray, "n dim"]
 

@@ -11,10 +11,10 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Float
 
-from tasks._errors import PerceptError
 from tasks.analysis.galleries import CaptionGallery, Vectors
 from tasks.clip.galleries import GALLERY_SPLITS
 from tasks.clip.vectors import table_to_vectors
+from tasks.runtime.errors import PerceptError
 
 SPLITS = GALLERY_SPLITS["test"]
 """Splits that no training has seen: unseen pictures of trained concepts, and held-out concepts."""

@@ -13,10 +13,10 @@ import pyarrow as pa
 from jaxtyping import Int
 from PIL import Image
 
-from tasks._errors import PerceptError
 from tasks.analysis.galleries import Vectors
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
 from tasks.artifacts.tables import empty_table
+from tasks.runtime.errors import PerceptError
 from tasks.simulation.judge import Judge, Judgement
 
 SAME_SPACE_COSINE = 0.99

@@ -19,8 +19,8 @@ from typing import Literal, Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks._errors import PerceptError
 from tasks.analysis.heads import Epochs, Heads, Vectors
+from tasks.runtime.errors import PerceptError
 
 Method = Literal["gradient", "gradient_x_input", "integrated_gradients", "pattern"]
 ChannelWeights = Mapping[tuple[str, str], Float[np.ndarray, " n_channels"]]

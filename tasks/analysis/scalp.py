@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 REGIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

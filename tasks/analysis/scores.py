@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks._errors import PerceptError
 from tasks.analysis.galleries import Ranking
 from tasks.analysis.statistics import (
     Resampling,
@@ -18,6 +17,7 @@ from tasks.analysis.statistics import (
     permutation_p_value,
 )
 from tasks.artifacts.metrics import Score
+from tasks.runtime.errors import PerceptError
 
 SIGNIFICANCE = 0.05
 """p-values below this are called a difference in a verdict."""

@@ -13,13 +13,13 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 
-from tasks._params import Params
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.saliency import choose
 from tasks.analysis.scores import SIGNIFICANCE
 from tasks.analysis.statistics import permutation_p_value
 from tasks.artifacts.metrics import Score
 from tasks.language.prompts import TIER_OF, Tier
+from tasks.runtime.params import Params
 
 Vectors = Float[np.ndarray, "n dim"]
 N_DIRECTIONS = 10

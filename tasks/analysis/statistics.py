@@ -17,7 +17,7 @@ from hashlib import blake2b
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 MIN_SUBJECTS = 3
 """Fewer give no interval over subjects."""

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from tasks._errors import PerceptError
 from tasks.analysis.saliency import ChannelWeights
 from tasks.analysis.scalp import REGIONS, Map, region_shares
+from tasks.runtime.errors import PerceptError
 
 TierMaps = Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
 """Tier to the map of each subject."""

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import write_json
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_json
 
 COUNTED = "counted"
 """Stands where an interval would mean nothing: every one was looked at, none is estimated."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 """What Pillow raises about files that are no pictures, or only half of one."""

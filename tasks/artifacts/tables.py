@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import atomic_path
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path
 
 
 class ContractError(PerceptError):

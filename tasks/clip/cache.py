@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Int64
 
-from tasks.artifacts.files import atomic_path, write_bytes
 from tasks.clip.vectors import Vectors, require_unit_norm
+from tasks.runtime.files import atomic_path, write_bytes
 
 logger = logging.getLogger(__name__)
 

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tasks._errors import PerceptError
 from tasks.artifacts.contracts._field import contract, field
-from tasks.artifacts.files import atomic_path, sha256_of, write_json
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.vectors import Vectors
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path, sha256_of, write_json
 
 GALLERIES = Path("data/galleries")
 STUDY_GALLERIES = ("train", "test", "all")

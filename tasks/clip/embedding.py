@@ -13,14 +13,14 @@ from pathlib import Path
 import open_clip
 from PIL import Image
 
-from tasks._errors import PerceptError
-from tasks._map import Map, on_gpu
-from tasks._progress import counting
-from tasks.artifacts.files import write_json
 from tasks.artifacts.pictures import as_rgb, read_picture
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
 from tasks.clip.model import Precision, load_clip
 from tasks.clip.vectors import Vectors, text_key
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_json
+from tasks.runtime.map import Map, on_gpu
+from tasks.runtime.progress import counting
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float32
 
-from tasks._errors import PerceptError
 from tasks.clip.search import top_k
 from tasks.clip.vectors import Vectors, table_to_vectors
+from tasks.runtime.errors import PerceptError
 
 GALLERY_SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

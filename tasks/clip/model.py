@@ -20,10 +20,10 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
-from tasks._environment import named_device
-from tasks._errors import PerceptError
 from tasks.clip.text_tower import batches_of_one_length, encode_trimmed, ends_alone_count
 from tasks.clip.weights import HUB_PREFIX, LOCAL_PREFIX, fingerprint_of, require_weights
+from tasks.runtime.environment import named_device
+from tasks.runtime.errors import PerceptError
 
 Precision = Literal["float32", "float16"]
 """How exact vectors are: float16 halves the disk and, on a GPU, the arithmetic too."""

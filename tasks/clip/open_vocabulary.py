@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks._map import Map
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.tables import read_table
 from tasks.clip.corpora import Corpus
@@ -18,6 +17,7 @@ from tasks.clip.faiss_index import faiss_top_k
 from tasks.clip.model import load_clip
 from tasks.clip.search import top_k
 from tasks.clip.vectors import Vectors, table_to_vectors
+from tasks.runtime.map import Map
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 MAX_BLOCK_BYTES = 128 * 2**20
 MAX_BLOCK_QUERIES = 2048

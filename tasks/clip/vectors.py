@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 UNIT_NORM_TOLERANCE = 1e-3
 

@@ -16,7 +16,7 @@ import open_clip
 import torch
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 LOCAL_PREFIX = "local-dir:"
 HUB_PREFIX = "hf-hub:"

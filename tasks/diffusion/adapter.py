@@ -12,10 +12,10 @@ from pathlib import Path
 from pydantic import NonNegativeFloat
 from safetensors import SafetensorError, safe_open
 
-from tasks._errors import PerceptError
-from tasks._params import Params
 from tasks.diffusion.folder import denoiser_of, read_json, require_text_to_image
 from tasks.diffusion.requests import Adapter
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 SUFFIX = ".safetensors"
 N_TOKENS = 4

@@ -10,10 +10,10 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from tasks._errors import PerceptError
-from tasks._params import Params
 from tasks.diffusion.conditions import CLASS_NAME, Caption, Captions, Condition
 from tasks.language.prompts import KIND_NAMES
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 DEFAULT_KINDS: tuple[str, ...] = ("ObjectSnap", "SpatialLink", "ScaleSense", "ThemeTag")
 """Kinds that together tell the object, its colour, place and size, and the theme."""

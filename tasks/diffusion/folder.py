@@ -9,8 +9,8 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import fingerprint, sha256_of
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import fingerprint, sha256_of
 
 SHIPPED = "shipped"
 LOCAL_PREFIX = "local-dir:"

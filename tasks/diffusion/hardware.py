@@ -12,8 +12,8 @@ import psutil
 import torch
 from diffusers import DiffusionPipeline
 
-from tasks._environment import named_device
 from tasks.diffusion.requests import Precision
+from tasks.runtime.environment import named_device
 
 Shard = TypeVar("Shard")
 SMALL_MEMORY_GB = 12.0

@@ -29,14 +29,14 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from transformers.utils.logging import disable_progress_bar
 
-from tasks._errors import PerceptError
-from tasks._progress import counting, files_there
-from tasks.artifacts.files import atomic_path, fingerprint
 from tasks.artifacts.pictures import as_rgb, read_picture
 from tasks.clip.vectors import table_to_vectors
 from tasks.diffusion.conditions import Condition, Sources
 from tasks.diffusion.folder import pipeline_fingerprint
 from tasks.diffusion.hardware import device_of
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path, fingerprint
+from tasks.runtime.progress import counting, files_there
 
 logger = logging.getLogger(__name__)
 

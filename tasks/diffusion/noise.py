@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks._errors import PerceptError
 from tasks.analysis.controls import MAX_NOISE_SOURCES, gaussian_noise
 from tasks.analysis.evidence import Epochs
 from tasks.analysis.statistics import seed_of
@@ -22,6 +21,7 @@ from tasks.clip.vectors import vectors_to_table
 from tasks.diffusion.conditions import Heard
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder, load_encoder
+from tasks.runtime.errors import PerceptError
 
 
 @dataclass(frozen=True)

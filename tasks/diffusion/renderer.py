@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from tasks._errors import PerceptError
 from tasks.diffusion.embedding import Embedding, PromptEncoder
 from tasks.diffusion.folder import read_json, require_text_to_image, weights_variant
 from tasks.diffusion.hardware import device_of, dtype_of, lay_out
 from tasks.diffusion.requests import Adapter, Request, Settings
+from tasks.runtime.errors import PerceptError
 
 
 class Drawn(NamedTuple):

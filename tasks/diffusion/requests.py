@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from tasks.artifacts.files import sha256_of
 from tasks.diffusion.composition import Conditioning
+from tasks.runtime.files import sha256_of
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import atomic_path
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 from jaxtyping import Float32
 from pydantic import PositiveInt
 
-from tasks._params import Params
-from tasks.artifacts.files import sha256_of
 from tasks.eeg.epochs import read_file, recording_of, trial_id_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
+from tasks.runtime.files import sha256_of
+from tasks.runtime.params import Params
 
 
 class RepetitionParams(Params):

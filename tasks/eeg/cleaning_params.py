@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from tasks._params import Params
 from tasks.eeg.quality import BadChannelParams, RejectParams
 from tasks.eeg.repair import AutorejectParams, IcaParams, PyprepParams
 from tasks.eeg.signal import FilterParams, WindowParams
+from tasks.runtime.params import Params
 
 
 class CleaningBadChannelParams(BadChannelParams):

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32
 
-from tasks.artifacts.files import atomic_path
 from tasks.artifacts.tables import ContractError
+from tasks.runtime.files import atomic_path
 
 METADATA_KEY = b"epochs"
 ROW_GROUP_SIZE = 256  # epochs; what a reader holds beside its result

@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks._errors import PerceptError
-from tasks._params import Params
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 MAD_TO_SD = 1.4826  # of a normal distribution
 PLAUSIBLE_UV = (0.01, 20_000.0)  # standard deviation of a typical channel before any filter

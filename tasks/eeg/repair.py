@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float32
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
 from sklearn.exceptions import ConvergenceWarning
 
-from tasks._params import Params
 from tasks.eeg.quality import QualityError
+from tasks.runtime.params import Params
 
 Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
 Mask = Bool[np.ndarray, "n_trials"]

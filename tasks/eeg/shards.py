@@ -7,8 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import fingerprint, sha256_of, write_json
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import fingerprint, sha256_of, write_json
 
 CODE = (  # what the bytes depend on
     "averaging.py",

@@ -17,8 +17,8 @@ import scipy.fft
 from jaxtyping import Bool, Complex128, Float32, Float64, Int64
 from numpy.lib.stride_tricks import sliding_window_view
 
-from tasks._errors import PerceptError
-from tasks._params import Params
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 BLOCK_S = 60.0  # read at a time
 RESAMPLING_PAD_S = 1.0  # mirrored at both ends, where the filters have run over the samples before

@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks._errors import PerceptError
-from tasks._params import Params
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 Split = Literal["train", "validation", "test", "zero_shot", "none"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

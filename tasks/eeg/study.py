@@ -11,7 +11,6 @@ from pathlib import Path
 import mne
 from PIL import Image, UnidentifiedImageError
 
-from tasks.artifacts.files import sha256_of
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
@@ -20,6 +19,7 @@ from tasks.eeg.sources.protocol import (
     Stimulus,
     StoredEpochs,
 )
+from tasks.runtime.files import sha256_of
 
 LISTED = 10  # names in a message
 EventsOf = Mapping[Recording, Sequence[Event]]

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from sklearn.covariance import ledoit_wolf
 
-from tasks._errors import PerceptError
-from tasks._params import Params
-from tasks.artifacts.files import sha256_of
 from tasks.eeg.epochs import read_file, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import sha256_of
+from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import write_bytes, write_json
 from tasks.encoder.architectures import ARCHITECTURES
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_bytes, write_json
 
 WEIGHTS = "encoder.safetensors"
 DESCRIPTION = "encoder.json"

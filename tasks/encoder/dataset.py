@@ -14,7 +14,6 @@ import pandas as pd
 from jaxtyping import Bool, Float, Float32, Int64
 from sklearn.linear_model import RidgeCV
 
-from tasks._errors import PerceptError
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
@@ -23,6 +22,7 @@ from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import column_to_layer, table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, read_epochs
 from tasks.encoder.params import TrainParams
+from tasks.runtime.errors import PerceptError
 
 POSTERIOR = re.compile(r"(P|O|TP)")  # beginnings of 10-20 names
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 LONGEST_WAIT = timedelta(minutes=10)  # for a process that lives and does not answer
 

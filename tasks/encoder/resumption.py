@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import atomic_path
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path
 
 CACHE = Path("data/cache/train")
 

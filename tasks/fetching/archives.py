@@ -5,8 +5,8 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from tasks.artifacts.files import atomic_path
 from tasks.fetching.downloads import FetchError
+from tasks.runtime.files import atomic_path
 
 
 def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[str, int]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import requests
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import write_json
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import write_json
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,10 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from tasks.artifacts.files import sha256_of, write_json
 from tasks.fetching.archives import require_space, unpack
 from tasks.fetching.downloads import FetchError, ResumingDownloader, look_up
 from tasks.fetching.studies import RemoteFile, RemoteStudy
+from tasks.runtime.files import sha256_of, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import fingerprint, write_json
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import fingerprint, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.artifacts.files import atomic_path
 from tasks.language.cache import CaptionCache, CaptionCacheError, Entry
+from tasks.runtime.files import atomic_path
 
 
 def export_answers(cache: CaptionCache, path: Path) -> int:

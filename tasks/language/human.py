@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks._errors import PerceptError
 from tasks.language.captioners.base import Stimulus
+from tasks.runtime.errors import PerceptError
 
 PICTURE_COLUMNS = ("stimulus_id", "file_name", "image", "filename")
 CAPTION_COLUMNS = ("caption", "text")

@@ -9,8 +9,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Literal
 
-from tasks._errors import PerceptError
 from tasks.language.captioners.base import Caption
+from tasks.runtime.errors import PerceptError
 
 logger = logging.getLogger(__name__)
 

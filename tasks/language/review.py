@@ -11,9 +11,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.artifacts.files import write_text
 from tasks.artifacts.pictures import as_rgb, read_picture
 from tasks.language.human import CaptionFileError
+from tasks.runtime.files import write_text
 
 VERDICTS = ("correct", "wrong", "invented", "unsure")
 """True of the picture; not true of it; names what is not there; cannot be told."""

@@ -9,12 +9,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from tasks._errors import PerceptError
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.files import atomic_path
 from tasks.reporting.cards import CONDITIONS, TITLES, Picture, TrialCard, draw_sample
 from tasks.reporting.images import open_picture
 from tasks.reporting.study import Study, read_study
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path
 
 INK, SOFT, GOOD, BAD = "#1d1c1a", "#5f5b55", "#1c6a44", "#a33b14"
 DPI = 120

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 QUALITY = 80
 """Of thumbnails, of 100: what is lost cannot be seen, and the page is a quarter of the size."""

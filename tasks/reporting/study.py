@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from tasks._errors import PerceptError
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
 from tasks.artifacts.contracts.quality import QUALITY
@@ -19,6 +18,7 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import Score, read_scores
 from tasks.artifacts.tables import read_table
+from tasks.runtime.errors import PerceptError
 
 Scores = Mapping[str, Score]
 

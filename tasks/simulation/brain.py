@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, field_validator
 
-from tasks._params import Params
+from tasks.runtime.params import Params
 from tasks.simulation.head import Head, make_head, unit
 from tasks.simulation.scene import VOCABULARY, Scene
 from tasks.simulation.shapes import shape_features

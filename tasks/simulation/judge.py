@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 CONFIG_NAME = "judge.json"
 WEIGHTS_NAME = "judge.safetensors"

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy import fft
 
-from tasks._params import Params
+from tasks.runtime.params import Params
 from tasks.simulation.head import CHANNELS, Head
 
 Spectrum = Callable[[Float[np.ndarray, " n_freqs"]], Float[np.ndarray, " n_freqs"]]

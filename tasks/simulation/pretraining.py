@@ -18,7 +18,7 @@ import open_clip
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
-from tasks._environment import named_device
+from tasks.runtime.environment import named_device
 from tasks.simulation import (
     pretrain_clip,
     pretrain_judge,

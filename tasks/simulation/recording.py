@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32, Int
 
-from tasks._errors import PerceptError
 from tasks.artifacts.contracts.oracle import ORACLE
-from tasks.artifacts.files import sha256_of, write_json, write_text
 from tasks.artifacts.tables import write_table
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import sha256_of, write_json, write_text
 from tasks.simulation.brain import FACTORS
 from tasks.simulation.head import make_info
 from tasks.simulation.oracle import decode

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from tasks._params import Params
+from tasks.runtime.params import Params
 
 Design = Literal["randomised", "block", "rsvp", "none"]
 Rounds = list[Int[np.ndarray, " n_shown"]]

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from tasks._params import Params
+from tasks.runtime.params import Params
 from tasks.simulation.brain import (
     RESPONSE_S,
     Brain,

@@ -16,7 +16,6 @@ from jaxtyping import Float
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.files import fingerprint
 from tasks.artifacts.metrics import Score
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.epochs import read_epochs
@@ -26,6 +25,7 @@ from tasks.encoder.dataset import read_training_data
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
 from tasks.language.likeness import Draw, scored
+from tasks.runtime.files import fingerprint
 from tasks.sweeps.cells import description_of
 from tasks.sweeps.scoring import HeldOutEEG, held_out_of, stimulus_answers
 

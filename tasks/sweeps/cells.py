@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tasks._runners import code_fingerprint
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.files import write_json
 from tasks.artifacts.tables import read_table
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import Encoder, reading_recorded
 from tasks.encoder.dataset import TrainingData, read_training_data
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import SavedRun
+from tasks.runtime.files import write_json
+from tasks.runtime.workers import code_fingerprint
 from tasks.sweeps.folds import training_data_of
 from tasks.sweeps.plan import Cell
 from tasks.sweeps.scoring import (

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, NonNegativeInt, ValidationError
 
-from tasks._errors import PerceptError
-from tasks._params import Params
-from tasks.artifacts.files import fingerprint
 from tasks.encoder.params import TrainParams
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import fingerprint
+from tasks.runtime.params import Params
 
 Protocol = Literal["within_subject", "pooled", "leave_one_subject_out"]
 Changes = dict[str, Any]

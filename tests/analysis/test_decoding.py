@@ -3,7 +3,6 @@ import re
 import numpy as np
 import pytest
 
-from tasks._errors import PerceptError
 from tasks.analysis.decoding import (
     ScoreParams,
     concept_confusion,
@@ -11,6 +10,7 @@ from tasks.analysis.decoding import (
     recall_curves,
 )
 from tasks.analysis.held_out import HeldOut
+from tasks.runtime.errors import PerceptError
 from tests.synthetic_study import CONCEPTS, make_study
 
 PARAMS = ScoreParams(ks=(1, 5), n_resamples=300, n_permutations=300, confidence=0.95, seed=0)

@@ -8,8 +8,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from tasks._errors import PerceptError
 from tasks.analysis.distances import Halves, frechet_distance, inception_score, kernel_distance
+from tasks.runtime.errors import PerceptError
 
 HALVES = Halves(n_halves=60, confidence=0.95, seed=0)
 DISTANCES = [kernel_distance, frechet_distance]

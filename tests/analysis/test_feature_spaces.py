@@ -14,7 +14,6 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models import alexnet, efficientnet_b1, resnet50, vgg16
 
-from tasks._errors import PerceptError
 from tasks.analysis.decoding import ScoreParams
 from tasks.analysis.distances import Halves, frechet_distance, inception_score, kernel_distance
 from tasks.analysis.feature_scores import feature_scores, spaces_table
@@ -26,6 +25,7 @@ from tasks.analysis.feature_spaces import (
 )
 from tasks.analysis.pictures import Pictures
 from tasks.artifacts.metrics import is_qualified
+from tasks.runtime.errors import PerceptError
 from tasks.simulation.judge import Judgement
 
 PARAMS = ScoreParams(ks=(1,), n_resamples=50, n_permutations=99, confidence=0.95, seed=0)

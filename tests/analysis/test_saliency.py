@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from tasks._errors import PerceptError
 from tasks.analysis.explanation import MapParams, explained_trials, make_maps, map_scores
 from tasks.analysis.heads import Heads
 from tasks.analysis.held_out import HeldOut
 from tasks.analysis.saliency import channel_weights, pattern
 from tasks.language.prompts import TIER_OF
+from tasks.runtime.errors import PerceptError
 from tests.listening_study import CHANNELS, MONTAGE, PEAKS, make_listening_study
 
 PARAMS = MapParams(

@@ -3,7 +3,6 @@ import re
 import numpy as np
 import pytest
 
-from tasks._errors import PerceptError
 from tasks.analysis.scalp import (
     Rotations,
     directions_of,
@@ -12,6 +11,7 @@ from tasks.analysis.scalp import (
     regions_of,
 )
 from tasks.analysis.statistics import permutation_p_value
+from tasks.runtime.errors import PerceptError
 from tests.listening_study import CHANNELS, MONTAGE
 
 

@@ -3,10 +3,10 @@ import re
 import numpy as np
 import pytest
 
-from tasks._errors import PerceptError
 from tasks.analysis.galleries import CaptionGallery, mean_cosines, prototypes, rank
 from tasks.analysis.scores import agreement, columns_of, ranking_scores, score, verdict
 from tasks.analysis.statistics import Resampling, median
+from tasks.runtime.errors import PerceptError
 
 COSINES = np.array([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]])
 

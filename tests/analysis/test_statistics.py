@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from tasks._errors import PerceptError
 from tasks.analysis.statistics import (
     Resampling,
     derangement,
@@ -12,6 +11,7 @@ from tasks.analysis.statistics import (
     permutation_p_value,
     seed_of,
 )
+from tasks.runtime.errors import PerceptError
 
 
 def draw(own, n_stimuli, seed=0, n_resamples=400, n_permutations=400):

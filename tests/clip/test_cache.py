@@ -196,7 +196,7 @@ model = types.ModuleType("tasks.clip.model")
 model.load_clip, model.Precision = None, str
 sys.modules["tasks.clip.model"] = model
 sys.modules["open_clip"] = types.ModuleType("open_clip")
-from tasks._map import serial_map
+from tasks.runtime.map import serial_map
 from tasks.clip.cache import VectorCache
 from tasks.clip.embedding import embed_missing
 from tasks.clip.vectors import text_key

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tasks.__main__ import main
-from tasks._map import serial_map
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.tables import write_table
 from tasks.clip.corpora import CorpusError, add_corpus, find_corpus
@@ -19,6 +18,7 @@ from tasks.clip.embedding import Embedder
 from tasks.clip.faiss_index import faiss_top_k
 from tasks.clip.open_vocabulary import search_corpus
 from tasks.clip.vectors import vectors_to_table
+from tasks.runtime.map import serial_map
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks._errors import PerceptError
 from tasks.clip.model import ClipModel, load_clip
+from tasks.runtime.errors import PerceptError
 from tasks.simulation.scene import draw
 from tasks.simulation.scores import fresh_scenes, score_clip
 

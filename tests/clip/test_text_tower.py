@@ -7,9 +7,9 @@ import open_clip
 import pytest
 import torch
 
-from tasks._errors import PerceptError
 from tasks.clip.model import ClipModel, load_clip
 from tasks.clip.text_tower import MAX_ROWS, MIN_ROWS, batches_of_one_length
+from tasks.runtime.errors import PerceptError
 
 TEXTS = [
     "a dog",

@@ -2,7 +2,6 @@
 
 import pytest
 
-from tasks._errors import PerceptError
 from tasks.diffusion.composition import (
     DEFAULT_KINDS,
     CompositionParams,
@@ -13,6 +12,7 @@ from tasks.diffusion.composition import (
 )
 from tasks.diffusion.conditions import CLASS_NAME, Caption
 from tasks.language.prompts import TIER_OF, Tier
+from tasks.runtime.errors import PerceptError
 
 CAPTIONS = {"ObjectSnap": "a red dog", "SpatialLink": "left of it", "ThemeTag": "a night scene"}
 

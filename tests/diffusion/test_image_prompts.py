@@ -13,9 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from tasks._errors import PerceptError
 from tasks.artifacts.contracts.predictions import PREDICTIONS
-from tasks.artifacts.files import fingerprint
 from tasks.clip.vectors import vectors_to_table
 from tasks.diffusion import image_prompts
 from tasks.diffusion.adapter import ImagePromptParams, find_image_encoder
@@ -24,6 +22,8 @@ from tasks.diffusion.conditions import Condition, Heard, Sources
 from tasks.diffusion.image_prompts import ImageEncoder, ImagePrompts, features_of, fit_map
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.requests import Adapter, Request, Settings
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import fingerprint
 from tests.diffusion.architectures import (
     PIPELINES,
     make_flux,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from tasks._errors import PerceptError
 from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.folder import find_pipeline, picture_size_px
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.requests import Request, Settings
+from tasks.runtime.errors import PerceptError
 from tests.diffusion.architectures import (
     PIPELINES,
     make_safety_checker,

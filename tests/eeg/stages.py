@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
+from tasks.runtime.map import serial_map
 
 INGESTED = ("recordings", "events", "stimuli", "oracle", "topographies")
 

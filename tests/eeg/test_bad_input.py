@@ -15,11 +15,11 @@ import torch
 from mne_bids import BIDSPath, write_raw_bids
 from PIL import Image
 
-from tasks._errors import PerceptError
 from tasks.eeg.sources.bids import BidsSource
 from tasks.eeg.sources.protocol import Source, StoredEpochs
 from tasks.eeg.stored import clean_stored_epochs
 from tasks.eeg.study import examine_recording
+from tasks.runtime.errors import PerceptError
 from tests.eeg.stages import run_ingest
 from tests.eeg.studies import MiniStudy, make_params, make_raw, make_signal, write_study
 from tests.eeg.test_bids_source import opened, write_stimuli

@@ -11,7 +11,6 @@ import torch
 import yaml
 from PIL import Image
 
-from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
 from tasks.eeg.epochs import read_epochs
@@ -20,6 +19,7 @@ from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
+from tasks.runtime.map import serial_map
 from tasks.simulation.head import CHANNELS
 from tests.conftest import REPOSITORY
 

@@ -13,7 +13,6 @@ import torch
 import yaml
 from PIL import Image
 
-from tasks._map import serial_map
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
 from tasks.eeg.epochs import read_epochs
@@ -23,6 +22,7 @@ from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params, ThingsEeg2Source
 from tasks.eeg.sources.things_eeg2_layouts import NICE_CHANNELS
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
+from tasks.runtime.map import serial_map
 from tests.conftest import REPOSITORY
 
 PRESET = yaml.safe_load((REPOSITORY / "presets" / "things_eeg2.yaml").read_text())

@@ -15,10 +15,10 @@ import torch
 from safetensors.numpy import load_file
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from tasks._errors import PerceptError
 from tasks.encoder import processes
 from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.training import Run
+from tasks.runtime.errors import PerceptError
 from tasks.train import train
 from tests.encoder.small_study import changed, make_small_study
 

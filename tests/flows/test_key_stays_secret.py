@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.artifacts.files import sha256_of
+from tasks.runtime.files import sha256_of
 from tests.chat_server import KEY, ChatServer, completion, failure, text_of
 from tests.flows.test_kills import end_group
 from tests.flows.test_ui import free_ports

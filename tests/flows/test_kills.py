@@ -25,8 +25,8 @@ SHARD_S = 0.1
 PAYING = """
 import os, sys, time
 from pathlib import Path
-from tasks._workspace import sole_writer
-from tasks.artifacts.files import write_text
+from tasks.runtime.workspace import sole_writer
+from tasks.runtime.files import write_text
 round_ = Path("round").read_text().strip()
 with sole_writer("percept run caption"):
     for k in range(int(sys.argv[1])):

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from flows.workspace import chosen_stages, override_params, parents, settled_stages
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 from tests.flows.workspaces import make_workspace, run
 
 

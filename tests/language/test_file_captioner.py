@@ -7,7 +7,6 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from tasks._map import serial_map
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.tables import read_table, write_table
@@ -15,6 +14,7 @@ from tasks.caption import CaptionParams, caption
 from tasks.language.human import CaptionFileError
 from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
+from tasks.runtime.map import serial_map
 from tests.conftest import REPOSITORY
 
 RAW = Path("data/raw")

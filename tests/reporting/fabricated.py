@@ -10,11 +10,11 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.files import write_text
 from tasks.artifacts.metrics import Score, write_scores
 from tasks.artifacts.tables import empty_table, write_table
 from tasks.language.captioners.scene import describe
 from tasks.language.prompts import KIND_NAMES, KINDS, TIER_OF
+from tasks.runtime.files import write_text
 from tasks.simulation.scene import CONCEPTS, Scene, draw, sample_scene
 
 SUBJECTS = ("sub-01", "sub-02", "sub-03")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 from tasks.simulation.judge import Judge, JudgeNetwork
 from tasks.simulation.pretrain_judge import disturb, export_judge
 from tasks.simulation.scene import VOCABULARY, draw

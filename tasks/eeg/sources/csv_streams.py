@@ -12,7 +12,6 @@ import pandas as pd
 from jaxtyping import Float64
 from pydantic import PositiveFloat
 
-from tasks._params import Params
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
@@ -20,6 +19,7 @@ from tasks.eeg.sources.protocol import (
     SourceParams,
     Stimulus,
 )
+from tasks.runtime.params import Params
 
 
 class MarkerParams(Params):

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
 
-from tasks._errors import PerceptError
-from tasks._params import Params
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.params import Params
 
 
 class SourceError(PerceptError):

@@ -17,7 +17,6 @@ import openai
 from openai.types import Batch
 from pydantic import BaseModel, ValidationError
 
-from tasks._errors import PerceptError
 from tasks.artifacts.pictures import UnreadablePictureError, read_picture
 from tasks.language.cache import CaptionCache
 from tasks.language.captioners.base import Caption, Stimulus
@@ -42,6 +41,7 @@ from tasks.language.captioners.server import (
     stop,
 )
 from tasks.language.quality import Status
+from tasks.runtime.errors import PerceptError
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.artifacts.files import fingerprint, write_bytes, write_text
 from tasks.artifacts.pictures import UnreadablePictureError
 from tasks.language.cache import CaptionCacheError
 from tasks.language.captioners.base import Stimulus
 from tasks.language.captioners.chat import build_request, data_uri, prompt_sha256
 from tasks.language.captioners.ledger import Account, Ledger
 from tasks.language.prompts import KINDS, CaptionKind
+from tasks.runtime.files import fingerprint, write_bytes, write_text
 
 MAX_BYTES = 200_000_000
 MAX_REQUESTS = 50_000

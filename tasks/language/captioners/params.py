@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from tasks._params import Params
+from tasks.runtime.params import Params
 
 
 class PriceParams(Params):

@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
-from tasks._errors import PerceptError
 from tasks.artifacts.pictures import UnreadablePictureError
 from tasks.language.cache import Usage
 from tasks.language.captioners.base import Stimulus
@@ -36,6 +35,7 @@ from tasks.language.captioners.server import (
 from tasks.language.captioners.throttle import Pace, Throttle, retry_after_s
 from tasks.language.prompts import CaptionKind
 from tasks.language.quality import Status
+from tasks.runtime.errors import PerceptError
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import openai
 
-from tasks._errors import PerceptError, TransientError
 from tasks.language.captioners.ledger import KEY_VARIABLE, without_key
+from tasks.runtime.errors import PerceptError, TransientError
 
 REJECTING_STATUS_CODES = frozenset({400, 413, 415, 422})
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks._errors import PerceptError
 from tasks.language.captioners.base import Caption, Stimulus
 from tasks.language.captioners.scene import describe
 from tasks.language.quality import Status
+from tasks.runtime.errors import PerceptError
 from tasks.simulation.scene import Scene
 
 STIMULI_PER_SHARD = 5000

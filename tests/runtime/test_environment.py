@@ -10,11 +10,11 @@ import torch
 
 from flows.workspace import root
 from tasks.__main__ import main
-from tasks._environment import named_device, seconds, whole_number
-from tasks._errors import PerceptError
-from tasks._map import worker_count
 from tasks.clip import model
 from tasks.diffusion.hardware import device_of
+from tasks.runtime.environment import named_device, seconds, whole_number
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.map import worker_count
 from tasks.train import set_threads
 
 WHOLE = "{} must be a whole number above zero{}; it is {!r}. Set it to one, or unset it."

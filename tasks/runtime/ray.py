@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks._map import worker_count
-from tasks._runners import RunnerError, code_fingerprint, on_worker, require_package
+from tasks.runtime.map import worker_count
+from tasks.runtime.workers import RunnerError, code_fingerprint, on_worker, require_package
 
 LOST_WORKERS = 3
 LOOPBACK = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def ray_executor(address: str | None, gpu: bool) -> Iterator[Executor]:
+def executor(address: str | None, gpu: bool) -> Iterator[Executor]:
     """Open a running cluster, or start one on this machine.
 
     Parameters

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks._map import worker_count
-from tasks._runners import (
+from tasks.runtime.map import worker_count
+from tasks.runtime.workers import (
     CONNECT_TIMEOUT_S,
     RunnerError,
     code_fingerprint,
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def dask_executor(address: str | None, gpu: bool) -> Iterator[Executor]:
+def executor(address: str | None, gpu: bool) -> Iterator[Executor]:
     """Open a running cluster, or start one of worker processes on this machine.
 
     Parameters

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tasks._secrets import RedactingFilter, RedactingFormatter, redact, redacted_errors
+from tasks.runtime.secrets import RedactingFilter, RedactingFormatter, redact, redacted_errors
 
 KEY = "my-very-own-key-1234"
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks._errors import PerceptError
+from tasks.runtime.errors import PerceptError
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks._environment import seconds
-from tasks._errors import PerceptError
+from tasks.runtime.environment import seconds
+from tasks.runtime.errors import PerceptError
 
 FOLDER = Path(".percept")
+PACKAGE = Path(__file__).resolve().parents[1]
+"""The folder `tasks` of the code that runs."""
 WRITER = "PERCEPT_WRITER"
 """Set by a flow to its process id, for the stages that it starts."""
 POLL_S = 0.2
@@ -106,7 +108,7 @@ def use_the_code_of(root: Path = Path()) -> None:
         Root of the workspace.
     """
     own = root / "tasks" / "__main__.py"
-    if own.exists() and own.resolve() != Path(__file__).with_name("__main__.py").resolve():
+    if own.exists() and own.resolve() != (PACKAGE / "__main__.py"):
         os.execv(sys.executable, [sys.executable, "-m", "tasks", *sys.argv[1:]])  # noqa: S606
 
 

@@ -5,8 +5,7 @@ cluster, a Ray cluster. A shard is a function and a description of work; its res
 on storage that every worker sees. None of this changes a result, and none of it is a param.
 """
 
-import importlib.util
-import logging
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -18,24 +17,13 @@ from concurrent.futures import (
     as_completed,
 )
 from contextlib import contextmanager
-from functools import cache
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
-from tasks._errors import PerceptError
-from tasks._map import Result, Shard, has_own_bar, serial_map, wants_gpu, worker_count
-from tasks.artifacts.files import fingerprint, sha256_of
+from tasks.runtime.map import Result, Shard, has_own_bar, serial_map, wants_gpu, worker_count
+from tasks.runtime.workers import RunnerError
 
 RUNNERS = ("local", "threads", "dask", "ray")
-CODE = Path(__file__).parent
-CONNECT_TIMEOUT_S = 20
-
-logger = logging.getLogger(__name__)
-
-
-class RunnerError(PerceptError):
-    """Shards cannot run where they should, or lost their workers too often."""
 
 
 def runner_name() -> str:
@@ -122,7 +110,7 @@ def open_runner(work: Callable[..., Any], n_shards: int) -> Iterator[Executor]:
     Parameters
     ----------
     work
-        What will run; a function marked by `tasks._map.on_gpu` asks for a GPU.
+        What will run; a function marked by `tasks.runtime.map.on_gpu` asks for a GPU.
     n_shards
         How many workers there can be any use for.
 
@@ -143,16 +131,10 @@ def open_runner(work: Callable[..., Any], n_shards: int) -> Iterator[Executor]:
     elif name == "threads":
         with ThreadPoolExecutor(max(1, min(worker_count(), n_shards))) as threads:
             yield threads
-    elif name == "dask":
-        from tasks._dask import dask_executor
-
-        with dask_executor(os.environ.get("PERCEPT_ADDRESS"), wants_gpu(work)) as cluster:
-            yield cluster
     else:
-        from tasks._ray import ray_executor
-
-        with ray_executor(os.environ.get("PERCEPT_ADDRESS"), wants_gpu(work)) as cluster:
-            yield cluster
+        cluster = importlib.import_module(f"tasks.runtime.{name}")
+        with cluster.executor(os.environ.get("PERCEPT_ADDRESS"), wants_gpu(work)) as shards:
+            yield shards
 
 
 def process_pool(workers: int, gpus: Sequence[str] = ()) -> ProcessPoolExecutor:
@@ -175,59 +157,6 @@ def local_worker_count(work: Callable[..., Any], n_shards: int) -> int:
     limits = [worker_count(), n_shards]
     gpus = _gpus(work)
     return min([*limits, len(gpus)] if gpus else limits)
-
-
-def require_package(name: str, runner: str) -> None:
-    """Refuse a runner whose package is not installed.
-
-    Raises
-    ------
-    RunnerError
-        If it is not.
-    """
-    if importlib.util.find_spec(name) is None:
-        raise RunnerError(
-            f"PERCEPT_RUNNER={runner} needs the package {name}; it is not installed. "
-            "Run `pip install --editable '.[cluster]'`."
-        )
-
-
-def on_worker(folder: str, code: str, work: Callable[[Shard], Result], shard: Shard) -> Result:
-    """Do a shard in another process's place: its folder, and the same code.
-
-    Parameters
-    ----------
-    folder
-        The workspace, at the same path on every machine.
-    code
-        What `code_fingerprint` returned where the shard was sent from.
-    work, shard
-        What to do.
-
-    Raises
-    ------
-    RunnerError
-        If this machine does not see the folder, or runs other code.
-    """
-    host = os.uname().nodename
-    if not Path(folder).is_dir():
-        raise RunnerError(
-            f"Every worker must see {folder}; {host} does not. "
-            "Mount the storage that holds it at the same path, and run again."
-        )
-    if code_fingerprint() != code:
-        raise RunnerError(
-            f"Every worker must run the code of {folder}; the code on {host} differs. "
-            f"Install Percept there from {folder} and restart the worker."
-        )
-    os.chdir(folder)
-    return work(shard)
-
-
-@cache
-def code_fingerprint() -> str:
-    """Return a hash of Percept's own code in this process."""
-    return fingerprint([sha256_of(path) for path in sorted(CODE.rglob("*.py"))])
 
 
 def _with_bar(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from tasks._environment import whole_number
+from tasks.runtime.environment import whole_number
 
 Shard = TypeVar("Shard")
 Result = TypeVar("Result")

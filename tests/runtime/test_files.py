@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks._errors import PerceptError
-from tasks.artifacts.files import atomic_path, fingerprint, link_or_copy, sha256_of, write_json
 from tasks.artifacts.metrics import Score, read_scores, write_scores
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import atomic_path, fingerprint, link_or_copy, sha256_of, write_json
 
 
 def interrupt_after_half(path):

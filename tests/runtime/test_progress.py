@@ -6,15 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tasks import _progress
-from tasks._progress import counting, files_there
+from tasks.runtime.progress import counting, files_there
 
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_counts_the_files_on_disk(
     terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_progress, "EVERY_S", 0.01)
+    monkeypatch.setattr(progress, "EVERY_S", 0.01)
     paths = [tmp_path / f"{number}.png" for number in range(3)]
     text = io.StringIO()
     console = Console(file=text, force_terminal=terminal, color_system=None, width=60)

@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from tasks._workspace import WorkspaceError, is_free, share_cache, sole_writer
+from tasks.runtime.workspace import WorkspaceError, is_free, share_cache, sole_writer
 
 HOLD = """
 import os, sys, time
 from pathlib import Path
-from tasks._workspace import sole_writer
+from tasks.runtime.workspace import sole_writer
 with sole_writer("the first run", Path(sys.argv[1])):
     print("holds", flush=True)
     time.sleep(float(sys.argv[2]))

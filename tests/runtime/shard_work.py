@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from tasks._map import on_gpu
-from tasks.artifacts.files import sha256_of, write_text
+from tasks.runtime.files import sha256_of, write_text
+from tasks.runtime.map import on_gpu
 
 
 def square(shard: tuple[str, int]) -> str:
@@ -29,7 +29,7 @@ def square_losing_a_worker(shard: tuple[str, int]) -> str:
 
 def fail_at_three(shard: tuple[str, int]) -> str:
     """Refuse the number 3 as a stage refuses bad input."""
-    from tasks._errors import PerceptError
+    from tasks.runtime.errors import PerceptError
 
     if shard[1] == 3:
         raise PerceptError("A number must not be 3; it is. Remove it.")

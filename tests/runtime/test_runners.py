@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tasks._errors import PerceptError
-from tasks._map import wants_gpu
-from tasks._ray import ray_executor
-from tasks._runners import RunnerError, runner_map
-from tasks.artifacts.files import sha256_of
+from tasks.runtime.errors import PerceptError
+from tasks.runtime.files import sha256_of
+from tasks.runtime.map import wants_gpu
+from tasks.runtime.ray import executor
+from tasks.runtime.runners import runner_map
+from tasks.runtime.workers import RunnerError
 from tasks.simulate import simulate
-from tests.runners.shard_work import (
+from tests.runtime.shard_work import (
     digests,
     fail_at_three,
     square,
@@ -91,7 +92,7 @@ def ray_cluster(environment):
         patch.setenv("PYTHONPATH", environment["PYTHONPATH"])
         patch.setenv("PERCEPT_WORKERS", "2")
         patch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 2}')
-        with ray_executor(None, gpu=False):
+        with executor(None, gpu=False):
             yield
 
 
@@ -240,7 +241,7 @@ def test_unknown_runner(monkeypatch):
 def test_no_scheduler_at_the_address(monkeypatch):
     monkeypatch.setenv("PERCEPT_RUNNER", "dask")
     monkeypatch.setenv("PERCEPT_ADDRESS", "tcp://127.0.0.1:1")
-    monkeypatch.setattr("tasks._dask.CONNECT_TIMEOUT_S", 1)
+    monkeypatch.setattr("tasks.runtime.dask.CONNECT_TIMEOUT_S", 1)
     with pytest.raises(RunnerError) as caught:
         runner_map(worker_pid, range(2))
     assert str(caught.value) == (

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, params, environment, secrets, files, progress, and where shards run."""
