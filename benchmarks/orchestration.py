@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("ingest", "caption", "retrieve")
 PLAIN = (
     "import sys\n"
-    "from tasks._wiring import call, load_stage\n"
+    "from tasks.wiring.contract import call, load_stage\n"
     "from tasks.artifacts.catalogue import Artifacts\n"
     "from pathlib import Path\n"
     "call(load_stage(sys.argv[1]), Artifacts(), Path('params.yaml'))\n"

@@ -13,9 +13,9 @@ from prefect.states import Pending
 
 from flows.execution import prefect_map
 from flows.reproduce import PARENT
-from tasks._wiring import call, load_stage
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.secrets import RedactingFilter, redacted_errors
+from tasks.wiring.contract import call, load_stage
 
 
 @flow(name="stage", flow_run_name="{name}", persist_result=False, validate_parameters=True)

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from tasks import STAGES
-from tasks._wiring import load_stage, params_for
 from tasks.runtime.environment import existing_folder
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_text
+from tasks.wiring.contract import load_stage, params_for
 
 
 def root() -> Path:

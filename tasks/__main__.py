@@ -112,8 +112,8 @@ def _run(options: argparse.Namespace) -> None:
 
             importlib.import_module("flows.stage").run_stage(options.stage, options.params)
             return
-        from tasks._wiring import call, load_stage
         from tasks.artifacts.catalogue import Artifacts
+        from tasks.wiring.contract import call, load_stage
 
         call(load_stage(options.stage), Artifacts(), options.params)
 
@@ -140,7 +140,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _preset(options: argparse.Namespace) -> None:
-    from tasks._presets import apply_preset
+    from tasks.wiring.presets import apply_preset
 
     apply_preset(options.name, PARAMS_FILE)
     print(
@@ -155,7 +155,7 @@ def _pretrain(options: argparse.Namespace) -> None:
 
 
 def _wiring(_: argparse.Namespace) -> None:
-    from tasks._dvc import write_pipeline
+    from tasks.wiring.dvc import write_pipeline
 
     write_pipeline(Path("dvc.yaml"))
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks._wiring import read_params
 from tasks.artifacts.catalogue import Artifacts
+from tasks.wiring.contract import read_params
 
 FREE_DISK_GB = 5.0
 
@@ -69,8 +69,8 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
 def _params_findings(params_file: Path) -> Iterator[Finding]:
     """Validate every section, so that a typing error shows before hours of work."""
     from tasks import STAGES
-    from tasks._wiring import load_stage, params_for
     from tasks.runtime.errors import PerceptError
+    from tasks.wiring.contract import load_stage, params_for
 
     problems = []
     for name in STAGES:

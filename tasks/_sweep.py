@@ -8,7 +8,6 @@ from pathlib import Path
 
 import yaml
 
-from tasks._wiring import call, load_stage, params_for, read_params
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table
@@ -17,6 +16,7 @@ from tasks.runtime.map import Map
 from tasks.sweeps.cells import run_cell
 from tasks.sweeps.plan import Cell, Changes, Sweep, cells_of, changed, read_sweep
 from tasks.sweeps.table import as_markdown, long_table
+from tasks.wiring.contract import call, load_stage, params_for, read_params
 
 SWEEPS = Path("sweeps")
 CACHE = Path("data/cache/sweeps")

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.__main__ import main
-from tasks._presets import apply_preset
+from tasks.wiring.presets import apply_preset
 
 
 def test_unknown_preset(capsys, tmp_path, monkeypatch, repository):

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks._wiring import reads, writes
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import ContractError
 from tasks.report import ReportParams, report
 from tasks.runtime.errors import PerceptError
+from tasks.wiring.contract import reads, writes
 from tests.reporting.fabricated import copy_study, fabricate, get, put
 from tests.reporting.runs import PARAMS, write_report
 

@@ -12,10 +12,10 @@ import yaml
 from dvc_render.vega_templates import TEMPLATES
 
 from tasks import STAGES
-from tasks._dvc import import_closure, pipeline
-from tasks._wiring import load_stage, params_for, reads, writes
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
+from tasks.wiring.contract import load_stage, params_for, reads, writes
+from tasks.wiring.dvc import import_closure, pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))

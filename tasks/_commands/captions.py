@@ -144,7 +144,7 @@ def _grade(options: argparse.Namespace) -> None:
 
 
 def _params(options: argparse.Namespace) -> "CaptionParams":
-    from tasks._wiring import load_stage, params_for
+    from tasks.wiring.contract import load_stage, params_for
 
     params: CaptionParams = params_for(load_stage("caption"), options.params)  # type: ignore[assignment]
     return params

@@ -72,13 +72,13 @@ def _remove(options: argparse.Namespace) -> None:
 
 
 def _search(options: argparse.Namespace) -> None:
-    from tasks._wiring import params_for
     from tasks.artifacts.catalogue import Artifacts
     from tasks.clip.corpora import find_corpus
     from tasks.clip.open_vocabulary import search_corpus
     from tasks.embed import EmbedParams, embed, embedder_of
     from tasks.runtime.files import write_text
     from tasks.runtime.runners import runner_map
+    from tasks.wiring.contract import params_for
 
     corpus = find_corpus(options.name)
     params = cast(EmbedParams, params_for(embed, options.params))

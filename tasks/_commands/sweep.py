@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 def _sweep(options: argparse.Namespace) -> None:
     from tasks._sweep import run_sweep, sweep_cells, write_table
-    from tasks._wiring import runner_map
+    from tasks.runtime.runners import runner_map
 
     if options.table:
         page = write_table(options.name, *sweep_cells(options.name, options.params))

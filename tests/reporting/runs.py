@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from tasks._wiring import reads
 from tasks.artifacts.catalogue import Artifacts
 from tasks.report import ReportParams, report
 from tasks.reporting.study import Study, read_study
+from tasks.wiring.contract import reads
 from tests.reporting.documents import Document
 
 PARAMS: dict[str, int] = {

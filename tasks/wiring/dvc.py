@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from tasks import STAGES
-from tasks._wiring import load_stage, reads, writes
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.files import write_text
+from tasks.wiring.contract import load_stage, reads, writes
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
 METRICS = (

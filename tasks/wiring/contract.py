@@ -12,21 +12,9 @@ from pydantic import ValidationError
 from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
-from tasks.runtime.map import Map, serial_map
+from tasks.runtime.map import Map
 from tasks.runtime.params import Params
 from tasks.runtime.runners import runner_map
-
-__all__ = [
-    "Map",
-    "Stage",
-    "call",
-    "load_stage",
-    "params_for",
-    "reads",
-    "runner_map",
-    "serial_map",
-    "writes",
-]
 
 Stage = Callable[..., None]
 
