@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.execution import prefect_map
-from tasks._sweep import run_sweep
+from tasks.sweeps.run import run_sweep
 
 
 @flow(name="sweep", flow_run_name="{name}", persist_result=False, validate_parameters=True)

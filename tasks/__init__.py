@@ -15,3 +15,6 @@ STAGES = (
     "audit",
     "report",
 )
+
+PARAMS_FILE = "params.yaml"
+"""Where a workspace keeps its params."""

@@ -2,9 +2,9 @@
 
 import re
 
-from tasks._showcase import END, START, score_table
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores
+from tasks.commands.showcase import END, START, score_table
 
 
 def test_table_is_the_committed_metrics(repository):

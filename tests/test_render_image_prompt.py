@@ -10,12 +10,12 @@ import yaml
 from PIL import Image
 
 from tasks.__main__ import main
-from tasks._doctor import examine
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.tables import read_table, write_table
+from tasks.commands.doctor import examine
 from tasks.diffusion import drawing
 from tasks.runtime.files import sha256_of
 from tests.diffusion.architectures import (

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
-from tasks._doctor import examine
+from tasks.commands.doctor import examine
 from tasks.eeg.sources.obtaining import missing_files, needed_files
 from tasks.eeg.sources.registry import AnySourceParams
 

@@ -1,17 +1,28 @@
-"""Follow one trial through every table, in pipeline order."""
+"""`percept trace`: one trial through every table, in pipeline order."""
 
+from __future__ import annotations
+
+import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.tables import read_table
-from tasks.runtime.errors import PerceptError
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 KEYS = ("trial_id", "recording_id", "stimulus_id")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `percept`."""
+    command = commands.add_parser("trace", help="print every row of one trial, raw file to picture")
+    command.add_argument("trial_id", metavar="TRIAL_ID")
+    command.set_defaults(command=_trace)
+
+
+def _trace(options: argparse.Namespace) -> None:
+    for line in trace(options.trial_id):
+        print(line)
 
 
 def trace(trial_id: str, root: Path = Path()) -> Iterator[str]:
@@ -29,6 +40,12 @@ def trace(trial_id: str, root: Path = Path()) -> Iterator[str]:
     PerceptError
         If ``trials`` does not hold the trial.
     """
+    import pyarrow.compute as pc
+
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.artifacts.tables import read_table
+    from tasks.runtime.errors import PerceptError
+
     artifacts = Artifacts(root)
     trials = read_table(artifacts.trials, Artifacts.trials.schema)
     found = trials.filter(pc.field("trial_id") == trial_id).to_pylist()
@@ -47,6 +64,8 @@ def trace(trial_id: str, root: Path = Path()) -> Iterator[str]:
 
 def _rows_of(table: pa.Table, trial: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows that join with ``trial`` on the most specific key they have."""
+    import pyarrow.compute as pc
+
     key = next((k for k in KEYS if k in table.column_names), None)
     if key is None:
         return []

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tasks import PARAMS_FILE
+
 
 def add(commands: Any) -> None:
     """Add the command ``sweep``.
@@ -17,7 +19,7 @@ def add(commands: Any) -> None:
     text = "train and score every cell of sweeps/NAME.yaml; goes on where it ended"
     sweep = commands.add_parser("sweep", help=text)
     sweep.add_argument("name", metavar="NAME", help="for instance encoders, ablations, protocols")
-    sweep.add_argument("--params", type=Path, default=Path("params.yaml"))
+    sweep.add_argument("--params", type=Path, default=PARAMS_FILE)
     sweep.add_argument(
         "--table", action="store_true", help="write the table of what is done, train nothing"
     )
@@ -25,8 +27,8 @@ def add(commands: Any) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from tasks._sweep import run_sweep, sweep_cells, write_table
     from tasks.runtime.runners import runner_map
+    from tasks.sweeps.run import run_sweep, sweep_cells, write_table
 
     if options.table:
         page = write_table(options.name, *sweep_cells(options.name, options.params))

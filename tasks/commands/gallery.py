@@ -2,10 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+
+from tasks import PARAMS_FILE
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: Any) -> None:
     """Add the group to the parser."""
     group = commands.add_parser(
         "gallery", help="search captions from anywhere by what was decoded"
@@ -38,7 +40,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         metavar="N",
         help="let faiss search galleries of N captions or more, held in memory (default: never)",
     )
-    search.add_argument("--params", type=Path, default=Path("params.yaml"))
+    search.add_argument("--params", type=Path, default=PARAMS_FILE)
     search.set_defaults(command=_search)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from tasks._commands._markdown import code, escape, table, with_interval
+from tasks.commands.markdown import code, escape, table, with_interval
 from tasks.runtime.errors import PerceptError
 
 METRICS = Path("reports/metrics")
@@ -27,7 +27,7 @@ class RegressionError(PerceptError):
     """A guarded score is worse than it may be."""
 
 
-def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("ci-report", help="say in Markdown what a branch changes")
     command.add_argument("--base", default="origin/main", metavar="REF", help="compare with this")

@@ -4,17 +4,15 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks import PARAMS_FILE
+
 if TYPE_CHECKING:
     from tasks.caption import CaptionParams
     from tasks.language.captioners.base import Stimulus
     from tasks.language.captioners.batch import OpenAIBatchCaptioner
 
-PARAMS_FILE = Path("params.yaml")
-Commands = Any
-"""What argparse gives to add commands to; it has no public name."""
 
-
-def add(commands: Commands) -> None:
+def add(commands: Any) -> None:
     """Add `percept captions` and what follows it.
 
     Parameters

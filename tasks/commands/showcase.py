@@ -1,13 +1,16 @@
-"""What the README shows, taken from the last run: the picture grid and the table of scores."""
+"""`percept showcase`: what the README shows, taken from the last run: the picture grid and the table of scores."""
 
+from __future__ import annotations
+
+import argparse
 import fnmatch
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.metrics import Score, read_scores
-from tasks.runtime.errors import PerceptError
-from tasks.runtime.files import write_text
+if TYPE_CHECKING:
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.artifacts.metrics import Score
 
 GRID = Path("docs/pictures.png")
 START = "<!-- scores: written by `percept showcase` from reports/metrics -->"
@@ -34,6 +37,20 @@ ROWS: tuple[tuple[str, str], ...] = (
 """Patterns of score names, of which the first match counts, and what they are in words."""
 
 
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `percept`."""
+    text = "write the README's pictures and table from the last run"
+    commands.add_parser("showcase", help=text).set_defaults(command=_showcase)
+
+
+def _showcase(_: argparse.Namespace) -> None:
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.reporting.figures import write_picture_grid
+
+    write_picture_grid(Artifacts(), GRID)
+    update_readme(Path("README.md"), Artifacts())
+
+
 def update_readme(readme: Path, artifacts: Artifacts) -> None:
     """Write the table of scores between its markers in the README.
 
@@ -49,6 +66,9 @@ def update_readme(readme: Path, artifacts: Artifacts) -> None:
     PerceptError
         If a marker or a metrics file is missing.
     """
+    from tasks.runtime.errors import PerceptError
+    from tasks.runtime.files import write_text
+
     text = readme.read_text()
     if START not in text or END not in text:
         raise PerceptError(f"{readme} must hold the lines {START!r} and {END!r}. Restore them.")
@@ -59,6 +79,8 @@ def update_readme(readme: Path, artifacts: Artifacts) -> None:
 
 def score_table(artifacts: Artifacts) -> str:
     """Return the scores of the last run as a Markdown table."""
+    from tasks.artifacts.metrics import read_scores
+
     scores = read_scores(artifacts.evaluate_metrics) | read_scores(artifacts.explain_metrics)
     head = "| score | value (95 % interval) | chance | ceiling | shuffled EEG | n |\n|---|---|---|---|---|---|"
     return "\n".join([head, *_lines(scores)])

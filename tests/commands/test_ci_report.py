@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tasks.__main__ import main
-from tasks._commands.ci_report import read_thresholds
+from tasks.commands.ci_report import read_thresholds
 from tasks.runtime.errors import PerceptError
 
 PARAMS = {"train": {"learning_rate": 0.001, "filters": {"ridge": 5.0}}, "report": {"seed": 7}}
@@ -52,7 +52,7 @@ def branch(tmp_path, monkeypatch):
     git(tmp_path, "commit", "--message", "base")
     git(tmp_path, "checkout", "-b", "branch")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tasks._commands.ci_report.stale_stages", list)
+    monkeypatch.setattr("tasks.commands.ci_report.stale_stages", list)
 
     def change(scores, learning_rate=0.0005):
         params = json.loads(json.dumps(PARAMS))
@@ -121,7 +121,7 @@ def test_limit_holds_whatever_the_base_says(branch, capsys):
 def test_scores_of_other_params_fail(branch, capsys, monkeypatch):
     branch({})
     monkeypatch.setattr(
-        "tasks._commands.ci_report.stale_stages",
+        "tasks.commands.ci_report.stale_stages",
         lambda: ["Scores must belong to the code; stale are: train. Run `dvc repro`."],
     )
     assert main(["ci-report", "--base", "main"]) == 1

@@ -1,16 +1,35 @@
-"""Say what the current params need and this machine lacks."""
+"""`percept doctor`: what the current params need and this machine lacks."""
 
+from __future__ import annotations
+
+import argparse
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tasks.artifacts.catalogue import Artifacts
-from tasks.wiring.contract import read_params
+from tasks import PARAMS_FILE
+
+if TYPE_CHECKING:
+    from tasks.artifacts.catalogue import Artifacts
 
 FREE_DISK_GB = 5.0
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `percept`."""
+    doctor = commands.add_parser("doctor", help="say what is missing on this machine")
+    doctor.add_argument("--params", type=Path, default=PARAMS_FILE)
+    doctor.set_defaults(command=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    findings = examine(options.params)
+    for finding in findings:
+        print(f"{finding.mark}  {finding.what}: {finding.text}")
+    return int(any(finding.blocks for finding in findings))
 
 
 @dataclass(frozen=True)
@@ -52,6 +71,9 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
     list of Finding
         In the order of the pipeline.
     """
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.wiring.contract import read_params
+
     params = read_params(params_file)
     artifacts = Artifacts(root)
     return [

@@ -1,0 +1,40 @@
+"""`percept run`: one stage, as DVC runs it."""
+
+import argparse
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from tasks import PARAMS_FILE, STAGES
+
+
+def add(commands: Any) -> None:
+    """Add the command to the subparsers of `percept`."""
+    run = commands.add_parser("run", help="run one stage, as dvc.yaml does")
+    run.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
+    run.add_argument("--params", type=Path, default=PARAMS_FILE)
+    run.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> None:
+    """Run a stage: tracked where a Prefect API is configured, directly where none is."""
+    from tasks.runtime.workspace import share_cache, sole_writer, use_the_code_of
+
+    use_the_code_of()
+    share_cache()
+    with nullcontext() if _is_a_helper() else sole_writer(f"percept run {options.stage}"):
+        if os.environ.get("PREFECT_API_URL"):
+            import importlib  # by name: tasks never import flows
+
+            importlib.import_module("flows.stage").run_stage(options.stage, options.params)
+            return
+        from tasks.artifacts.catalogue import Artifacts
+        from tasks.wiring.contract import call, load_stage
+
+        call(load_stage(options.stage), Artifacts(), options.params)
+
+
+def _is_a_helper() -> bool:
+    """Tell whether ``torchrun`` started this process beside a first one, which holds the workspace."""
+    return os.environ.get("RANK", "0") != "0"
