@@ -30,9 +30,9 @@ from tasks.diffusion.drawing import Picture, draw_shard, load_renderer
 from tasks.diffusion.folder import find_pipeline
 from tasks.diffusion.hardware import device_of, dtype_of
 from tasks.diffusion.renderer import Renderer
-from tasks.diffusion.requests import Request, Settings
+from tasks.diffusion.settings import Request, Settings
 from tasks.language.captioners.scene import describe
-from tasks.simulation.scores import fresh_scenes
+from tasks.pretraining.scores import fresh_scenes
 
 SHIPPED = Path(__file__).resolve().parents[1] / "data/models/diffusion"
 BATCH_SIZE = 32

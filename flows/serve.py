@@ -43,7 +43,7 @@ def main() -> int:
         port = whole_number("PERCEPT_UI_PORT", most=LAST_PORT) or PORT
         os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
         with _server(port):
-            from flows.files import served
+            from flows.served_files import served
 
             with served(root(), port + 1) as files:
                 os.environ["PERCEPT_FILES_URL"] = files

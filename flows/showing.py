@@ -11,7 +11,7 @@ from prefect.artifacts import (
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import Score, read_scores
-from tasks.reporting.figures import write_picture_grid
+from tasks.reporting.picture_grid import write_picture_grid
 from tasks.runtime.workspace import FOLDER
 
 FILES_URL = "PERCEPT_FILES_URL"

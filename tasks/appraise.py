@@ -17,7 +17,6 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.metrics import Score, read_scores, write_scores
 from tasks.artifacts.tables import read_table
-from tasks.caption import captions_to_table
 from tasks.clip.embedding import Embedder
 from tasks.clip.model import Precision
 from tasks.clip.vectors import Vectors, table_to_vectors, vectors_to_table
@@ -35,10 +34,11 @@ from tasks.language.checks import N_MARKS
 from tasks.language.human import HumanCaptions, read_human_captions, study_file
 from tasks.language.likeness import Draw, clip_scores
 from tasks.language.review import read_review
+from tasks.language.rows import captions_to_table
 from tasks.runtime.files import write_text
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
-from tasks.sweeps.caption_sources import Recorded, Wording, human_training_scores
+from tasks.scores.retrained import Recorded, Wording, human_training_scores
 
 logger = logging.getLogger(__name__)
 

@@ -9,13 +9,6 @@ import numpy as np
 import pandas as pd
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from tasks.analysis.answers import ControlParams
-from tasks.analysis.control_plots import draw_controls
-from tasks.analysis.control_registry import CONTROLS, run_controls
-from tasks.analysis.evidence import Evidence
-from tasks.analysis.heads import Heads
-from tasks.analysis.held_out import HeldOut
-from tasks.analysis.saliency import choose
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
@@ -26,10 +19,17 @@ from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import table_to_vectors
+from tasks.controls.answers import ControlParams
+from tasks.controls.evidence import Evidence
+from tasks.controls.plots import draw_controls
+from tasks.controls.registry import CONTROLS, run_controls
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
+from tasks.explanation.heads import Heads
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
+from tasks.scores.held_out import HeldOut
+from tasks.statistics.draws import choose
 
 SPLIT = "test"
 """Unseen pictures of trained concepts: what time and priors could give away are trained concepts."""

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import pyarrow as pa
 from pydantic import Field
 
 from tasks.artifacts.contracts.captions import CAPTIONS
@@ -25,8 +24,8 @@ from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sidecar import SidecarCaptioner
 from tasks.language.checks import N_MARKS
-from tasks.language.prompts import TIER_OF
 from tasks.language.quality import OnFailure, Status, usable
+from tasks.language.rows import captions_to_table
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
 
@@ -91,22 +90,6 @@ def read_stimuli(stimuli: Path) -> list[Stimulus]:
         Stimulus(row["stimulus_id"], Path(row["image_path"]), row["sha256"])
         for row in read_table(stimuli, STIMULI, columns).to_pylist()
     ]
-
-
-def captions_to_table(captions: Sequence[Caption]) -> pa.Table:
-    """Return captions as a table sorted by caption_id."""
-    columns = {
-        "caption_id": [f"{caption.stimulus_id}_{caption.kind}" for caption in captions],
-        "stimulus_id": [caption.stimulus_id for caption in captions],
-        "tier": [str(TIER_OF[caption.kind]) for caption in captions],
-        "kind": [caption.kind for caption in captions],
-        "text": [caption.text for caption in captions],
-        "source": [caption.source for caption in captions],
-        "model": [caption.model for caption in captions],
-        "prompt_sha256": [caption.prompt_sha256 for caption in captions],
-        "status": [str(caption.status) for caption in captions],
-    }
-    return pa.table(columns).sort_by("caption_id")
 
 
 def make_captioner(params: CaptionParams, raw: Path) -> Captioner:

@@ -5,31 +5,6 @@ from pathlib import Path
 import pandas as pd
 from pydantic import PositiveInt
 
-from tasks.analysis.confidence import confidence_scores, validation_trials
-from tasks.analysis.corrections import holm_over_heads
-from tasks.analysis.decoding import (
-    ScoreParams,
-    concept_confusion,
-    decoding_scores,
-    recall_curves,
-)
-from tasks.analysis.failures import failure_examples, head_collapse, strayed_heads
-from tasks.analysis.feature_scores import feature_scores, spaces_table
-from tasks.analysis.feature_spaces import FeatureWeights
-from tasks.analysis.fusion import learned_fusion_scores
-from tasks.analysis.galleries import Vectors
-from tasks.analysis.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
-from tasks.analysis.picture_scores import picture_scores
-from tasks.analysis.pictures import (
-    CONCEPT,
-    Pictures,
-    encode,
-    judge_all,
-    judgement_table,
-    require_same_space,
-    true_factors,
-)
-from tasks.analysis.render_scores import hub_scores, nearest_captions, render_scores
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
@@ -44,7 +19,28 @@ from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.model import load_clip
 from tasks.runtime.files import write_text
+from tasks.scores.concept import concept_confusion, decoding_scores, recall_curves
+from tasks.scores.confidence import confidence_scores, validation_trials
+from tasks.scores.failures import failure_examples, head_collapse, strayed_heads
+from tasks.scores.feature import feature_scores, spaces_table
+from tasks.scores.feature_spaces import FeatureWeights
+from tasks.scores.fusion import learned_fusion_scores
+from tasks.scores.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
+from tasks.scores.judged import (
+    CONCEPT,
+    Pictures,
+    encode,
+    judge_all,
+    judgement_table,
+    require_same_space,
+    true_factors,
+)
+from tasks.scores.params import ScoreParams
+from tasks.scores.picture import picture_scores
+from tasks.scores.ranking import Vectors
+from tasks.scores.render import hub_scores, nearest_captions, render_scores
 from tasks.simulation.judge import Judge
+from tasks.statistics.corrections import holm_over_heads
 
 
 class EvaluateParams(ScoreParams):

@@ -10,22 +10,6 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import NonNegativeInt, PositiveInt
 
-from tasks.analysis.explanation import MapParams, explained_trials, make_maps, map_scores
-from tasks.analysis.explanation_plots import (
-    draw_maps,
-    draw_second_opinions,
-    draw_separation,
-    map_regions,
-)
-from tasks.analysis.heads import Heads
-from tasks.analysis.held_out import HeldOut
-from tasks.analysis.occlusion import dominance, occlude, occlusion_scores, over_time
-from tasks.analysis.saliency import ChannelWeights, choose
-from tasks.analysis.scalp import regions_of
-from tasks.analysis.separation import SeparationParams, separate
-from tasks.analysis.tier_maps import (
-    planted_maps,
-)
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.saliency import SALIENCY
@@ -36,8 +20,25 @@ from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
+from tasks.explanation.heads import Heads
+from tasks.explanation.maps import MapParams, explained_trials, make_maps, map_scores
+from tasks.explanation.occlusion import dominance, occlude, occlusion_scores, over_time
+from tasks.explanation.plots import (
+    draw_maps,
+    draw_second_opinions,
+    draw_separation,
+    map_regions,
+)
+from tasks.explanation.saliency import ChannelWeights
+from tasks.explanation.scalp import regions_of
+from tasks.explanation.separation import SeparationParams, separate
+from tasks.explanation.tier_maps import (
+    planted_maps,
+)
 from tasks.language.prompts import TIER_OF
 from tasks.runtime.params import Params
+from tasks.scores.held_out import HeldOut
+from tasks.statistics.draws import choose
 
 
 class ExplainParams(Params):

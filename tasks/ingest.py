@@ -12,6 +12,7 @@ from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.tables import empty_table, write_table
+from tasks.eeg.rows import event_table, recording_table, stimulus_table
 from tasks.eeg.sources.protocol import Stimulus
 from tasks.eeg.sources.registry import AnySourceParams, open_source
 from tasks.eeg.study import (
@@ -24,7 +25,6 @@ from tasks.eeg.study import (
     examine_recording,
     missing_images,
 )
-from tasks.eeg.tables import event_table, recording_table, stimulus_table
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
 

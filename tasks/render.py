@@ -6,7 +6,6 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from tasks.analysis.statistics import seed_of
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.renders import RENDERS
@@ -14,17 +13,18 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
+from tasks.controls.heard_noise import NoiseControl
 from tasks.diffusion.adapter import ImagePromptParams, find_image_encoder
 from tasks.diffusion.composition import CompositionParams, condition_on
 from tasks.diffusion.conditions import GALLERY, Condition, Sources, select_trials
 from tasks.diffusion.drawing import Drawing
 from tasks.diffusion.folder import find_pipeline
 from tasks.diffusion.image_prompts import ImageEncoder, ImagePrompts
-from tasks.diffusion.noise import NoiseControl
-from tasks.diffusion.requests import Precision, Request, Settings
+from tasks.diffusion.settings import Precision, Request, Settings
 from tasks.runtime.files import link_or_copy
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
+from tasks.statistics.draws import seed_of
 
 
 class RenderParams(Params):

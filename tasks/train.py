@@ -11,7 +11,7 @@ import torch
 
 from tasks.encoder import processes
 from tasks.encoder.architectures import ARCHITECTURES
-from tasks.encoder.checkpoints import save_encoder
+from tasks.encoder.checkpoints import description_of, save_encoder
 from tasks.encoder.dataset import TrainingData, read_training_data, refuse_strangers
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
@@ -103,16 +103,11 @@ def describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[
         The outcome.
     """
     best = trained.log[trained.best_epoch]
-    return {
+    return description_of(data, params) | {
         "architecture": params.architecture,
         "sizes": trained.sizes,
         "params": params.model_dump(),
-        "kinds": data.kinds,
-        "subjects": data.subjects,
-        "per_subject": params.filters.per_subject,
-        "channels": data.info.channels,
         "decoded_channels": data.decoded_channels,
-        "n_times": data.train.eeg.shape[2],
         "sfreq_hz": data.info.sfreq_hz,
         "tmin_s": data.info.tmin_s,
         "unit": data.info.unit,

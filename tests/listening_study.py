@@ -7,13 +7,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from tasks.analysis.scalp import directions_of
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.eeg.epochs import EpochsInfo, write_epochs
+from tasks.explanation.scalp import directions_of
 from tasks.language.prompts import TIER_OF
 from tests.synthetic_study import DIM, KINDS, SyntheticStudy, make_study, unit
 

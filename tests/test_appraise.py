@@ -26,7 +26,7 @@ from tasks.embed import EmbedParams, embed
 from tasks.language.human import CaptionFileError
 from tasks.language.prompts import KIND_NAMES
 from tasks.reporting.plots import suspect_table
-from tasks.reporting.scores import grouped
+from tasks.reporting.score_rows import grouped
 from tasks.runtime.map import serial_map
 from tasks.train import train
 from tests.chat_server import KEY, ChatServer, completion, failure

@@ -8,7 +8,6 @@ import pytest
 from pydantic import ValidationError
 
 from tasks import audit as stage
-from tasks.analysis.control_registry import CONTROLS as CONTROLS_BY_NAME
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
@@ -18,9 +17,10 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import is_qualified, read_scores
 from tasks.artifacts.tables import write_table
+from tasks.controls.registry import CONTROLS as CONTROLS_BY_NAME
 from tasks.runtime.errors import PerceptError
 from tasks.wiring.contract import reads
-from tests.analysis.test_controls import PARAMS as CONTROLS
+from tests.controls.test_controls import PARAMS as CONTROLS
 from tests.listening_study import make_listening_study, write_epoch_files
 
 PARAMS = stage.AuditParams(

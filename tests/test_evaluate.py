@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from tasks import evaluate as module
-from tasks.analysis.feature_spaces import FeatureWeights
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
@@ -26,6 +25,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.vectors import layers_to_column
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.runtime.errors import PerceptError
+from tasks.scores.feature_spaces import FeatureWeights
 from tasks.simulation.judge import Judgement
 from tests.synthetic_study import COLOURS, CONCEPTS, DIM, THEMES, make_study, unit
 

@@ -8,8 +8,6 @@ import pytest
 from PIL import Image
 
 from tasks import explain as stage
-from tasks.analysis import explanation
-from tasks.analysis.separation import SeparationParams
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.saliency import SALIENCY
@@ -18,7 +16,9 @@ from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import is_qualified, read_scores
 from tasks.artifacts.tables import empty_table, read_table, write_table
-from tests.analysis.test_saliency import PARAMS as MAPS
+from tasks.explanation import maps
+from tasks.explanation.separation import SeparationParams
+from tests.explanation.test_saliency import PARAMS as MAPS
 from tests.listening_study import CHANNELS, PEAKS, make_listening_study, write_epoch_files
 
 PARAMS = stage.ExplainParams(
@@ -170,7 +170,7 @@ def test_nothing_is_said_of_an_unknown_truth(study, inputs, tmp_path):
 def test_trials_mostly_of_one_stimulus_have_no_map_of_shuffled_eeg(
     study, inputs, tmp_path, monkeypatch, caplog
 ):
-    monkeypatch.setattr(explanation, "has_derangement", lambda groups: False)
+    monkeypatch.setattr(maps, "has_derangement", lambda groups: False)
     outputs = run(study, inputs, tmp_path)
     scores = read_scores(outputs["explain_metrics"])
     assert not [name for name in scores if "shuffled_eeg" in name]

@@ -20,7 +20,8 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.diffusion import drawing, noise, stored
+from tasks.controls import heard_noise
+from tasks.diffusion import drawing, stored
 from tasks.diffusion.conditions import Condition, readable
 from tasks.diffusion.renderer import Drawn
 from tasks.eeg.epochs import EpochsInfo, write_epochs
@@ -145,7 +146,7 @@ class Projector:
 @pytest.fixture
 def encoder(monkeypatch):
     encoder = Projector()
-    monkeypatch.setattr(noise, "load_encoder", lambda folder: encoder)
+    monkeypatch.setattr(heard_noise, "load_encoder", lambda folder: encoder)
     return encoder
 
 

@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 def _fetch(options: argparse.Namespace) -> None:
     from tasks.artifacts.catalogue import Artifacts
-    from tasks.fetching.fetching import fetch_study
+    from tasks.fetching.fetch import fetch_study
 
     study, folder = STUDIES[options.study], options.folder or Artifacts().raw / options.study
     print(f"{study.licence}.")

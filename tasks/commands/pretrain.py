@@ -15,6 +15,6 @@ def add(commands: Any) -> None:
 
 
 def _pretrain(options: argparse.Namespace) -> None:
-    from tasks.simulation.pretraining import pretrain
+    from tasks.pretraining.pretrain import pretrain
 
     pretrain(options.out, options.work, minutes=options.minutes)

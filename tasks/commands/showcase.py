@@ -45,7 +45,7 @@ def add(commands: Any) -> None:
 
 def _showcase(_: argparse.Namespace) -> None:
     from tasks.artifacts.catalogue import Artifacts
-    from tasks.reporting.figures import write_picture_grid
+    from tasks.reporting.picture_grid import write_picture_grid
 
     write_picture_grid(Artifacts(), GRID)
     update_readme(Path("README.md"), Artifacts())

@@ -13,7 +13,7 @@ from pydantic import NonNegativeFloat
 from safetensors import SafetensorError, safe_open
 
 from tasks.diffusion.folder import denoiser_of, read_json, require_text_to_image
-from tasks.diffusion.requests import Adapter
+from tasks.diffusion.settings import Adapter
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
 

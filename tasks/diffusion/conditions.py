@@ -20,10 +20,10 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Int
 
-from tasks.analysis.statistics import derangement, seed_of
 from tasks.clip.galleries import GALLERY_SPLITS
 from tasks.language.prompts import TIER_OF, Tier
 from tasks.runtime.errors import PerceptError
+from tasks.statistics.draws import derangement, seed_of
 
 Condition = Literal[
     "decoded",

@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
 from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
 from tasks.diffusion.renderer import Renderer
-from tasks.diffusion.requests import Request, Settings
+from tasks.diffusion.settings import Request, Settings
 from tasks.diffusion.stored import require_disk, save_picture, verdict_of
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import fingerprint, write_json

@@ -12,7 +12,7 @@ import psutil
 import torch
 from diffusers import DiffusionPipeline
 
-from tasks.diffusion.requests import Precision
+from tasks.diffusion.settings import Precision
 from tasks.runtime.environment import named_device
 
 Shard = TypeVar("Shard")

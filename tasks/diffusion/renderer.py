@@ -17,10 +17,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from tasks.diffusion.embedding import Embedding, PromptEncoder
 from tasks.diffusion.folder import read_json, require_text_to_image, weights_variant
 from tasks.diffusion.hardware import device_of, dtype_of, lay_out
-from tasks.diffusion.requests import Adapter, Request, Settings
+from tasks.diffusion.prompt_embeddings import Embedding, PromptEncoder
+from tasks.diffusion.settings import Adapter, Request, Settings
 from tasks.runtime.errors import PerceptError
 
 

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from tasks.encoder.architectures import ARCHITECTURES
+from tasks.encoder.dataset import TrainingData
+from tasks.encoder.params import TrainParams
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_bytes, write_json
 
@@ -237,3 +239,22 @@ def _build(description: dict[str, Any], folder: Path) -> nn.Module:
             f"{folder / DESCRIPTION} must hold the sizes of a {architecture}; those in it "
             f"({', '.join(sizes)}) are of another architecture. {REMEDY}"
         ) from error
+
+
+def description_of(data: TrainingData, params: TrainParams) -> dict[str, Any]:
+    """Return what decoding must know.
+
+    Parameters
+    ----------
+    data : TrainingData
+        What an encoder was trained on.
+    params : TrainParams
+        How.
+    """
+    return {
+        "kinds": data.kinds,
+        "subjects": data.subjects,
+        "channels": data.info.channels,
+        "per_subject": params.filters.per_subject,
+        "n_times": data.train.eeg.shape[2],
+    }

@@ -6,7 +6,7 @@ It is linear discriminant analysis with a continuous label, on estimates that a 
    not among them.
 2. The noise is taken for stationary: its covariance depends on the channels and on the time between two
    samples. What trials say against it is let in by Ledoit and Wolf's share.
-3. The responses to captions are those of a few sources (`tasks.encoder.sources`).
+3. The responses to captions are those of a few sources (`tasks.encoder.responses`).
 4. Latents are projections onto the directions in which captions differ, with the same meaning in every
    group, so that one network can read them all.
 """
@@ -21,9 +21,9 @@ from scipy.fft import irfft, rfft
 from scipy.linalg import toeplitz
 from sklearn.covariance import ledoit_wolf
 
+from tasks.encoder.filters import cosines, encoding_model, inverse_square_root, pooled
 from tasks.encoder.params import FilterParams
-from tasks.encoder.sources import Table, fit_responses
-from tasks.encoder.whitening import cosines, encoding_model, inverse_square_root, pooled
+from tasks.encoder.responses import Table, fit_responses
 
 SMALLEST = 1e-6  # share of the largest energy: latents with less say nothing
 

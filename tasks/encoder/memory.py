@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from tasks.encoder.params import TrainParams
 from tasks.encoder.recombination import recombined
-from tasks.encoder.scores import word_components
+from tasks.encoder.words import word_components
 
 PREFERENCE = 10.0  # of the words of a kind where those of others would explain as much
 PENALTY = 1e-7  # share of the mean eigenvalue: only decides where words always go together

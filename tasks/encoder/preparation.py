@@ -11,13 +11,13 @@ from torch import Tensor
 
 from tasks.encoder.augmentation import EncodingModel, find_mates
 from tasks.encoder.dataset import TrainingData, Trials
+from tasks.encoder.filters import Filters, cosines, fit_filters, n_cosines
 from tasks.encoder.latents import Latents, fit_latents
 from tasks.encoder.losses import same_captions
 from tasks.encoder.memory import Memory, fit_memory
 from tasks.encoder.params import TrainParams
-from tasks.encoder.scores import components_by_factor, standardised
 from tasks.encoder.st_transformer import Sizes, STTransformer
-from tasks.encoder.whitening import Filters, cosines, fit_filters, n_cosines
+from tasks.encoder.words import components_by_factor, standardised
 
 NEVER = -1e4  # energy of an empty slot
 

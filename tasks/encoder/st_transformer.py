@@ -1,7 +1,7 @@
 """The paper's encoder: attention over space and over time, one projection head per caption kind.
 
 The paper (arXiv 2507.07157, Methods) names the parts and no sizes. Here they stand on closed-form
-filters (`tasks.encoder.whitening`) and latents (`tasks.encoder.latents`): attention adds to the latents
+filters (`tasks.encoder.filters`) and latents (`tasks.encoder.latents`): attention adds to the latents
 what a linear decoder cannot see, starting from nothing, so that training begins at the linear decoder.
 """
 

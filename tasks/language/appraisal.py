@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from tasks.analysis.statistics import derangement
 from tasks.artifacts.metrics import COUNTED, Score
 from tasks.language.comparison import Evidence, compare, unsupported
 from tasks.language.human import HumanCaptions
 from tasks.language.likeness import Draw, Vectors, agreement, clip_scores, scored
 from tasks.language.objects import vocabulary_of
 from tasks.language.prompts import KIND_NAMES, Tier
+from tasks.statistics.draws import derangement
 
 Scores = dict[str, Score]
 NAMES = {"bleu": "bleu_4", "rouge_l": "rouge_l", "cider": "cider"}

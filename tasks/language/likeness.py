@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks.analysis.statistics import Resampling, derangement
 from tasks.artifacts.metrics import Score
+from tasks.statistics.draws import derangement
+from tasks.statistics.resampling import Resampling
 
 CLIP_SCORE_WEIGHT = 2.5
 """CLIPScore is 2.5 times the cosine, never below 0 (Hessel et al. 2021)."""

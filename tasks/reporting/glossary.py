@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from tasks.analysis.held_out import KNOWN
 from tasks.reporting.formats import sentence, words
+from tasks.scores.held_out import KNOWN
 
 
 @dataclass(frozen=True)

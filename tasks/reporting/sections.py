@@ -20,7 +20,7 @@ from tasks.reporting.plots import (
     suspect_table,
 )
 from tasks.reporting.reading import TERMS, caption_source, provenance
-from tasks.reporting.scores import control_families, csv_uri, grouped, scores_csv
+from tasks.reporting.score_rows import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
 from tasks.reporting.summary import facts, headlines, limits, result, title
 from tasks.reporting.tables import caption_examples, channel_table, quality_table, subject_table

@@ -3,12 +3,12 @@
 import re
 from dataclasses import dataclass
 
-from tasks.analysis.held_out import KNOWN
 from tasks.artifacts.metrics import Score
 from tasks.reporting.design import design_warning, is_blocked, known_pictures
 from tasks.reporting.formats import enumeration, interval, number, plural
-from tasks.reporting.scores import BETTER, ScoreRow, reading, score_row, share_of_ceiling
+from tasks.reporting.score_rows import BETTER, ScoreRow, reading, score_row, share_of_ceiling
 from tasks.reporting.study import Study
+from tasks.scores.held_out import KNOWN
 
 RETRIEVAL = rf"(?:{KNOWN})?concept_recall_at_1_of_\d+"
 ZERO_SHOT = r"zero_shot_concept_recall_at_1_of_\d+"

@@ -11,7 +11,7 @@ from tasks.language.prompts import KIND_NAMES, Tier
 from tasks.reporting.cards import CONDITIONS
 from tasks.reporting.formats import number
 from tasks.reporting.glossary import condition_words
-from tasks.reporting.scores import csv_uri
+from tasks.reporting.score_rows import csv_uri
 from tasks.reporting.study import Study
 
 

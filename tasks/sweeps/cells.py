@@ -11,21 +11,21 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table
 from tasks.encoder.architectures import ARCHITECTURES
-from tasks.encoder.checkpoints import Encoder, reading_recorded
+from tasks.encoder.checkpoints import Encoder, description_of, reading_recorded
 from tasks.encoder.dataset import TrainingData, read_training_data
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import SavedRun
 from tasks.runtime.files import write_json
 from tasks.runtime.workers import code_fingerprint
-from tasks.sweeps.folds import training_data_of
-from tasks.sweeps.plan import Cell
-from tasks.sweeps.scoring import (
+from tasks.scores.trained import (
     HeldOutEEG,
     averaged,
     concept_answers,
     oracle_answers,
     stimulus_answers,
 )
+from tasks.sweeps.folds import training_data_of
+from tasks.sweeps.plan import Cell
 
 REPETITIONS = (2, 3, 4, 8, 16)
 
@@ -88,25 +88,6 @@ def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
         artifacts.image_vectors,
         params=params,
     )
-
-
-def description_of(data: TrainingData, params: TrainParams) -> dict[str, Any]:
-    """Return what decoding must know.
-
-    Parameters
-    ----------
-    data : TrainingData
-        What an encoder was trained on.
-    params : TrainParams
-        How.
-    """
-    return {
-        "kinds": data.kinds,
-        "subjects": data.subjects,
-        "channels": data.info.channels,
-        "per_subject": params.filters.per_subject,
-        "n_times": data.train.eeg.shape[2],
-    }
 
 
 def _answers(cell: Cell, artifacts: Artifacts, encoder: Encoder) -> dict[str, Any]:

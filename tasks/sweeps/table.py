@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.analysis.statistics import Resampling
+from tasks.statistics.resampling import Resampling
 from tasks.sweeps.cells import read_result
 from tasks.sweeps.plan import Cell, Sweep
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tasks.clip.model import ClipModel, load_clip
+from tasks.pretraining.scores import fresh_scenes, score_clip
 from tasks.runtime.errors import PerceptError
 from tasks.simulation.scene import draw
-from tasks.simulation.scores import fresh_scenes, score_clip
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tasks.diffusion.text_encoder import END, START, SmallVocabulary, make_tokenizer
+from tasks.pretraining.text_encoder import END, START, SmallVocabulary, make_tokenizer
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 LENGTH = 77
@@ -53,7 +53,7 @@ def tokenizer(*, full=False):
 def full_vocabulary():
     from open_clip.tokenizer import SimpleTokenizer
 
-    from tasks.diffusion.text_encoder import _all_merges
+    from tasks.pretraining.text_encoder import _all_merges
 
     decoder = SimpleTokenizer().decoder
     tokens = tuple(decoder[index] for index in range(49408 - 2))

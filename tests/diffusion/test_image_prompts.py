@@ -21,7 +21,7 @@ from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.conditions import Condition, Heard, Sources
 from tasks.diffusion.image_prompts import ImageEncoder, ImagePrompts, features_of, fit_map
 from tasks.diffusion.renderer import Renderer
-from tasks.diffusion.requests import Adapter, Request, Settings
+from tasks.diffusion.settings import Adapter, Request, Settings
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import fingerprint
 from tests.diffusion.architectures import (

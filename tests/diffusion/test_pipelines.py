@@ -7,7 +7,7 @@ import torch
 from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.folder import find_pipeline, picture_size_px
 from tasks.diffusion.renderer import Renderer
-from tasks.diffusion.requests import Request, Settings
+from tasks.diffusion.settings import Request, Settings
 from tasks.runtime.errors import PerceptError
 from tests.diffusion.architectures import (
     PIPELINES,

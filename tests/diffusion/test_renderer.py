@@ -10,12 +10,12 @@ from transformers import CLIPTokenizer
 
 from tasks.diffusion.composition import DEFAULT_KINDS, Conditioning, compose
 from tasks.diffusion.renderer import Renderer
-from tasks.diffusion.requests import Request, Settings
-from tasks.diffusion.text_encoder import convert_text_tower, cut_vocabulary, make_tokenizer
+from tasks.diffusion.settings import Request, Settings
 from tasks.language.captioners.scene import describe
-from tasks.simulation.pretrain_clip import CONFIG
-from tasks.simulation.pretrain_unet import TextEncoder
-from tasks.simulation.scores import fresh_scenes, score_generator
+from tasks.pretraining.clip import CONFIG
+from tasks.pretraining.scores import fresh_scenes, score_generator
+from tasks.pretraining.text_encoder import convert_text_tower, cut_vocabulary, make_tokenizer
+from tasks.pretraining.unet import TextEncoder
 
 TEXTS = [compose(describe(scene), DEFAULT_KINDS) for scene in fresh_scenes(40)]
 

@@ -17,7 +17,7 @@ import torch
 from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.folder import find_pipeline
 from tasks.diffusion.renderer import Renderer
-from tasks.diffusion.requests import Request, Settings
+from tasks.diffusion.settings import Request, Settings
 from tests.diffusion.architectures import make_stable_diffusion, make_stable_diffusion_xl, seeded
 
 pytestmark = [

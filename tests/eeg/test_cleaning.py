@@ -5,7 +5,7 @@ import pytest
 
 from tasks.eeg.cleaning import CleanRecording, clean_recording
 from tasks.eeg.quality import QualityError, drift_uv, line_noise_ratio
-from tasks.eeg.tables import quality_row
+from tasks.eeg.rows import quality_row
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
 
 N_SAMPLES = 60 * 250

@@ -5,17 +5,17 @@ import pytest
 
 from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes
 from tasks.encoder.dataset import TrainingDataError
+from tasks.encoder.filters import cosines, fit_filters, inverse_square_root, n_cosines
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory
 from tasks.encoder.recombination import recombined
-from tasks.encoder.scores import (
+from tasks.encoder.responses import Sources, Table, fit_responses, mean_responses
+from tasks.encoder.words import (
     components_by_factor,
     standardised,
     vector_scores,
     word_components,
 )
-from tasks.encoder.sources import Sources, Table, fit_responses, mean_responses
-from tasks.encoder.whitening import cosines, fit_filters, inverse_square_root, n_cosines
 from tests.encoder.small_study import PARAMS, changed
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24

@@ -18,7 +18,7 @@ import pytest
 from tasks.__main__ import main
 from tasks.fetching import archives
 from tasks.fetching.downloads import FetchError
-from tasks.fetching.fetching import fetch_study
+from tasks.fetching.fetch import fetch_study
 from tasks.fetching.studies import STUDIES, RemoteFile, RemoteStudy
 from tests.fetching.file_server import FileServer, serving
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flows.files import served
+from flows.served_files import served
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,12 @@ import pytest
 from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
-from tasks.reporting.figures import README_SEED, README_TRIALS, picture_grid, write_picture_grid
+from tasks.reporting.picture_grid import (
+    README_SEED,
+    README_TRIALS,
+    picture_grid,
+    write_picture_grid,
+)
 from tasks.runtime.errors import PerceptError
 from tests.reporting.fabricated import get, put
 from tests.reporting.runs import load

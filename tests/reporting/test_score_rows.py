@@ -4,7 +4,13 @@ import pytest
 
 from tasks.artifacts.metrics import Score
 from tasks.reporting.bars import bar
-from tasks.reporting.scores import control_families, grouped, reading, score_row, share_of_ceiling
+from tasks.reporting.score_rows import (
+    control_families,
+    grouped,
+    reading,
+    score_row,
+    share_of_ceiling,
+)
 
 
 def test_a_row_says_everything_that_is_known() -> None:

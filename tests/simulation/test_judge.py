@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
+from tasks.pretraining.judge import disturb, export_judge
+from tasks.pretraining.scores import fresh_scenes, score_judge
 from tasks.runtime.errors import PerceptError
 from tasks.simulation.judge import Judge, JudgeNetwork
-from tasks.simulation.pretrain_judge import disturb, export_judge
 from tasks.simulation.scene import VOCABULARY, draw
-from tasks.simulation.scores import fresh_scenes, score_judge
 
 
 @pytest.fixture

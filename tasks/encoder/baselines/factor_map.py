@@ -21,10 +21,10 @@ from tasks.encoder.baselines.linear import principal_components
 from tasks.encoder.baselines.ridge import binned
 from tasks.encoder.dataset import TrainingData, TrainingDataError
 from tasks.encoder.factors import caption_factors
+from tasks.encoder.filters import inverse_square_root
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained, closed_form_log
-from tasks.encoder.whitening import inverse_square_root
 
 N_ROUNDS = 8  # over all factors; the sketch of this decoder converged in six
 

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tasks.encoder.dataset import TrainingData, TrainingDataError
+from tasks.encoder.filters import encoding_model
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
-from tasks.encoder.scores import vector_scores
 from tasks.encoder.training import Trained, closed_form_log
-from tasks.encoder.whitening import encoding_model
+from tasks.encoder.words import vector_scores
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What a score would be without the brain."""

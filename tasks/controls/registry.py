@@ -1,0 +1,146 @@
+"""All controls of the audit by name, in the order of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from tasks.controls import drift, drift_probes, leakage, scoring
+from tasks.controls import input as heard
+from tasks.controls.evidence import Evidence, Finding
+
+Control = Callable[[Evidence], Finding | None]
+"""Evidence to what was found; None where the study has no such thing."""
+
+ENCODER = "encoder"
+DRIFT_CONTROLS = ("time_of_recording", "block_structure", "prestimulus")
+"""Controls that know when a picture was shown, and nothing of it."""
+
+
+def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]:
+    """Run controls on the encoder's score.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        What they look at.
+    names : Sequence[str]
+        Which of `CONTROLS`.
+
+    Returns
+    -------
+    dict[str, Finding]
+        By name, the encoder's own score first. Where a drift control is among them, `explained_by_drift`
+        sums them up; where a control of overlap is, `explained_by_leakage`.
+    """
+    encoder = evidence.encoder
+    found = {ENCODER: Finding(encoder)}
+    for name in names:
+        finding = CONTROLS[name](evidence)
+        if finding is not None:
+            found[name] = finding
+    known = {name: found[name].score for name in DRIFT_CONTROLS if name in found}
+    if known:
+        found["explained_by_drift"] = Finding(drift.explained_by_drift(encoder, known))
+    if "stimulus_overlap" in found or "caption_overlap" in found:
+        found["explained_by_leakage"] = leakage.explained_by_leakage(evidence)
+    return found
+
+
+def _shuffled_eeg(evidence: Evidence) -> Finding:
+    return Finding(heard.shuffled_eeg(evidence.held_out, evidence.params))
+
+
+def _label_permutation(evidence: Evidence) -> Finding:
+    return Finding(heard.label_permutation(evidence.encoder))
+
+
+def _label_permutation_within_blocks(evidence: Evidence) -> Finding | None:
+    score = heard.label_permutation_within_blocks(
+        evidence.held_out, evidence.shown, evidence.params
+    )
+    return None if score is None else Finding(score)
+
+
+def _noise_eeg(evidence: Evidence) -> Finding:
+    subjects = evidence.training["subject"].tolist()
+    return Finding(
+        heard.noise_eeg(
+            evidence.held_out, evidence.predict, evidence.training_eeg, subjects, evidence.params
+        )
+    )
+
+
+def _subject_only(evidence: Evidence) -> Finding:
+    subjects = evidence.training["subject"].tolist()
+    return Finding(
+        heard.subject_only(
+            evidence.held_out, evidence.predict, evidence.training_eeg, subjects, evidence.params
+        )
+    )
+
+
+def _prestimulus(evidence: Evidence) -> Finding | None:
+    score = heard.prestimulus(
+        evidence.held_out,
+        evidence.predict,
+        evidence.eeg,
+        evidence.times_s,
+        evidence.training_eeg.mean(axis=0),
+        evidence.params,
+    )
+    return None if score is None else Finding(score)
+
+
+def _subject_prior(evidence: Evidence) -> Finding:
+    return Finding(drift.subject_prior(evidence.held_out, evidence.trials, evidence.params))
+
+
+def _class_prior(evidence: Evidence) -> Finding:
+    return Finding(drift.class_prior(evidence.held_out, evidence.trials, evidence.params))
+
+
+def _time_of_recording(evidence: Evidence) -> Finding:
+    return Finding(drift.time_of_recording(evidence.held_out, evidence.trials, evidence.params))
+
+
+def _block_structure(evidence: Evidence) -> Finding:
+    return Finding(drift.block_structure(evidence.held_out, evidence.trials, evidence.params))
+
+
+def _order_of_errors(evidence: Evidence) -> Finding | None:
+    named = scoring.named_concepts(evidence.held_out)
+    return drift_probes.order_of_errors(evidence, named)
+
+
+CONTROLS: Mapping[str, Control] = MappingProxyType(
+    {
+        "shuffled_eeg": _shuffled_eeg,
+        "noise_eeg": _noise_eeg,
+        "subject_only": _subject_only,
+        "label_permutation": _label_permutation,
+        "label_permutation_within_blocks": _label_permutation_within_blocks,
+        "class_prior": _class_prior,
+        "subject_prior": _subject_prior,
+        "random_codebook": scoring.random_codebook,
+        "prestimulus": _prestimulus,
+        "time_of_recording": _time_of_recording,
+        "block_structure": _block_structure,
+        "block_from_features": drift_probes.block_from_features,
+        "time_from_features": drift_probes.time_from_features,
+        "pseudo_labels": drift_probes.pseudo_labels,
+        "high_pass": drift_probes.high_pass,
+        "time_to_training": drift_probes.time_to_training,
+        "order_of_errors": _order_of_errors,
+        "stimulus_overlap": leakage.stimulus_overlap,
+        "caption_overlap": leakage.caption_overlap,
+        "gallery_overlap": leakage.gallery_overlap,
+        "picture_similarity": leakage.picture_similarity,
+        "shared_context": leakage.shared_context,
+        "gallery_permutation": scoring.gallery_permutation,
+        "other_company": scoring.other_company,
+        "bottleneck": scoring.bottleneck,
+        "repetitions": scoring.repetitions,
+    }
+)
+"""Name to control: what goes in (C), drift (B), leakage (A and D) and scoring (E)."""

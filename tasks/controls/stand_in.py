@@ -1,0 +1,61 @@
+"""A small decoder that is trained anew where a control needs another training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.pipeline import Pipeline, make_pipeline
+from threadpoolctl import threadpool_limits
+
+from tasks.controls.evidence import Epochs
+
+N_BINS = 8
+N_COMPONENTS = 100
+
+
+def fit_stand_in(
+    features: Float[np.ndarray, "n_trials n_features"], labels: Sequence[str], seed: int
+) -> Pipeline:
+    """Fit principal components and a linear discriminant with Ledoit-Wolf shrinkage.
+
+    Parameters
+    ----------
+    features : Float[np.ndarray, "n_trials n_features"]
+        Of training trials.
+    labels : Sequence[str]
+        At least two different ones.
+    seed : int
+        Of the principal components.
+    """
+    names, group, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+    usual = counts[group] > 1  # a single trial has no covariance
+    n_components = min(N_COMPONENTS, int(usual.sum()), features.shape[1])
+    discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    fitted = make_pipeline(
+        PCA(n_components, svd_solver="randomized", random_state=seed), discriminant
+    )
+    with threadpool_limits(1):  # threads cost more than such small matrices give
+        return fitted.fit(features[usual], names[group[usual]])
+
+
+def binned(eeg: Epochs, subjects: Sequence[str]) -> Float[np.ndarray, "n_trials n_features"]:
+    """Return the mean of each channel in bins of time, less the mean of the subject.
+
+    Parameters
+    ----------
+    eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
+        Epochs.
+    subjects : Sequence[str]
+        One per trial.
+    """
+    n_bins = min(N_BINS, eeg.shape[-1])
+    parts = np.array_split(eeg, n_bins, axis=-1)
+    features = np.stack([part.mean(axis=-1) for part in parts], axis=-1).reshape(len(eeg), -1)
+    of = np.asarray(subjects)
+    for subject in np.unique(of):
+        features[of == subject] -= features[of == subject].mean(axis=0)
+    return np.asarray(features, np.float64)

@@ -1,0 +1,1 @@
+"""What the encoder looks at: saliency, scalp maps, occlusion, separation of heads."""

@@ -1,0 +1,239 @@
+"""Second opinions on saliency: regions taken away, the course over time, and which head wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from tasks.artifacts.metrics import Score
+from tasks.explanation.heads import Heads
+from tasks.explanation.saliency import Explained, evidence
+from tasks.explanation.scalp import REGIONS, rank_correlation
+from tasks.language.prompts import TIER_OF
+from tasks.scores.held_out import HeldOut
+from tasks.scores.ranking import rank
+from tasks.statistics.resampling import MIN_SUBJECTS, Resampling
+
+
+def occlude(explained: Explained, heads: Heads, regions: Sequence[str]) -> pd.DataFrame:
+    """Return what each head's score of the own caption loses when a region holds the mean epoch.
+
+    Parameters
+    ----------
+    explained : Explained
+        Held-out trials.
+    heads : Heads
+        The trained network.
+    regions : Sequence[str]
+        Region of each channel.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns subject, tier, kind, region, drop: the mean loss per channel of the region.
+    """
+    of, usual = np.asarray(regions), explained.eeg.mean(axis=0)
+    subjects = np.asarray(explained.subjects)
+    whole = _scores(explained, heads.predict(explained.eeg, explained.subjects))
+    rows = []
+    for region in (name for name in REGIONS if (of == name).any()):
+        eeg = np.where((of == region)[:, None], usual, explained.eeg).astype(np.float32)
+        left = _scores(explained, heads.predict(eeg, explained.subjects))
+        for kind in whole:
+            drops = (whole[kind] - left[kind]) / (of == region).sum()
+            rows += [
+                (str(s), TIER_OF[kind].value, kind, region, float(drops[subjects == s].mean()))
+                for s in np.unique(subjects)
+            ]
+    return pd.DataFrame(rows, columns=["subject", "tier", "kind", "region", "drop"])
+
+
+def _scores(
+    explained: Explained, predicted: Mapping[str, np.ndarray]
+) -> dict[str, Float[np.ndarray, " n_trials"]]:
+    return {
+        kind: (predicted[kind] * toward).sum(axis=1)
+        for kind, toward in explained.directions.items()
+    }
+
+
+def occlusion_scores(
+    drops: pd.DataFrame, shares: pd.DataFrame, n_resamples: int, confidence: float, seed: int
+) -> dict[str, Score]:
+    """Score whether occlusion and saliency rank the regions alike, by tier.
+
+    Parameters
+    ----------
+    drops : pandas.DataFrame
+        From `occlude`.
+    shares : pandas.DataFrame
+        Columns tier, region, share: of saliency.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap over subjects, made with at least three of them.
+    """
+    scores = {}
+    for tier, own in drops.groupby("tier", sort=False):
+        lost = own.groupby("region")["drop"].mean()
+        salient = shares[shares["tier"] == tier].set_index("region")["share"]
+        target = salient.to_numpy()
+        value = rank_correlation(lost.reindex(salient.index).to_numpy(), target)
+        of_subjects = own.pivot_table(index="subject", columns="region", values="drop")
+        each = of_subjects[salient.index].to_numpy()
+        low, high = _over_subjects(each, target, n_resamples, confidence, seed)
+        orders = [rank_correlation(np.array(order), target) for order in permutations(target)]
+        p_value = float(np.mean(np.array(orders) >= value - 1e-9))
+        most = str(lost.idxmax())
+        scores[f"saliency_agreement_with_occlusion_{tier}"] = Score(
+            value=value,
+            n=len(salient),
+            chance=0.0,
+            low=low,
+            high=high,
+            p_value=p_value,
+            resampled="" if low is None else "subjects",
+            unit="correlation",
+            verdict=(
+                f"Taking {most} channels away costs the {tier} heads most per channel; over "
+                f"{len(salient)} regions occlusion and saliency have rank correlation {value:.2f} "
+                f"(p = {p_value:.2g}, over all orders of the regions)."
+            ),
+        )
+    return scores
+
+
+def _over_subjects(
+    drops: Float[np.ndarray, "n_subjects n_regions"],
+    shares: Float[np.ndarray, " n_regions"],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[float | None, float | None]:
+    if len(drops) < MIN_SUBJECTS:
+        return None, None
+    drawn = np.random.default_rng(seed).integers(0, len(drops), (n_resamples, len(drops)))
+    found = [rank_correlation(drops[rows].mean(axis=0), shares) for rows in drawn]
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def over_time(
+    explained: Explained,
+    times_s: Float[np.ndarray, " n_times"],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return when the evidence for the own caption is in the EEG, by tier and by head.
+
+    Parameters
+    ----------
+    explained : Explained
+        Held-out trials.
+    times_s : Float[np.ndarray, "n_times"]
+        Of the samples, relative to picture onset.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap over subjects, made with at least three of them.
+
+    Returns
+    -------
+    pandas.DataFrame, pandas.DataFrame
+        Columns series (the tier; the kind), x (s), value (share of the strongest sample), low and high (its
+        interval over subjects, where there are enough); of heads also tier.
+    """
+    heads: dict[str, list[np.ndarray]] = {kind: [] for kind in explained.predicted}
+    for trials in explained.by_subject().values():
+        for kind, own in heads.items():
+            found = evidence(trials.eeg, trials.predicted[kind], trials.directions[kind])
+            course = np.clip(found.sum(axis=0), 0, None)
+            own.append(course / (np.abs(found).sum() or 1.0))
+    of_heads = {kind: np.array(own) for kind, own in heads.items()}
+    tiers: dict[str, list[np.ndarray]] = {}
+    for kind, courses in of_heads.items():
+        tiers.setdefault(TIER_OF[kind].value, []).append(courses)
+    draws = (n_resamples, confidence, seed)
+    by_tier = [_course(t, times_s, np.mean(c, axis=0), *draws) for t, c in tiers.items()]
+    by_head = [
+        _course(kind, times_s, courses, *draws).assign(tier=TIER_OF[kind].value)
+        for kind, courses in of_heads.items()
+    ]
+    return pd.concat(by_tier, ignore_index=True), pd.concat(by_head, ignore_index=True)
+
+
+def _course(
+    name: str,
+    times_s: Float[np.ndarray, " n_times"],
+    courses: Float[np.ndarray, "n_subjects n_times"],
+    n_resamples: int,
+    confidence: float,
+    seed: int,
+) -> pd.DataFrame:
+    scale = courses.mean(axis=0).max() or 1.0
+    frame = pd.DataFrame({"series": name, "x": times_s, "value": courses.mean(axis=0) / scale})
+    if len(courses) < MIN_SUBJECTS:
+        return frame
+    drawn = np.random.default_rng(seed).integers(0, len(courses), (n_resamples, len(courses)))
+    samples = courses[drawn].mean(axis=1) / scale
+    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return frame.assign(low=low, high=high)
+
+
+def dominance(
+    held_out: HeldOut, n_resamples: int, confidence: float, seed: int
+) -> tuple[pd.DataFrame, dict[str, Score]]:
+    """Tell which head places the shown picture best, by concept.
+
+    Parameters
+    ----------
+    held_out : HeldOut
+        The trials.
+    n_resamples, confidence, seed : int, float, int
+        Of the bootstrap.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns concept, kind, share: of the concept's trials that the head wins; ties are shared.
+    dict[str, Score]
+        Share of all trials that the most frequent winner wins.
+    """
+    stimuli = held_out.stimuli()
+    vectors = held_out.gallery(stimuli).vectors
+    own = np.searchsorted(stimuli, held_out.trials["stimulus_id"].to_numpy(str))
+    kinds = list(vectors)
+    rows = np.arange(len(own))
+    places = np.stack(
+        [rank(held_out.predicted[k] @ vectors[k].T).places()[rows, own] for k in kinds], axis=1
+    )
+    best = places == places.min(axis=1, keepdims=True)
+    wins = pd.DataFrame(best / best.sum(axis=1, keepdims=True), columns=kinds)
+    shares = wins.mean()
+    winner = str(shares.idxmax())
+    table = wins.groupby(held_out.trials["concept"].to_numpy(str)).mean()
+    table = table.rename_axis("concept").reset_index()
+    table = table.melt("concept", var_name="kind", value_name="share")
+    resampling = Resampling.draw(
+        own,
+        len(stimuli),
+        n_resamples=n_resamples,
+        n_permutations=0,
+        confidence=confidence,
+        seed=seed,
+        subjects=held_out.trials["subject"].tolist(),
+    )
+    estimate = resampling.estimate(wins[winner].to_numpy())
+    score = Score(
+        **vars(estimate),
+        n=len(own),
+        chance=1 / len(kinds),
+        resampled=resampling.resampled,
+        verdict=(
+            f"{winner} places the shown picture best in {shares.max():.0%} of the trials, and is best for "
+            f"{int((table.loc[table.groupby('concept')['share'].idxmax(), 'kind'] == winner).sum())} of "
+            f"{table['concept'].nunique()} concepts; with all heads alike each would win {1 / len(kinds):.0%}."
+        ),
+    )
+    return table, {"dominance_of_the_strongest_head": score}

@@ -1,0 +1,1 @@
+"""What a number is, and every score of the product."""

@@ -1,0 +1,1 @@
+"""Resampling, permutation tests, corrections for many tests, and seeded draws."""

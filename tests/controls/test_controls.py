@@ -1,0 +1,260 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.artifacts.metrics import Score
+from tasks.controls import drift
+from tasks.controls import input as controls
+from tasks.controls.answers import ControlParams, encoder_score
+from tasks.controls.noise import gaussian_noise
+from tasks.scores.held_out import HeldOut
+from tests.synthetic_study import DIM, make_study, unit
+
+PARAMS = ControlParams(
+    n_shuffles=5,
+    prestimulus_end_s=0.0,
+    n_stretches=4,
+    n_pseudo_labels=2,
+    high_pass_hz=(5.0,),
+    bottlenecks=(1, 4, 16),
+    n_resamples=200,
+    n_permutations=200,
+    confidence=0.95,
+    seed=0,
+)
+N_CHANNELS, N_TIMES = 12, 20
+TIMES_S = (np.arange(N_TIMES) - 5) / 25
+
+
+def study_of(noise=0.0, **kwargs):
+    """Return the trials of the split test with predictions as good as wanted, and all trials."""
+    study = make_study(noise=noise, n_per_split=6, **kwargs)
+    held_out = HeldOut.join(*study.tables)
+    return held_out.of(held_out.trials["split"] == "test"), study.trials.to_pandas()
+
+
+def in_blocks(trials):
+    """Show the trials of each concept in a row, each row a block."""
+    parts = []
+    for _, recording in trials.groupby("recording_id"):
+        ordered = recording.sort_values(["concept", "presentation_order"], kind="stable")
+        order = np.arange(len(ordered))
+        _, block = np.unique(ordered["concept"], return_inverse=True)
+        parts.append(ordered.assign(onset_s=1.0 * order, block=block.astype(np.int32)))
+    return pd.concat(parts)
+
+
+def shuffled_in_time(trials, seed=0):
+    rng = np.random.default_rng(seed)
+    onsets = trials.groupby("recording_id")["onset_s"].transform(rng.permutation)
+    return trials.assign(onset_s=onsets, block=(onsets // 20).astype(np.int32))
+
+
+def at_chance(score):
+    return score.low <= score.chance <= score.high or score.p_value > 0.05
+
+
+def test_encoder_that_reads_the_eeg_passes_every_control():
+    held_out, trials = study_of()
+    trials = shuffled_in_time(trials)
+    encoder = encoder_score(held_out, PARAMS)
+    assert encoder.value > 0.95
+    found = {
+        "shuffled": controls.shuffled_eeg(held_out, PARAMS),
+        "time_of_recording": drift.time_of_recording(held_out, trials, PARAMS),
+        "block_structure": drift.block_structure(held_out, trials, PARAMS),
+        "subject_prior": drift.subject_prior(held_out, trials, PARAMS),
+    }
+    for name, score in found.items():
+        assert at_chance(score), name
+        assert score.value < 0.3, name
+    assert found["shuffled"].verdict == (
+        f"Shuffled EEG scores {found['shuffled'].value:.3f} (chance "
+        f"{found['shuffled'].chance:.3f}): the score needs the trial's own EEG."
+    )
+    verdict = drift.explained_by_drift(
+        encoder, {name: found[name] for name in ("time_of_recording", "block_structure")}
+    )
+    assert verdict.value == 0
+    assert verdict.verdict.startswith("Not explained by drift: ")
+
+
+def test_shuffled_eeg_beats_chance_where_subjects_saw_different_concepts():
+    held_out, _ = study_of()
+    first = held_out.trials["subject"] == "sub-01"
+    half = held_out.trials["concept"].isin(sorted(set(held_out.trials["concept"]))[:4])
+    score = controls.shuffled_eeg(held_out.of(first == half), PARAMS)
+    assert score.low > score.chance
+    assert "part of the score does not need the trial's own EEG" in score.verdict
+
+
+def test_label_permutation_reports_the_scores_of_permuted_stimuli():
+    held_out, _ = study_of(noise=0.3)
+    encoder = encoder_score(held_out, PARAMS)
+    permuted = controls.label_permutation(encoder)
+    assert permuted.value == pytest.approx(permuted.chance)
+    assert permuted.low < permuted.value < permuted.high < encoder.value
+    assert permuted.p_value == encoder.p_value < 0.01
+
+
+def test_time_and_block_give_blocked_concepts_away():
+    held_out, trials = study_of()
+    trials = in_blocks(trials)
+    for control in (drift.time_of_recording, drift.block_structure):
+        score = control(held_out, trials, PARAMS)
+        assert score.value > 0.7
+        assert "alone names the concept" in score.verdict
+    assert drift.subject_prior(held_out, trials, PARAMS).value < 0.3
+
+
+def test_guesses_need_no_training_trial_in_the_recording():
+    held_out, trials = study_of()
+    others = trials[(trials["subject"] != "sub-01") | (trials["split"] != "train")]
+    assert 0 <= drift.time_of_recording(held_out, others, PARAMS).value < 0.5
+    assert 0 <= drift.block_structure(held_out, others, PARAMS).value < 0.5
+
+
+def drifting_decoder(held_out, trials, evoked, seed=0):
+    """Make EEG of slow drift (and an evoked response) and decode it by class means of training EEG."""
+    rng = np.random.default_rng(seed)
+    names = held_out.concepts()
+    naming, concepts = held_out.naming("ObjectSnap")
+    word = np.stack([naming[np.array(concepts) == name].mean(axis=0) for name in names])
+    response = rng.standard_normal((len(names), N_CHANNELS, N_TIMES)) * (TIMES_S >= 0)
+    walk = np.cumsum(rng.standard_normal((len(trials), N_CHANNELS)), axis=0)
+    trials = trials.sort_values(["recording_id", "onset_s"]).reset_index(drop=True)
+    eeg = walk[:, :, None] + 0.5 * rng.standard_normal((len(trials), N_CHANNELS, N_TIMES))
+    eeg += evoked * response[[names.index(concept) for concept in trials["concept"]]]
+    eeg = eeg.astype(np.float32)
+    training = (trials["split"] == "train").to_numpy()
+    means = {
+        (subject, concept): eeg[
+            training & (trials["subject"] == subject) & (trials["concept"] == concept)
+        ].mean(axis=0)
+        for subject in set(trials["subject"])
+        for concept in set(trials["concept"][training])
+    }
+
+    def predict(epochs, subjects):
+        known = sorted({concept for _, concept in means})
+        nearest = [
+            min(known, key=lambda c, x=x, s=s: float(((x - means[s, c]) ** 2).sum()))
+            for x, s in zip(epochs, subjects, strict=True)
+        ]
+        vectors = unit(word[[names.index(concept) for concept in nearest]])
+        return dict.fromkeys(held_out.predicted, vectors)
+
+    rows = {trial: row for row, trial in enumerate(trials["trial_id"])}
+    own = eeg[[rows[trial] for trial in held_out.trials["trial_id"]]]
+    decoded = replace(held_out, predicted=predict(own, held_out.trials["subject"]))
+    return decoded, predict, own, eeg[training], trials["subject"][training].tolist()
+
+
+def audit_of(trials_of, evoked):
+    held_out, trials = study_of()
+    trials = trials_of(trials)
+    decoded, predict, eeg, training, subjects = drifting_decoder(held_out, trials, evoked)
+    encoder = encoder_score(decoded, PARAMS)
+    noise = controls.noise_eeg(decoded, predict, training, subjects, PARAMS)
+    before = controls.prestimulus(decoded, predict, eeg, TIMES_S, training.mean(axis=0), PARAMS)
+    known = {
+        "time_of_recording": drift.time_of_recording(decoded, trials, PARAMS),
+        "block_structure": drift.block_structure(decoded, trials, PARAMS),
+        "prestimulus": before,
+    }
+    return encoder, noise, before, drift.explained_by_drift(encoder, known)
+
+
+def test_drift_in_blocks_without_any_response_is_called_drift():
+    encoder, _, before, verdict = audit_of(in_blocks, evoked=0.0)
+    assert encoder.value > 0.6
+    assert before.value > 0.3
+    assert "gives the concept away before it is shown" in before.verdict
+    assert verdict.value == 1
+    assert verdict.verdict.startswith("Explained by drift: ")
+    assert verdict.verdict.endswith("whose score is therefore no evidence of vision.")
+
+
+def test_response_in_random_order_is_not_called_drift():
+    encoder, noise, before, verdict = audit_of(shuffled_in_time, evoked=6.0)
+    assert encoder.value > 0.6
+    assert at_chance(noise)
+    assert at_chance(before)
+    assert verdict.value == 0
+    assert verdict.verdict.startswith("Not explained by drift: ")
+
+
+def test_guessing_leaves_nothing_to_explain():
+    encoder, _, _, verdict = audit_of(shuffled_in_time, evoked=0.0)
+    assert at_chance(encoder)
+    assert verdict.verdict.startswith("Nothing to explain: ")
+
+
+def test_weaker_drift_leaves_a_score_partly_open():
+    encoder = Score(value=0.8, n=100, chance=0.1, low=0.7, high=0.9, p_value=0.001)
+    weak = Score(value=0.4, n=100, chance=0.05, low=0.3, high=0.5, p_value=0.001)
+    verdict = drift.explained_by_drift(encoder, {"time_of_recording": weak})
+    assert verdict.value == pytest.approx(0.5)
+    assert verdict.verdict == (
+        "Partly open to drift: time of recording alone scores 0.400 (chance 0.050), and the "
+        "encoder 0.800."
+    )
+
+
+def test_one_lucky_control_of_three_is_not_drift():
+    encoder = Score(value=0.8, n=100, chance=0.1, low=0.7, high=0.9, p_value=0.001)
+    lucky = Score(value=0.16, n=100, chance=0.1, low=0.11, high=0.2, p_value=0.03)
+    dull = Score(value=0.1, n=100, chance=0.1, low=0.05, high=0.15, p_value=0.5)
+    known = {"a": lucky, "b": dull, "c": dull}
+    assert drift.explained_by_drift(encoder, known).verdict.startswith("Not explained")
+
+
+def test_noise_has_the_mean_and_the_covariance_of_its_subject():
+    rng = np.random.default_rng(0)
+    mixing = rng.standard_normal((2, 6, 6)) * np.array([1, 3])[:, None, None]
+    training = np.concatenate([rng.standard_normal((400, 6)) @ m + 5 for m in mixing])
+    training = training.reshape(800, 3, 2).astype(np.float32)
+    subjects = np.repeat(["a", "b"], 400).tolist()
+    noise = gaussian_noise(training, subjects, ["b"] * 4000 + ["a"] * 10, seed=0)
+    drawn, known = noise[:4000].reshape(4000, -1), training[400:].reshape(400, -1)
+    np.testing.assert_allclose(drawn.mean(axis=0), known.mean(axis=0), atol=0.6)
+    scale = np.abs(np.cov(known.T)).max()
+    np.testing.assert_allclose(np.cov(drawn.T), np.cov(known.T), atol=0.12 * scale)
+    again = gaussian_noise(training, subjects, ["b"] * 4000 + ["a"] * 10, seed=0)
+    np.testing.assert_array_equal(noise, again)
+
+
+def test_noise_of_an_unknown_subject_is_that_of_everybody():
+    rng = np.random.default_rng(0)
+    training = rng.standard_normal((600, 3, 2)).astype(np.float32)
+    training[300:] += 8
+    subjects = np.repeat(["a", "b"], 300).tolist()
+    noise = gaussian_noise(training, subjects, ["c"] * 2000, seed=0)
+    assert noise.mean() == pytest.approx(4, abs=0.5)
+    assert np.var(noise, axis=0) == pytest.approx(17, rel=0.2)
+
+
+def test_prestimulus_needs_samples_before_the_picture():
+    held_out, _ = study_of()
+    eeg = np.zeros((len(held_out.trials), 2, 3), np.float32)
+    times_s = np.array([0.0, 0.1, 0.2])
+    assert controls.prestimulus(held_out, None, eeg, times_s, eeg[0], PARAMS) is None
+
+
+def test_prestimulus_sees_nothing_of_what_follows():
+    held_out, _ = study_of()
+    rng = np.random.default_rng(0)
+    eeg = rng.standard_normal((len(held_out.trials), 2, N_TIMES)).astype(np.float32)
+    seen = []
+
+    def predict(epochs, subjects):
+        seen.append(epochs)
+        return {
+            kind: np.eye(DIM, dtype=np.float32)[[0] * len(epochs)] for kind in held_out.predicted
+        }
+
+    controls.prestimulus(held_out, predict, eeg, TIMES_S, np.full((2, N_TIMES), 7.0), PARAMS)
+    np.testing.assert_array_equal(seen[0][:, :, :5], eeg[:, :, :5])
+    assert (seen[0][:, :, 5:] == 7).all()
