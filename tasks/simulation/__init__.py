@@ -1,1 +1,1 @@
-"""The simulated study: scenes, and the small frozen models trained on them."""
+"""The simulated study: a world whose truth is known, its oracle, and the judge of its pictures."""

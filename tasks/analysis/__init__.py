@@ -1,1 +1,0 @@
-"""Scores, their uncertainty, and what they do and do not show."""
