@@ -1,7 +1,10 @@
 """What all tests share."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,3 +32,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real recordings at {folder}; set PERCEPT_SHARED_DATA to their folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Start Chromium; where there is none, skip, or fail if PERCEPT_TEST_BROWSER says that there must be."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        without = pytest.fail if os.environ.get("PERCEPT_TEST_BROWSER") else pytest.skip
+        without("no Chromium on this machine; install the package chromium of the distribution")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield launched
+        launched.close()

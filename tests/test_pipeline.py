@@ -15,6 +15,7 @@ from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
 from tasks.runtime.files import sha256_of
+from tasks.wiring.dvc import import_closure
 
 pytestmark = pytest.mark.slow
 AFTER_TRAIN = STAGES[STAGES.index("train") :]
@@ -127,6 +128,19 @@ def test_truncated_table_is_one_clear_error(clone):
     assert "must be a whole Parquet file" in output
     assert "dvc repro" in output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("module", ["tasks/encoder/losses.py", "tasks/controls/drift.py"])
+def test_a_changed_module_makes_stale_exactly_the_stages_that_import_it(clone, module):
+    importing = {s for s in STAGES if module in import_closure(clone / f"tasks/{s}.py", clone)}
+    assert importing
+    path = clone / module
+    before = path.read_text()
+    path.write_text(f"{before}# another byte\n")
+    stale = json.loads(run(clone, "dvc", "status", "--json"))
+    path.write_text(before)
+    assert set(stale) == importing
+    assert json.loads(run(clone, "dvc", "status", "--json")) == {}
 
 
 def test_one_param_reruns_only_what_follows_and_a_kill_resumes_to_the_same_bytes(clone):

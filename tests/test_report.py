@@ -1,7 +1,5 @@
 """`report` writes one page: the same study gives the same bytes, and bad input one clear sentence."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +14,7 @@ from tasks.wiring.contract import reads, writes
 from tests.reporting.fabricated import copy_study, fabricate, get, put
 from tests.reporting.runs import PARAMS, write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 WIDTHS_PX = (1280, 390)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +84,6 @@ def test_a_broken_training_log_is_named(
 
 
 @pytest.mark.browser
-@needs_chromium
 def test_search_filter_and_pages_work_in_a_browser(
     artifacts: Artifacts, tmp_path: Path, browser: Any
 ) -> None:
@@ -135,7 +121,6 @@ def test_search_filter_and_pages_work_in_a_browser(
 
 
 @pytest.mark.browser
-@needs_chromium
 def test_a_script_in_a_caption_stays_text(artifacts: Artifacts, browser: Any) -> None:
     attack = "</script><script>document.title = 'taken'</script><img src=x onerror=\"alert(1)\">"
     for name, column in (("captions", "text"), ("renders", "prompt"), ("trials", "concept")):
@@ -152,7 +137,6 @@ def test_a_script_in_a_caption_stays_text(artifacts: Artifacts, browser: Any) ->
 
 
 @pytest.mark.browser
-@needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_passes_axe(artifacts: Artifacts, browser: Any, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-core")
@@ -167,7 +151,6 @@ def test_the_page_passes_axe(artifacts: Artifacts, browser: Any, scheme: str) ->
 
 
 @pytest.mark.browser
-@needs_chromium
 def test_the_page_is_used_by_keyboard_alone(artifacts: Artifacts, browser: Any) -> None:
     write_report(artifacts)
     page = browser.new_page()

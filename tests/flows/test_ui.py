@@ -15,7 +15,6 @@ import pytest
 
 from tests.flows.workspaces import environment, make_workspace, ran, run
 
-CHROMIUM = Path("/usr/bin/chromium")
 PATIENCE_MS = 120_000
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -63,17 +62,10 @@ def ui(workspace, repository) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(ui, tmp_path_factory):
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1300, "height": 1000}, base_url=ui)
-        page.set_default_timeout(PATIENCE_MS)
-        yield page
-        browser.close()
+def page(ui, browser):
+    page = browser.new_page(viewport={"width": 1300, "height": 1000}, base_url=ui)
+    page.set_default_timeout(PATIENCE_MS)
+    return page
 
 
 def shoot(page, name: str) -> None:

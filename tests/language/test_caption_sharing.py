@@ -29,8 +29,6 @@ from tests.chat_server import KEY, ChatServer
 from tests.conftest import REPOSITORY
 from tests.language.asking import OPENAI, picture
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 
 def percept(*words):
     assert main([str(word) for word in words]) == 0
@@ -190,31 +188,27 @@ def test_a_sheet_that_is_not_filled_in_as_it_must_be_is_named(tmp_path, content,
 
 
 @pytest.mark.browser
-def test_an_html_sheet_is_judged_in_a_browser_and_read_back(study, tmp_path):
-    if not CHROMIUM.exists():
-        pytest.skip(f"no browser at {CHROMIUM}")
-    from playwright.sync_api import expect, sync_playwright
+def test_an_html_sheet_is_judged_in_a_browser_and_read_back(study, tmp_path, browser):
+    from playwright.sync_api import expect
 
     percept("captions", "review", "sheet.html")
     assert KEY not in Path("sheet.html").read_text()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context()
-        page, other = context.new_page(), context.new_page()
-        for window in (page, other):
-            window.goto((tmp_path / "sheet.html").as_uri())
-        for text, verdict in (("apple", "Invented"), ("bell", "Correct")):
-            page.locator("li", has_text=text).get_by_label(verdict).check()
-        page.locator("li", has_text="apple").get_by_label("Comment").fill('no "apple", a pear')
-        page.reload()  # what was judged is still there, and in the other window
-        for window in (page, other):
-            expect(window.locator("#count")).to_have_text("2 of 3 judged", timeout=30_000)
-            assert window.locator("li", has_text="apple").get_by_label("Invented").is_checked()
-        assert page.locator("img").first.evaluate("image => image.naturalWidth") == 40
-        with page.expect_download() as download:
-            page.get_by_role("button", name="Save as CSV").click()
-        download.value.save_as("saved.csv")
-        browser.close()
+    context = browser.new_context()
+    page, other = context.new_page(), context.new_page()
+    for window in (page, other):
+        window.goto((tmp_path / "sheet.html").as_uri())
+    for text, verdict in (("apple", "Invented"), ("bell", "Correct")):
+        page.locator("li", has_text=text).get_by_label(verdict).check()
+    page.locator("li", has_text="apple").get_by_label("Comment").fill('no "apple", a pear')
+    page.reload()  # what was judged is still there, and in the other window
+    for window in (page, other):
+        expect(window.locator("#count")).to_have_text("2 of 3 judged", timeout=30_000)
+        assert window.locator("li", has_text="apple").get_by_label("Invented").is_checked()
+    assert page.locator("img").first.evaluate("image => image.naturalWidth") == 40
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save as CSV").click()
+    download.value.save_as("saved.csv")
+    context.close()
     assert read_review(Path("saved.csv")) == {"s-0_ThemeTag": "invented", "s-1_ThemeTag": "correct"}
     with Path("saved.csv").open(newline="") as handle:
         rows = {row["caption_id"]: row for row in csv.DictReader(handle)}
