@@ -1,6 +1,7 @@
 """The same shards on every runner: the same bytes, also when a worker is lost on the way."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.runtime import workers
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import sha256_of
 from tasks.runtime.map import wants_gpu
@@ -248,3 +250,12 @@ def test_no_scheduler_at_the_address(monkeypatch):
         "PERCEPT_ADDRESS must name a running Dask scheduler; none answers at tcp://127.0.0.1:1. "
         "Start one with `dask scheduler`, or unset PERCEPT_ADDRESS."
     )
+
+
+def test_a_byte_anywhere_in_the_code_keeps_a_worker_out(tmp_path, monkeypatch):
+    copied = shutil.copytree(workers.CODE, tmp_path / "tasks")
+    monkeypatch.setattr(workers, "CODE", copied)
+    assert workers.code_fingerprint.__wrapped__() == workers.code_fingerprint()
+    with (copied / "encoder" / "losses.py").open("a") as module:
+        module.write("#")
+    assert workers.code_fingerprint.__wrapped__() != workers.code_fingerprint()

@@ -8,7 +8,13 @@ import time
 
 import pytest
 
-from tasks.runtime.workspace import WorkspaceError, is_free, share_cache, sole_writer
+from tasks.runtime.workspace import (
+    WorkspaceError,
+    is_free,
+    share_cache,
+    sole_writer,
+    use_the_code_of,
+)
 
 HOLD = """
 import os, sys, time
@@ -95,3 +101,17 @@ def test_queued_experiment_uses_the_caches_of_the_original(tmp_path):
     share_cache(copy)
     share_cache(tmp_path)
     assert not (tmp_path / "data/cache").is_symlink()
+
+
+def test_a_command_starts_anew_only_where_the_workspace_has_other_code(
+    repository, tmp_path, monkeypatch
+):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda *words: started.append(words))
+    use_the_code_of(repository)
+    use_the_code_of(tmp_path)  # a study without code of its own
+    assert not started
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks/__main__.py").touch()
+    use_the_code_of(tmp_path)
+    assert len(started) == 1
