@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -10,10 +11,10 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro muse test check ui lock clean wiring bench docs audit
+.PHONY: help repro muse test test-all nightly check ui lock clean wiring bench docs audit
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -35,8 +36,15 @@ muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLD
 	$(BIN)/dvc repro
 	@echo "The report: reports/index.html"
 
-test: $(STAMP) ## run the whole test suite, two files at a time
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(STAMP) ## run the quick tests, which cover every module
+	$(PYTEST) -m "not slow and not nightly"
+
+test-all: test ## run the long tests, too: kills, whole studies, the server
+	$(PYTEST) -m slow
+
+nightly: $(STAMP) ## run, by hand, what takes minutes and gigabytes a test: published sizes, splits, twenty kills
+	$(PYTEST) -m nightly
+	PERCEPT_KILLS=20 $(PYTEST) tests/flows/test_kills.py
 
 check: $(STAMP) ## format, lint, types, docstrings
 	$(BIN)/ruff format --check .

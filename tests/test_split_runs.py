@@ -1,10 +1,6 @@
-"""Splits that hold out trials, not pictures, from the recordings to the report.
-
-Minutes each: they run where ``PERCEPT_TEST_SPLITS=1`` asks for them.
-"""
+"""Splits that hold out trials, not pictures, from the recordings to the report. Minutes each: `make nightly`."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,12 +12,7 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
 from tests.test_pipeline import run
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "PERCEPT_TEST_SPLITS" not in os.environ, reason="minutes each; set PERCEPT_TEST_SPLITS=1"
-    ),
-]
+pytestmark = pytest.mark.nightly
 SPLITS: dict[str, dict[str, Any]] = {
     "subject": {"seed": 0, "test_subject": "sub-02", "validation_fraction": 0.1},
     "time_chunk": {"n_chunks": 5, "test_chunk": 4, "validation_chunk": 2, "guard_s": 2.0},

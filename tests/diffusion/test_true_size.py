@@ -1,11 +1,10 @@
 """Stable Diffusion 1.5 and XL in their true size, with random weights, from a local directory.
 
-They take minutes, 5 to 8 GB of disk and up to 10 GB of memory each: ``PERCEPT_TEST_TRUE_SIZE=1`` asks for them.
+They take minutes, 5 to 8 GB of disk and up to 10 GB of memory each, so that `make nightly` alone runs them.
 """
 
 import gc
 import logging
-import os
 import resource
 import time
 from pathlib import Path
@@ -21,11 +20,7 @@ from tasks.diffusion.settings import Request, Settings
 from tests.diffusion.architectures import make_stable_diffusion, make_stable_diffusion_xl, seeded
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        "PERCEPT_TEST_TRUE_SIZE" not in os.environ,
-        reason="minutes and gigabytes; set PERCEPT_TEST_TRUE_SIZE=1",
-    ),
+    pytest.mark.nightly,
     pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
 ]
 logger = logging.getLogger(__name__)
