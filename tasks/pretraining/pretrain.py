@@ -18,7 +18,11 @@ import open_clip
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
+from tasks.pretraining import clip as clip_recipe
+from tasks.pretraining import judge as judge_recipe
 from tasks.pretraining import spread_clip
+from tasks.pretraining import unet as unet_recipe
+from tasks.pretraining import vae as vae_recipe
 from tasks.pretraining.corpus import FIRST_TRAINING_SEED, Corpus, make_corpus
 from tasks.pretraining.generator import assemble, export_generator, make_text_encoder
 from tasks.pretraining.model_cards import Card, training_facts, write_card

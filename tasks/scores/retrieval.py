@@ -15,7 +15,7 @@ from scipy.special import gammaln
 
 from tasks.artifacts.metrics import Score
 from tasks.scores.held_out import HeldOut
-from tasks.scores.params import ScoreParams
+from tasks.scores.params import TIERS, ScoreParams
 from tasks.scores.ranking import CaptionGallery, Ranking, Vectors, mean_cosines, rank
 from tasks.scores.score import ranking_scores, score
 from tasks.statistics.resampling import Resampling, median
