@@ -27,7 +27,7 @@ from tasks.language.captioners.sending import CaptionBudgetError
 from tasks.language.captioners.server import CaptionServerError
 from tasks.language.checks import fits
 from tasks.language.prompts import KIND_NAMES, KINDS
-from tests.chat_server import KEY, ChatServer, Say, completion, failure, good, text_of
+from tests.chat_server import KEY, ChatServer, Say, broken, completion, failure, good, text_of
 from tests.language.asking import OPENAI, PAID_USD, picture
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tasks.runtime import progress
 from tasks.runtime.progress import counting, files_there
 
 
