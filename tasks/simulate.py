@@ -112,7 +112,7 @@ def _topographies(study: Study) -> list[dict[str, Any]]:
     subjects = [study.subject(number) for number in range(1, study.params.n_subjects + 1)]
     times_s = response_times_s(study.params.sfreq_hz)
     return [
-        {"factor": name, "channel": channel, "tier": factor.tier, "weight": float(weight)}
+        {"factor": name, "channel": channel, "tier": factor.tier, "weight": round(float(weight), 9)}
         for name, factor in FACTORS.items()
         for channel, weight in zip(CHANNELS, topography(subjects, name, times_s), strict=True)
     ]

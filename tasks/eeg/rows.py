@@ -160,9 +160,9 @@ def quality_row(name: str, clean: CleanRecording) -> dict[str, Any]:
         "bad_channels": ",".join(bad),
         "bad_channel_reasons": ",".join(clean.bad_channels[channel] for channel in bad),
         "n_ica_removed": clean.n_ica_removed,
-        "line_noise_ratio": clean.line_noise_ratio,
-        "drift_uv": clean.drift_uv,
-        "peak_to_peak_uv": clean.peak_to_peak_uv,
+        "line_noise_ratio": float(f"{clean.line_noise_ratio:.6g}"),
+        "drift_uv": float(f"{clean.drift_uv:.6g}"),
+        "peak_to_peak_uv": float(f"{clean.peak_to_peak_uv:.6g}"),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import mne
 import numpy as np
 import scipy.signal
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float, Float32, Float64
 
 from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.quality import QualityError, interpolation_matrix, reject_reasons
@@ -15,6 +15,9 @@ from tasks.eeg.repair import remove_ocular_components, repair_trials
 from tasks.eeg.signal import Grid
 
 BLOCK = 64  # epochs; what is held beside the result
+STEP = 2.0**-12
+"""Epochs are rounded to multiples of it, in their unit: far below what an amplifier resolves, and far
+above what the sums of another processor differ by, so that all processors write the same epochs."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,11 @@ def repair(
             params.filters.high_pass_hz,
             params.ica,
         )
-    mixing = spatial_matrix(info, list(bad), params.reference).astype(np.float32)
+    mixing = spatial_matrix(info, list(bad), params.reference)
     for block in blocks_of(epochs):
-        block[:] = np.matmul(mixing, block)
-        subtract_baseline(block, trials.grid, params.baseline_s)
+        clean = np.matmul(mixing, block.astype(np.float64))
+        subtract_baseline(clean, trials.grid, params.baseline_s)
+        block[:] = np.round(clean / STEP) * STEP
     found = [""] * len(epochs)
     if params.reject.autoreject is not None:
         at_rate = _at_rate(info, trials.grid.sfreq_hz)
@@ -127,7 +131,7 @@ def spatial_matrix(
 
 
 def subtract_baseline(
-    epochs: Float32[np.ndarray, "n_trials n_channels n_times"],
+    epochs: Float[np.ndarray, "n_trials n_channels n_times"],
     grid: Grid,
     baseline_s: tuple[float, float] | None,
 ) -> None:

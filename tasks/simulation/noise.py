@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from scipy import fft
 
@@ -78,7 +78,7 @@ class NoiseSource(Protocol):
 
     def courses(
         self, n_times: int, sfreq_hz: float, rng: np.random.Generator
-    ) -> Float32[np.ndarray, "n_sources n_times"]:
+    ) -> Float[np.ndarray, "n_sources n_times"]:
         """Draw the courses of one recording."""
         ...
 
@@ -104,11 +104,11 @@ class Coloured:
 
     def courses(
         self, n_times: int, sfreq_hz: float, rng: np.random.Generator
-    ) -> Float32[np.ndarray, "n_sources n_times"]:
+    ) -> Float[np.ndarray, "n_sources n_times"]:
         """Draw the courses of one recording."""
         n_padded = fft.next_fast_len(n_times, real=True)
-        white = rng.standard_normal((self.mixing.shape[1], n_padded), dtype=np.float32)
-        shape = np.sqrt(_normalised(self.power, n_padded, sfreq_hz)).astype(np.float32)
+        white = _white(self.mixing.shape[1], n_padded, rng)
+        shape = np.sqrt(_normalised(self.power, n_padded, sfreq_hz))
         coloured: np.ndarray = fft.irfft(fft.rfft(white, axis=1) * shape, n_padded, axis=1)
         return coloured[:, :n_times]
 
@@ -135,14 +135,14 @@ class Blinks:
 
     def courses(
         self, n_times: int, sfreq_hz: float, rng: np.random.Generator
-    ) -> Float32[np.ndarray, "1 n_times"]:
+    ) -> Float[np.ndarray, "1 n_times"]:
         """Draw the course of one recording."""
         rate = self.per_minute / 60 / sfreq_hz
         pulse = _pulse(sfreq_hz)
         train = np.zeros(n_times)
         np.add.at(train, rng.integers(0, n_times, rng.poisson(rate * n_times)), 1.0)
         course: np.ndarray = np.convolve(train, pulse)[:n_times] - rate * pulse.sum()
-        return course[None].astype(np.float32)
+        return course[None]
 
     def autocovariance(self, n_lags: int, sfreq_hz: float) -> Float[np.ndarray, " n_lags"]:
         """Return the autocovariance of the course at lags of 0, 1, ... samples."""
@@ -187,13 +187,19 @@ def generate_noise(
     n_times: int,
     sfreq_hz: float,
     rng: np.random.Generator,
-) -> Float32[np.ndarray, "n_channels n_times"]:
+) -> Float[np.ndarray, "n_channels n_times"]:
     """Draw the noise of one recording, in uV."""
-    noise = rng.standard_normal((len(CHANNELS), n_times), dtype=np.float32)
-    noise *= np.float32(sensor_uv)
+    noise = sensor_uv * _white(len(CHANNELS), n_times, rng)
     for source in sources:
-        noise += source.mixing.astype(np.float32) @ source.courses(n_times, sfreq_hz, rng)
+        noise += source.mixing @ source.courses(n_times, sfreq_hz, rng)
     return noise
+
+
+def _white(
+    n_courses: int, n_times: int, rng: np.random.Generator
+) -> Float[np.ndarray, "n_courses n_times"]:
+    """Draw white noise in single precision, which is fast, to be reckoned with in double."""
+    return rng.standard_normal((n_courses, n_times), dtype=np.float32).astype(np.float64)
 
 
 def _dipoles(head: Head, among: np.ndarray, n_dipoles: int, rng: np.random.Generator) -> np.ndarray:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from scipy import linalg
 
 from tasks.simulation.head import CHANNELS
@@ -25,7 +25,7 @@ N_TRIALS_AT_ONCE = 64
 
 
 def decode(
-    study: Study, subject: int, session: int, eeg: Float32[np.ndarray, "n_channels n_times"]
+    study: Study, subject: int, session: int, eeg: Float[np.ndarray, "n_channels n_times"]
 ) -> Int[np.ndarray, "n_events n_factors"]:
     """Answer every factor on every single trial of a recording.
 

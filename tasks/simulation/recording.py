@@ -14,7 +14,7 @@ from pathlib import Path
 import mne
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, Int
+from jaxtyping import Float, Int
 
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.tables import write_table
@@ -123,7 +123,7 @@ def make_recording(shard: Shard) -> None:
     write_json(shard.checksums, {path.name: sha256_of(path) for path in files})
 
 
-def _write_eeg(eeg: Float32[np.ndarray, "n_channels n_times"], study: Study, path: Path) -> None:
+def _write_eeg(eeg: Float[np.ndarray, "n_channels n_times"], study: Study, path: Path) -> None:
     """Write the EEG as 16-bit FIF; a truncated file does no harm, for its checksum is missing."""
     largest, limit = float(np.abs(eeg).max()), STEP_UV * np.iinfo(np.int16).max
     if not largest <= limit:

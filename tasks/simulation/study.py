@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tasks.runtime.params import Params
@@ -114,7 +114,7 @@ class Study:
         chosen = rng.choice(len(CHANNELS), self.params.noise.n_bad_channels, replace=False)
         return {CHANNELS[c]: ("flat", "noisy")[i % 2] for i, c in enumerate(chosen)}
 
-    def record(self, subject: int, session: int) -> Float32[np.ndarray, "n_channels n_times"]:
+    def record(self, subject: int, session: int) -> Float[np.ndarray, "n_channels n_times"]:
         """Return the continuous EEG of a recording, in uV."""
         schedule = self.schedule(subject, session)
         noise = self.params.noise
@@ -133,8 +133,8 @@ class Study:
 
     def _add_responses(self, eeg: np.ndarray, brain: Brain, schedule: Schedule) -> None:
         times_s = response_times_s(self.params.sfreq_hz)
-        templates = [t.astype(np.float32) for t in brain.templates(times_s).values()]
-        common = brain.common.response(brain.head, times_s)[0].astype(np.float32)
+        templates = list(brain.templates(times_s).values())
+        common = brain.common.response(brain.head, times_s)[0]
         for onset, levels in zip(schedule.onsets, self.levels(schedule), strict=True):
             window = eeg[:, onset : onset + len(times_s)]
             window += common
