@@ -26,6 +26,7 @@ $(STAMP): requirements.lock pyproject.toml
 
 repro: $(STAMP) ## reproduce everything that is stale, then say where the report is
 	$(BIN)/dvc repro
+	@$(BIN)/percept agreement
 	@echo "The report: reports/index.html"
 
 muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLDER holds subject1 and images

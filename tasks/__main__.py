@@ -19,6 +19,7 @@ COMMANDS = (
     "gallery",
     "showcase",
     "ci_report",
+    "agreement",
 )
 """Modules of `tasks.commands`, in the order of the help."""
 

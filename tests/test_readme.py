@@ -1,17 +1,67 @@
 """The README shows what the committed metrics say, and names only what exists."""
 
 import re
+import shutil
 
+import pytest
+
+from tasks.artifacts.agreement import tolerance
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.metrics import read_scores
-from tasks.commands.showcase import END, START, score_table
+from tasks.artifacts.metrics import read_scores, write_scores
+from tasks.commands.showcase import END, START, disagreements, score_table
+
+
+def shown_table(repository):
+    return (repository / "README.md").read_text().split(START)[1].split(END)[0].strip()
 
 
 def test_table_is_the_committed_metrics(repository):
-    text = (repository / "README.md").read_text()
-    shown = text.split(START)[1].split(END)[0].strip()
-    assert shown == score_table(Artifacts(repository)), "run `percept showcase`"
+    shown = shown_table(repository)
+    assert not disagreements(shown, Artifacts(repository)), "run `percept showcase`"
     assert shown.count("\n") >= 8
+
+
+@pytest.fixture
+def run(repository, tmp_path):
+    """Return a function that changes a number of a score in a copy of the committed metrics."""
+    artifacts = Artifacts(tmp_path)
+    artifacts.evaluate_metrics.parent.mkdir(parents=True)
+    for name in ("evaluate_metrics", "explain_metrics"):
+        shutil.copy(getattr(Artifacts(repository), name), getattr(artifacts, name))
+
+    def change(score, **numbers):
+        scores = read_scores(artifacts.evaluate_metrics)
+        write_scores(
+            artifacts.evaluate_metrics,
+            scores | {score: scores[score].model_copy(update=numbers)},
+        )
+        return artifacts
+
+    return change
+
+
+NAMED = "concept_recall_at_1_of_40"
+
+
+@pytest.mark.parametrize("part", ["value", "low", "high", "chance", "ceiling", "control"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_another_processor_agrees_with_the_table_and_a_changed_score_does_not(
+    repository, run, part, sign
+):
+    shown = score_table(Artifacts(repository))
+    score = read_scores(Artifacts(repository).evaluate_metrics)[NAMED]
+    number, allowed = getattr(score, part), tolerance(score, part)
+    assert not disagreements(shown, run(NAMED, **{part: number + sign * 0.6 * allowed}))
+    (line,) = disagreements(shown, run(NAMED, **{part: number + sign * (3 * allowed + 0.001)}))
+    assert f"`{NAMED}`" in line
+
+
+def test_a_number_of_trials_or_a_row_that_differs_is_no_rounding(repository, run):
+    shown = score_table(Artifacts(repository))
+    assert len(disagreements(shown, run(NAMED, n=1))) == 1
+    assert len(disagreements(shown, run(NAMED, ceiling=None))) == 1
+    assert disagreements(shown.rsplit("\n", 1)[0], Artifacts(repository))
+    assert len(disagreements(shown.replace("five best", "six best"), Artifacts(repository))) == 1
 
 
 def test_every_file_that_is_named_exists(repository):
@@ -33,9 +83,12 @@ def test_every_preset_is_in_the_readme(repository):
 
 def test_likeness_to_training_is_what_the_audit_says(repository):
     text = " ".join((repository / "README.md").read_text().split())
-    found = read_scores(Artifacts(repository).audit_metrics)["picture_similarity"].verdict
-    least, most = re.findall(r"0\.\d{3}", found)[:2]
-    assert (
-        f"named in {least} of the trials with pictures least like any training picture, in {most} of those "
-        "most like one"
-    ) in text
+    score = read_scores(Artifacts(repository).audit_metrics)["picture_similarity"]
+    found = re.search(
+        r"named in (0\.\d{3}) of the trials with pictures least like any training picture, in (0\.\d{3}) of "
+        "those most like one",
+        text,
+    )
+    shown = [float(number) for number in found.groups()]
+    measured = [float(number) for number in re.findall(r"0\.\d{3}", score.verdict)[:2]]
+    assert shown == pytest.approx(measured, abs=tolerance(score) + 0.001)

@@ -10,15 +10,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from tasks.commands.markdown import code, escape, table, with_interval
 from tasks.runtime.errors import PerceptError
 
+if TYPE_CHECKING:
+    from tasks.artifacts.metrics import Score
+
 METRICS = Path("reports/metrics")
 THRESHOLDS = Path(".ci/thresholds.yaml")
+ROUNDING = "same arithmetic"
+"""Verdict on a score that differs by no more than processors differ: see `tasks.artifacts.agreement`."""
 MOST_ROWS = 40
 """Longer tables are folded away: a reviewer reads the first screen."""
 
@@ -78,11 +83,22 @@ class Change:
             return "gone"
         if self.new["value"] == self.old["value"]:
             return "same"
+        if self.apart <= 1:
+            return ROUNDING
         low, high = (self.old.get(k, self.old["value"]) for k in ("low", "high"))
         low, high = (self.old["value"] if v is None else v for v in (low, high))
         if low <= self.new["value"] <= high:
             return "within"
         return "better" if (self.new["value"] > high) != self._lower_is_better else "worse"
+
+    @property
+    def apart(self) -> float:
+        """Return the difference of the two rows in units of the tolerance; infinite if one is missing."""
+        from tasks.artifacts.agreement import apart
+
+        if self.old is None or self.new is None:
+            return float("inf")
+        return apart(_score(self.old), _score(self.new))
 
     @property
     def _lower_is_better(self) -> bool:
@@ -150,7 +166,7 @@ def resolve(reference: str) -> str:
     PerceptError
         If Git knows no such commit.
     """
-    done = _command("git", "merge-base", reference, "HEAD")
+    done = command("git", "merge-base", reference, "HEAD")
     if done.returncode:
         raise PerceptError(
             f"--base must be a commit that this branch comes from; {reference!r} is none. "
@@ -170,7 +186,7 @@ def scores_here() -> dict[str, Any]:
 
 def scores_at(commit: str) -> dict[str, Any]:
     """Return every score that a commit holds."""
-    names = _command("git", "ls-tree", "--name-only", commit, f"{METRICS.as_posix()}/").stdout
+    names = command("git", "ls-tree", "--name-only", commit, f"{METRICS.as_posix()}/").stdout
     return {
         name: row
         for path in names.split()
@@ -181,7 +197,7 @@ def scores_at(commit: str) -> dict[str, Any]:
 
 def stale_stages() -> list[str]:
     """Return a sentence if the scores do not belong to the params and the code beside them."""
-    done = _command("dvc", "status", "--json")
+    done = command("dvc", "status", "--json")
     changed = json.loads(done.stdout) if not done.returncode else {"(dvc status failed)": 0}
     names = ", ".join(sorted(changed))
     return [f"Scores must belong to the code; stale are: {names}. Run `dvc repro`."] * bool(changed)
@@ -205,7 +221,7 @@ def changed_stages(commit: str) -> list[str]:
 
 def write_plots(commit: str, folder: Path) -> Path | None:
     """Write the plots of both sides, beside each other, as a page; None if DVC has none to show."""
-    done = _command("dvc", "plots", "diff", commit, "--out", str(folder))
+    done = command("dvc", "plots", "diff", commit, "--out", str(folder))
     page = folder / "index.html"
     return page if not done.returncode and page.exists() else None
 
@@ -223,8 +239,11 @@ def _markdown(
     )
     stages = changed_stages(base)
     yield f"\n### Stages with other outputs: {', '.join(stages) or 'none'}\n"
-    moved = [c for c in changes if c.verdict != "same"]
+    moved = [c for c in changes if c.verdict not in ("same", ROUNDING)]
+    rounded = sum(c.verdict == ROUNDING for c in changes)
     yield f"### Scores: {len(moved)} of {len(changes)} changed\n"
+    if rounded:
+        yield f"{rounded} more differ by no more than processors do: {ROUNDING}.\n"
     yield from _score_tables(moved)
     if plots is not None:
         yield f"\nPlots of both sides beside each other: `{escape(plots.as_posix())}`.\n"
@@ -253,6 +272,13 @@ def _score_row(change: Change) -> tuple[str, ...]:
     return (f"`{escape(change.name)}`", *sides, difference, change.verdict)
 
 
+def _score(row: Mapping[str, Any]) -> "Score":
+    """Return a row without what another version of Percept may have written beside the score."""
+    from tasks.artifacts.metrics import Score
+
+    return Score.model_validate({k: v for k, v in row.items() if k in Score.model_fields})
+
+
 def _matches(name: str, rules: list[dict[str, Any]]) -> bool:
     return any(fnmatch.fnmatchcase(name, rule["score"]) for rule in rules)
 
@@ -275,11 +301,12 @@ def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
 
 def _show(commit: str, path: str) -> str:
     """Return a file as a commit holds it; an empty text where it holds none."""
-    done = _command("git", "show", f"{commit}:{path}")
+    done = command("git", "show", f"{commit}:{path}")
     return "" if done.returncode else done.stdout
 
 
-def _command(*words: str) -> "subprocess.CompletedProcess[str]":
+def command(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command, with the programs that are installed beside this one."""
     folder = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = os.environ | {"PATH": folder}
     return subprocess.run(words, capture_output=True, text=True, env=own, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,11 @@ ROWS: tuple[tuple[str, str], ...] = (
     ("saliency_contrast_topography_correlation_thematic", "... of thematic heads"),
 )
 """Patterns of score names, of which the first match counts, and what they are in words."""
+
+
+NUMBER = re.compile(r"-?\d+\.\d{3}")
+COLUMNS = ("value", "low", "high", "chance", "ceiling", "control")
+HALF_A_DIGIT = 0.0005
 
 
 def add(commands: Any) -> None:
@@ -84,6 +90,48 @@ def score_table(artifacts: Artifacts) -> str:
     scores = read_scores(artifacts.evaluate_metrics) | read_scores(artifacts.explain_metrics)
     head = "| score | value (95 % interval) | chance | ceiling | shuffled EEG | n |\n|---|---|---|---|---|---|"
     return "\n".join([head, *_lines(scores)])
+
+
+def disagreements(shown: str, artifacts: Artifacts) -> list[str]:
+    """Return the rows of a table that are not those of the last run, whatever its processor.
+
+    Parameters
+    ----------
+    shown
+        What `score_table` returned once.
+    artifacts
+        Where the metrics of a run lie: of the same one, or of another processor.
+
+    Returns
+    -------
+    list of str
+        Lines that another run may not show: other words, or a number that lies farther from the run's than
+        `tasks.artifacts.agreement.tolerance` and the third decimal allow.
+    """
+    from tasks.artifacts.metrics import read_scores
+
+    scores = read_scores(artifacts.evaluate_metrics) | read_scores(artifacts.explain_metrics)
+    lines, expected = shown.strip().splitlines(), score_table(artifacts).splitlines()
+    if len(lines) != len(expected):
+        return [f"{len(lines)} lines instead of {len(expected)}"]
+    pairs = zip(lines, expected, strict=True)
+    return [line for line, wanted in pairs if line != wanted and not _agree(line, wanted, scores)]
+
+
+def _agree(line: str, wanted: str, scores: dict[str, Score]) -> bool:
+    """Tell whether a row differs from the wanted one in the rounding of a processor alone."""
+    from tasks.artifacts.agreement import tolerance
+
+    if NUMBER.sub("", line) != NUMBER.sub("", wanted):
+        return False
+    score = scores[line.split("`")[1]]
+    numbers = zip(
+        NUMBER.findall(line), (p for p in COLUMNS if getattr(score, p) is not None), strict=True
+    )
+    return all(
+        abs(float(number) - getattr(score, part)) <= tolerance(score, part) + HALF_A_DIGIT
+        for number, part in numbers
+    )
 
 
 def _lines(scores: dict[str, Score]) -> Iterator[str]:

@@ -21,7 +21,7 @@ from scipy.fft import irfft, rfft
 from scipy.linalg import toeplitz
 from sklearn.covariance import ledoit_wolf
 
-from tasks.encoder.filters import cosines, encoding_model, inverse_square_root, pooled
+from tasks.encoder.filters import cosines, encoding_model, inverse_square_root, pooled, signs
 from tasks.encoder.params import FilterParams
 from tasks.encoder.responses import Table, fit_responses
 
@@ -103,9 +103,8 @@ def fit_latents(
     spread = scores.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     flat = [spread[:, None] * own for own in responses]
-    axes = np.linalg.svd(np.concatenate(flat, axis=1), full_matrices=False)[0][
-        :, : params.n_latents
-    ]
+    left, _, right = np.linalg.svd(np.concatenate(flat, axis=1), full_matrices=False)
+    axes = (left * signs(right.T))[:, : params.n_latents]
     found = [
         _latents_of(axes, own, whitener, back @ waves)
         for own, whitener, back in zip(flat, noise, undo, strict=True)

@@ -145,7 +145,7 @@ def _fit_filters(
         waves=waves,
     )
     latents = fit_latents(
-        _rows(data.train, groups, filters).virtual.numpy(),
+        _virtual(data.train, groups, filters),
         np.stack([own.temporal for own in filters]),
         shown,
         groups,
@@ -207,14 +207,20 @@ def _set_memories(module: STTransformer, memories: list[Memory]) -> None:
         heads.values[kind, filled] = torch.from_numpy(memory.values)
 
 
-def _rows(trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]) -> Rows:
+def _virtual(
+    trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]
+) -> Float[np.ndarray, "n_trials n_virtual n_times"]:
     n_virtual, n_times = filters[0].spatial.shape[1], trials.eeg.shape[2]
-    virtual = np.empty((len(trials.eeg), n_virtual, n_times), np.float32)
+    virtual = np.empty((len(trials.eeg), n_virtual, n_times))
     for group, own in enumerate(filters):
         rows = groups == group
         virtual[rows] = own.apply(trials.eeg[rows])
+    return virtual
+
+
+def _rows(trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]) -> Rows:
     return Rows(
-        torch.from_numpy(virtual),
+        torch.from_numpy(_virtual(trials, groups, filters).astype(np.float32)),
         torch.from_numpy(groups),
         torch.from_numpy(trials.stimulus_index),
     )

@@ -286,8 +286,7 @@ def _contract(
     products: Float[np.ndarray, "n_others n_others n_sources n_sources"],
 ) -> Float[np.ndarray, "n n n_sources n_sources"]:
     """Return the precision of the data on one factor, given expected products of the other's entries."""
-    single = np.tensordot(pairs.astype(np.float32), products.astype(np.float32), axes=2)
-    gram: np.ndarray = single.astype(np.float64)
+    gram: np.ndarray = np.tensordot(pairs, products, axes=2)
     return gram
 
 

@@ -76,6 +76,15 @@ def test_reviewer_sees_params_stages_and_scores_that_moved(branch, capsys, tmp_p
     assert "`new_&lt;b>\\|score`" in text
 
 
+def test_rounding_of_a_processor_is_no_change(branch, capsys):
+    branch({"concept_recall_at_1_of_40": score(0.705, 0.655, 0.755), "same_score": score(0.51)})
+    assert main(["ci-report", "--base", "main"]) == 0
+    text = capsys.readouterr().out
+    assert "### Scores: 0 of 4 changed" in text
+    assert "2 more differ by no more than processors do: same arithmetic." in text
+    assert "`concept_recall_at_1_of_40`" not in text
+
+
 def test_change_within_the_interval_passes_and_is_folded_away(branch, capsys):
     branch({"concept_recall_at_1_of_40": score(0.66), "kid_clip_decoded": score(0.09)})
     assert main(["ci-report", "--base", "main"]) == 0
