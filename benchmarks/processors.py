@@ -1,7 +1,7 @@
 """How much the scores of one study depend on the processor that reckons them.
 
-``python benchmarks/processors.py [preset [last stage]]`` runs the stages of a preset (``simulated`` and
-``audit`` unless said otherwise) in copies of this repository, as this processor is and with its vector
+``python benchmarks/processors.py [preset [stage ...]]`` runs stages of a preset (all but the report
+of ``simulated`` unless said otherwise) in copies of this repository, as this processor is and with its vector
 instructions and threads capped as on others. For each setting beside the first it prints one line of JSON:
 the artefacts whose bytes differ, and of each metrics file how many scores differ and the largest difference in units of
 `tasks.artifacts.agreement.tolerance`: above 1 two processors do not agree.
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks import STAGES
@@ -34,9 +35,16 @@ SETTINGS = {
 }
 
 
+ALL_IN_ONE = """
+import sys
+from tasks.__main__ import main
+sys.exit(any(main(["run", stage]) for stage in sys.argv[1:]))
+"""
+
+
 def main() -> None:
-    preset, last = [*sys.argv[1:], *("simulated", "audit")[len(sys.argv) - 1 :]]
-    stages = STAGES[: STAGES.index(last) + 1]
+    preset = sys.argv[1] if len(sys.argv) > 1 else "simulated"
+    stages = sys.argv[2:] or STAGES[:-1]
     with tempfile.TemporaryDirectory() as folder:
         runs = {name: Path(folder) / str(i) for i, name in enumerate(SETTINGS)}
         for name, workspace in runs.items():
@@ -50,9 +58,7 @@ def main() -> None:
             )
 
 
-def reckoned(
-    workspace: Path, preset: str, stages: tuple[str, ...], setting: dict[str, str]
-) -> float:
+def reckoned(workspace: Path, preset: str, stages: Sequence[str], setting: dict[str, str]) -> float:
     """Run stages in a copy of the repository and return how long it took."""
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True
@@ -63,14 +69,13 @@ def reckoned(
     shutil.rmtree(workspace / "reports" / "metrics")
     shutil.copy(ROOT / "presets" / f"{preset}.yaml", workspace / "params.yaml")
     start = time.perf_counter()
-    for stage in stages:
-        subprocess.run(
-            [sys.executable, "-m", "tasks", "run", stage],
-            cwd=workspace,
-            env=os.environ | setting,
-            check=True,
-            stderr=subprocess.DEVNULL,
-        )
+    subprocess.run(
+        [sys.executable, "-c", ALL_IN_ONE, *stages],
+        cwd=workspace,
+        env=os.environ | setting,
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
     return round(time.perf_counter() - start, 1)
 
 

@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tasks.encoder.factors import WORD, caption_factors, decides
+from tasks.encoder.filters import signs
 
 CLAUSE = re.compile(r"[,.;:!?]+")
+UNEQUAL = 1e-3  # by how much the weights of features differ, at most
 
 
 def standardised(
@@ -141,8 +143,13 @@ def principal_components(
     train_stimuli: Int[np.ndarray, " n_train"],
     max_scores: int,
 ) -> Float[np.ndarray, "n_stimuli n_scores"]:
-    """Return principal components of features that are centred on training stimuli."""
-    _, lengths, directions = np.linalg.svd(features[train_stimuli], full_matrices=False)
+    """Return principal components of features that are centred on training stimuli.
+
+    Words that occur equally often have components of equal strength, among which rounding would choose
+    others on each processor: no two features weigh the same.
+    """
+    weighed = features * (1 + UNEQUAL * np.cos(np.arange(features.shape[1])))
+    _, lengths, directions = np.linalg.svd(weighed[train_stimuli], full_matrices=False)
     kept = min(max_scores, int((lengths > 1e-6 * lengths[0]).sum()))
-    components: np.ndarray = features @ directions[:kept].T
+    components: np.ndarray = weighed @ directions[:kept].T * signs(directions[:kept].T)
     return components
