@@ -5,13 +5,14 @@ import pytest
 
 from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes
 from tasks.encoder.dataset import TrainingDataError
-from tasks.encoder.filters import cosines, fit_filters, inverse_square_root, n_cosines
+from tasks.encoder.filters import cosines, fit_filters, inverse_square_root, n_cosines, signs
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.memory import fit_memory
 from tasks.encoder.recombination import recombined
 from tasks.encoder.responses import Sources, Table, fit_responses, mean_responses
 from tasks.encoder.words import (
     components_by_factor,
+    principal_components,
     standardised,
     vector_scores,
     word_components,
@@ -373,3 +374,32 @@ def test_more_components_than_channels_are_refused():
     assert str(error.value) == (
         "train.linear.n_components must be at most the 4 channels; it is 5. Lower it."
     )
+
+
+def test_words_that_occur_equally_often_have_components_that_no_rounding_chooses():
+    """Their components are of equal strength: any rotation of them would do as well."""
+    occurs = np.kron(np.eye(8), np.ones((5, 2)))
+    occurs -= occurs.mean(axis=0)
+    rows = np.arange(len(occurs))
+    found = principal_components(occurs, rows, 100)
+    rounded = occurs * (1 + 1e-13 * np.random.default_rng(0).standard_normal(occurs.shape))
+    assert found.shape[1] == 7
+    np.testing.assert_allclose(principal_components(rounded, rows, 100), found, atol=1e-8)
+
+
+def test_latents_and_filters_do_not_depend_on_rounding(study):
+    """A thousandth of what single precision drops from the trials changes them by as little."""
+    eeg, scores, groups = study
+    rounded = eeg * (1 + 1e-11 * np.random.default_rng(0).standard_normal(eeg.shape))
+    pair = [fit_filters(each, scores, groups, pooling=0.5, **FILTERS) for each in (eeg, rounded)]
+    for one, other in zip(*pair, strict=True):
+        np.testing.assert_allclose(other.spatial, one.spatial, atol=1e-7)
+        np.testing.assert_allclose(other.temporal, one.temporal, atol=1e-7)
+
+
+def test_signs_are_those_of_the_columns():
+    columns = np.random.default_rng(0).standard_normal((20, 6))
+    flips = np.array([1, -1, 1, -1, -1, 1])
+    steady = columns * signs(columns)
+    np.testing.assert_array_equal(columns * flips * signs(columns * flips), steady)
+    np.testing.assert_array_equal(np.abs(steady), np.abs(columns))
