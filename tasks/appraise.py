@@ -37,7 +37,7 @@ from tasks.language.review import read_review
 from tasks.language.rows import captions_to_table
 from tasks.runtime.files import write_text
 from tasks.runtime.map import Map
-from tasks.runtime.params import Params
+from tasks.runtime.params import Params, Shared
 from tasks.scores.retrained import Recorded, Wording, human_training_scores
 
 logger = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class AppraiseParams(Params):
     Attributes
     ----------
     model : str
-        CLIP that embeds human captions: the same as embed.model.
+        CLIP that embeds human captions.
     precision : {"float32", "float16"}
-        Of the vectors: the same as embed.precision.
+        Of the vectors.
     batch_size, shard_size : int
         Human captions embedded at once, and worth a worker.
     human_file, review_file : str or None
@@ -61,7 +61,7 @@ class AppraiseParams(Params):
     retrain : bool
         Whether the encoder is trained a second time, on human captions, where every stimulus has some.
     max_tokens : int
-        Longest human caption of that training, in CLIP's tokens: the same as caption.max_tokens.
+        Longest human caption of that training, in CLIP's tokens.
     max_pictures : int
         Pictures that are looked at, drawn at random if there are more.
     n_resamples : int
@@ -72,14 +72,14 @@ class AppraiseParams(Params):
         Of these draws.
     """
 
-    model: str
-    precision: Precision
+    model: Annotated[str, Shared("embed.model")]
+    precision: Annotated[Precision, Shared("embed.precision")]
     batch_size: PositiveInt
     shard_size: PositiveInt
     human_file: str | None
     review_file: str | None
     retrain: bool
-    max_tokens: Annotated[int, Field(gt=N_MARKS)]
+    max_tokens: Annotated[int, Field(gt=N_MARKS), Shared("caption.max_tokens")]
     max_pictures: PositiveInt
     n_resamples: PositiveInt
     confidence: PositiveFloat

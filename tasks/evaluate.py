@@ -1,6 +1,7 @@
 """Score the decoded words and the rendered pictures, each beside chance, ceiling and shuffled EEG."""
 
 from pathlib import Path
+from typing import Annotated
 
 import pandas as pd
 from pydantic import PositiveInt
@@ -19,6 +20,7 @@ from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.model import load_clip
 from tasks.runtime.files import write_text
+from tasks.runtime.params import Shared
 from tasks.scores.concept import concept_confusion, decoding_scores, recall_curves
 from tasks.scores.confidence import confidence_scores, validation_trials
 from tasks.scores.failures import failure_examples, head_collapse, strayed_heads
@@ -46,7 +48,7 @@ from tasks.statistics.corrections import holm_over_heads
 class EvaluateParams(ScoreParams):
     """Which networks look at the pictures, and how scores are made."""
 
-    model: str
+    model: Annotated[str, Shared("embed.model")]
     n_halves: PositiveInt
     largest_k: PositiveInt
     feature_weights: FeatureWeights

@@ -29,6 +29,7 @@ from tasks.reporting.plots import suspect_table
 from tasks.reporting.score_rows import grouped
 from tasks.runtime.map import serial_map
 from tasks.train import train
+from tasks.wiring.contract import params_for
 from tests.chat_server import KEY, ChatServer, completion, failure
 from tests.conftest import REPOSITORY
 from tests.encoder.small_study import INFO, N_CHANNELS, N_TIMES, _trial, changed
@@ -189,7 +190,7 @@ def run_embed(artifacts):
 
 
 def run_appraise(artifacts, **changes):
-    section = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["appraise"]
+    section = params_for(appraise, REPOSITORY / "params.yaml").model_dump()
     appraise(
         artifacts.stimuli,
         artifacts.raw,

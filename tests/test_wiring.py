@@ -14,7 +14,7 @@ from dvc_render.vega_templates import TEMPLATES
 from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
-from tasks.wiring.contract import load_stage, params_for, reads, writes
+from tasks.wiring.contract import load_stage, params_for, reads, shared, writes
 from tasks.wiring.dvc import import_closure, pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -195,5 +195,85 @@ def test_param_of_the_wrong_type_is_named(tmp_path):
 
 def test_missing_section_is_named(tmp_path):
     path = write_params(tmp_path, lambda c: c.pop("train"))
-    with pytest.raises(PerceptError, match="must have a section 'train'; it has none"):
+    with pytest.raises(PerceptError) as caught:
         params_for(load_stage("train"), path)
+    assert str(caught.value) == (
+        f"{path} must have a section 'train'; it has none. "
+        "`percept preset simulated --show` prints one: copy it from there."
+    )
+
+
+def test_a_params_file_that_holds_none_is_named_and_how_to_get_one(tmp_path):
+    path = tmp_path / "my params.yaml"
+    with pytest.raises(PerceptError) as caught:
+        params_for(load_stage("train"), path)
+    assert str(caught.value) == (
+        f"{path} must exist; it does not. `percept preset simulated --params '{path}'` writes it."
+    )
+    path.write_text("- train")
+    with pytest.raises(PerceptError, match=r"it holds list. `percept preset simulated --show` pri"):
+        params_for(load_stage("train"), path)
+    path.write_bytes(b"train: \xff")
+    with pytest.raises(
+        PerceptError, match=r"my params.yaml must be YAML; it is not \(.*0xff.*Mend"
+    ):
+        params_for(load_stage("train"), path)
+
+
+def test_a_value_that_stages_must_agree_on_stands_once():
+    assert {name: found for name in STAGES if (found := shared(load_stage(name)))} == {
+        "appraise": {
+            "model": "embed.model",
+            "precision": "embed.precision",
+            "max_tokens": "caption.max_tokens",
+        },
+        "evaluate": {"model": "embed.model"},
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_dvc_watches_exactly_the_params_that_a_stage_reads(name, tmp_path):
+    """Change everything that dvc.yaml does not list: nothing reaches the stage. Each name that it lists does."""
+    stage = load_stage(name)
+    watched = pipeline(ROOT)["stages"][name]["params"]
+    assert watched[0] == name
+
+    def others(content):
+        for section in content.keys() - {name}:
+            for key in content[section]:
+                if f"{section}.{key}" not in watched:
+                    content[section][key] = "something else"
+
+    before = params_for(stage, ROOT / "params.yaml")
+    assert params_for(stage, write_params(tmp_path, others)) == before
+    for place in watched[1:]:
+        section, key = place.split(".")
+
+        def changed(content, section=section, key=key):
+            value = {"model": "local-dir:clip", "precision": "float16", "max_tokens": 76}[key]
+            content[section][key] = value
+
+        assert params_for(stage, write_params(tmp_path, changed)) != before
+
+
+def test_the_old_place_of_a_shared_param_is_refused_with_the_one_place(tmp_path):
+    path = write_params(tmp_path, lambda c: c["appraise"].update(model="shipped", max_tokens=77))
+    with pytest.raises(PerceptError) as caught:
+        params_for(load_stage("appraise"), path)
+    assert str(caught.value) == (
+        "appraise.model must not be set: it is embed.model, for all stages that need it. "
+        f"Remove it from {path}, and set embed.model there.\n"
+        "appraise.max_tokens must not be set: it is caption.max_tokens, for all stages that need it. "
+        f"Remove it from {path}, and set caption.max_tokens there."
+    )
+
+
+def test_a_shared_param_is_called_by_its_one_place(tmp_path):
+    path = write_params(tmp_path, lambda c: c["embed"].pop("model"))
+    with pytest.raises(
+        PerceptError, match=r"^embed.model must be set; it is missing. Add it to .*params.yaml.$"
+    ):
+        params_for(load_stage("evaluate"), path)
+    path = write_params(tmp_path, lambda c: c["caption"].update(max_tokens="many"))
+    with pytest.raises(PerceptError, match=r"^caption.max_tokens: .*; found 'many'. Mend it in "):
+        params_for(load_stage("appraise"), path)

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,24 +44,46 @@ def writes(stage: Stage) -> list[str]:
     return [p.name for p in _paths(stage) if p.kind is p.KEYWORD_ONLY]
 
 
+def shared(stage: Stage) -> dict[str, str]:
+    """Return the params of ``stage`` that stand in another stage's section, with their dotted names there."""
+    return _model(stage).shared()
+
+
 def params_for(stage: Stage, params_file: Path) -> Params:
     """Validate the section of ``params_file`` that bears the stage's name.
+
+    Params that stages share are read from the one section where they stand.
 
     Raises
     ------
     PerceptError
         If the file or the section is missing, or a param is missing, unknown or of the wrong type.
     """
-    name = stage.__name__
-    model: type[Params] = _parameters(stage)["params"].annotation
-    section = read_params(params_file).get(name)
+    name, model = stage.__name__, _model(stage)
+    content = read_params(params_file)
+    section = content.get(name)
     if not isinstance(section, dict):
         raise PerceptError(
             f"{params_file} must have a section {name!r}; it has none. "
-            "Run `percept preset simulated` to restore it."
+            "`percept preset simulated --show` prints one: copy it from there."
         )
+    places = model.shared()
+    twice = [
+        f"{name}.{key} must not be set: it is {place}, for all stages that need it. "
+        f"Remove it from {params_file}, and set {place} there."
+        for key, place in places.items()
+        if key in section
+    ]
+    if twice:
+        raise PerceptError("\n".join(twice))
+    values = dict(section)
+    for key, place in places.items():
+        owner, param = place.split(".")
+        there = content.get(owner)
+        if isinstance(there, dict) and param in there:
+            values[key] = there[param]
     try:
-        return model.model_validate(section)
+        return model.model_validate(values)
     except ValidationError as error:
         raise PerceptError(_explain(error, name, model, params_file)) from error
 
@@ -75,16 +98,17 @@ def read_params(params_file: Path) -> dict[str, Any]:
     """
     if not params_file.exists():
         raise PerceptError(
-            f"{params_file} must exist; it does not. Run `percept preset simulated` to write it."
+            f"{params_file} must exist; it does not. "
+            f"`percept preset simulated --params {shlex.quote(str(params_file))}` writes it."
         )
     try:
         content = yaml.safe_load(params_file.read_text())
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PerceptError(f"{params_file} must be YAML; it is not ({error}). Mend it.") from error
     if not isinstance(content, dict):
         raise PerceptError(
             f"{params_file} must hold one section per stage; it holds {type(content).__name__}. "
-            "Run `percept preset simulated` to restore it."
+            "`percept preset simulated --show` prints a file that does."
         )
     return content
 
@@ -106,12 +130,21 @@ def _parameters(stage: Stage) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(stage, eval_str=True).parameters
 
 
+def _model(stage: Stage) -> type[Params]:
+    model: type[Params] = _parameters(stage)["params"].annotation
+    return model
+
+
 def _explain(error: ValidationError, name: str, model: type[Params], params_file: Path) -> str:
     """Turn a validation error into one sentence per param: what must hold, what was found, what to do."""
-    known = ", ".join(model.model_fields)
+    places = model.shared()
+    known = ", ".join(field for field in model.model_fields if field not in places)
     lines = []
     for problem in error.errors():
-        where = ".".join([name, *(str(part) for part in problem["loc"])])
+        parts = [name, *(str(part) for part in problem["loc"])]
+        where = ".".join(
+            [places[parts[1]], *parts[2:]] if parts[1:] and parts[1] in places else parts
+        )
         if problem["type"] == "missing":
             lines.append(f"{where} must be set; it is missing. Add it to {params_file}.")
         elif problem["type"] == "extra_forbidden":

@@ -35,7 +35,7 @@ def test_run_without_params_says_what_to_do(capsys, tmp_path, monkeypatch):
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert main(["run", "simulate"]) == 1
     assert (
-        "params.yaml must exist; it does not. Run `percept preset simulated`"
+        "params.yaml must exist; it does not. `percept preset simulated --params params.yaml` writes it."
         in capsys.readouterr().err
     )
 
