@@ -23,6 +23,7 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
+from tasks.wiring.presets import merged
 
 PRESETS = Path(__file__).resolve().parents[1] / "presets"
 N_SUBJECTS, N_CLASSES, N_IMAGES = 6, 40, 50  # EEGCVPR
@@ -45,7 +46,7 @@ def main() -> None:
 
 def params_of(study: str) -> tuple[IngestParams, PreprocessParams]:
     """Return the params of the study's preset, fitted to stored epochs of noise."""
-    preset = yaml.safe_load((PRESETS / f"{study}.yaml").read_text())
+    preset = yaml.safe_load(merged(study, PRESETS))
     section = preset["preprocess"]
     if study == "things_eeg2":
         preset["ingest"]["source"] |= {"layout": "arrays", "eeg": "arrays"}

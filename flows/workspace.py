@@ -16,7 +16,8 @@ from tasks import STAGES
 from tasks.runtime.environment import existing_folder
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_text
-from tasks.wiring.contract import load_stage, params_for
+from tasks.wiring.contract import load_stage, params_for, read_params, shared
+from tasks.wiring.presets import override
 
 
 def root() -> Path:
@@ -104,7 +105,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def override_params(overrides: Mapping[str, Any]) -> None:
-    """Write params into params.yaml, comments kept, after checking that every stage accepts them.
+    """Write params into params.yaml, all other text as it is, after checking that their stages accept them.
 
     Parameters
     ----------
@@ -116,31 +117,19 @@ def override_params(overrides: Mapping[str, Any]) -> None:
     PerceptError
         If there is no such param, or its stage does not accept the value; the file is as it was.
     """
-    from io import StringIO
-
-    from ruamel.yaml import YAML
-
     file = root() / "params.yaml"
-    round_trip = YAML()  # keeps comments
-    round_trip.width = 1000
-    content = round_trip.load(file.read_text())
-    for name, value in overrides.items():
-        *sections, key = name.split(".")
-        section = content
-        for word in sections:
-            section = section.get(word) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or key not in section:
-            raise PerceptError(
-                f"A param must be in {file.name}; {name!r} is not. "
-                "Write it as there, with dots between the levels, say train.learning_rate."
-            )
-        section[key] = value
-    text = StringIO()
-    round_trip.dump(content, text)
+    read_params(file)
+    stages = {name.split(".")[0] for name in overrides} & set(STAGES)
+    for stage in sorted(stages):
+        for key, place in shared(load_stage(stage)).items():
+            if f"{stage}.{key}" in overrides:
+                raise PerceptError(
+                    f"{stage}.{key} is {place}, for all stages that need it. Set that."
+                )
     candidate = file.with_name(f".{file.name}.candidate.partial")
     try:
-        write_text(candidate, text.getvalue())
-        for stage in {name.split(".")[0] for name in overrides}:
+        write_text(candidate, override(file.read_text(), overrides, file))
+        for stage in sorted(stages):
             params_for(load_stage(stage), candidate)
         candidate.replace(file)
     finally:

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from tasks.wiring.presets import merged
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -17,6 +20,11 @@ LONGEST = ("test_pipeline.py", "test_wiring.py")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that two processes end at about the same time."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def preset(name: str) -> dict[str, Any]:
+    """Return the params of a preset."""
+    return yaml.safe_load(merged(name, REPOSITORY / "presets"))
 
 
 @pytest.fixture(scope="session")

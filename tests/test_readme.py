@@ -9,6 +9,7 @@ from tasks.artifacts.agreement import tolerance
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores, write_scores
 from tasks.commands.showcase import END, START, disagreements, score_table
+from tasks.wiring.presets import preset_names
 
 
 def shown_table(repository):
@@ -77,8 +78,10 @@ def test_every_file_that_is_named_exists(repository):
 
 def test_every_preset_is_in_the_readme(repository):
     text = (repository / "README.md").read_text()
-    for path in (repository / "presets").glob("*.yaml"):
-        assert f"| `{path.stem}` |" in text
+    table = text.split("| preset | study |")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", table, re.M)) == preset_names(
+        repository / "presets"
+    )
 
 
 def test_likeness_to_training_is_what_the_audit_says(repository):

@@ -18,6 +18,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.commands.doctor import examine
 from tasks.diffusion import drawing
 from tasks.runtime.files import sha256_of
+from tests.conftest import preset
 from tests.diffusion.architectures import (
     make_image_encoder,
     make_stable_diffusion,
@@ -59,7 +60,7 @@ def study(tmp_path, monkeypatch, repository, encoder):
     pipeline.save_pretrained("diffusion")
     save_adapter(pipeline.unet, tmp_path / ADAPTER)
     make_image_encoder().save_pretrained("adapters/image_encoder")
-    params = yaml.safe_load((repository / "presets/tiny.yaml").read_text())
+    params = preset("tiny")
     params["render"] |= {
         "model": "local-dir:diffusion",
         "composition": COMPOSITION | {"kinds": list(KINDS)},

@@ -18,7 +18,6 @@ from tasks.wiring.contract import load_stage, params_for, reads, shared, writes
 from tasks.wiring.dvc import import_closure, pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
-PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
 HEAVY = {
     "pandas",
     "pyarrow",
@@ -57,15 +56,11 @@ def test_dvc_yaml_is_what_the_signatures_say(monkeypatch):
     assert yaml.safe_load((ROOT / "dvc.yaml").read_text()) == pipeline(), "run `make wiring`"
 
 
-@pytest.mark.parametrize("path", [ROOT / "params.yaml", *PRESETS], ids=lambda p: p.name)
-def test_params_are_complete_and_valid(path):
+def test_params_are_complete_and_valid():
+    path = ROOT / "params.yaml"
     assert tuple(yaml.safe_load(path.read_text())) == STAGES
     for name in STAGES:
         params_for(load_stage(name), path)
-
-
-def test_params_yaml_is_the_default_preset():
-    assert (ROOT / "params.yaml").read_text() == (ROOT / "presets/simulated.yaml").read_text()
 
 
 def test_params_have_no_defaults():

@@ -3,7 +3,6 @@
 import pytest
 
 from tasks.__main__ import main
-from tasks.wiring.presets import apply_preset
 
 
 def test_unknown_preset(capsys, tmp_path, monkeypatch, repository):
@@ -15,12 +14,6 @@ def test_unknown_preset(capsys, tmp_path, monkeypatch, repository):
     assert "simulated" in error
     assert "'no_such' is none" in error
     assert (repository / "params.yaml").read_text() == before
-
-
-def test_preset_is_written(tmp_path, repository):
-    target = tmp_path / "params.yaml"
-    apply_preset("simulated", target, repository / "presets")
-    assert target.read_text() == (repository / "presets/simulated.yaml").read_text()
 
 
 def test_unknown_stage_is_refused(capsys):

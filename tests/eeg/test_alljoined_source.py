@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from PIL import Image
 
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.alljoined import AlljoinedParams, AlljoinedSource
 from tasks.eeg.sources.protocol import SourceError
-from tests.conftest import REPOSITORY
+from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 
-PRESET = yaml.safe_load((REPOSITORY / "presets/alljoined.yaml").read_text())
+PRESET = preset("alljoined")
 PARAMS: dict[str, Any] = PRESET["ingest"]["source"]
 CHANNELS = ["Cz", "FCz", "Fp1", "O1", "Oz", "O2", "PO7", "PO8"]
 SHOWN = {"stim_train": ["aardvark_01b", "aardvark_02s", "abacus_01b"], "stim_test": ["bat_05s"]}

@@ -6,7 +6,6 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from tasks.eeg.cleaning import clean_recording
@@ -15,11 +14,11 @@ from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.preprocess import PreprocessParams
-from tests.conftest import REPOSITORY
+from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import make_params
 
-PRESET = yaml.safe_load((REPOSITORY / "presets" / "muse_cats_dogs.yaml").read_text())
+PRESET = preset("muse_cats_dogs")
 SOURCE = PRESET["ingest"]["source"]
 N_SAMPLES = 2560
 MARKED = {300: 1, 600: 2, 601: 2, 900: 1}  # the second lasts two samples

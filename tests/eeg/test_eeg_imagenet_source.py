@@ -6,16 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.eeg_imagenet import CHANNELS, EegImagenetParams, EegImagenetSource
 from tasks.eeg.sources.protocol import SourceError
-from tests.conftest import REPOSITORY
+from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 
-PRESET = yaml.safe_load((REPOSITORY / "presets/eeg_imagenet.yaml").read_text())
+PRESET = preset("eeg_imagenet")
 PARAMS: dict[str, Any] = PRESET["ingest"]["source"] | {"n_training": 3}
 WNIDS = ("n02106662", "n02124075")
 N_IMAGES = 5

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
@@ -21,7 +20,7 @@ from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
 from tasks.simulation.head import CHANNELS
-from tests.conftest import REPOSITORY
+from tests.conftest import preset
 
 WNIDS = ("n13054560", "n02106662", "n99999999")  # as in the file: sorted by nothing
 N_IMAGES = 4  # of each class
@@ -300,8 +299,8 @@ def test_the_source_travels_to_workers(raw: Path) -> None:
     np.testing.assert_array_equal(there.read(recording).eeg, source.read(recording).eeg)
 
 
-def test_the_preset_fits_the_source(repository: Path) -> None:
-    sections = yaml.safe_load((repository / "presets" / "eegcvpr.yaml").read_text())
+def test_the_preset_fits_the_source() -> None:
+    sections = preset("eegcvpr")
     source = parse_params(json.dumps(sections["ingest"]["source"]))
     assert source == EegcvprParams.model_validate(PARAMS)
     window = sections["preprocess"]["window"]
@@ -335,7 +334,7 @@ def test_a_picture_that_is_not_on_disk_is_named_or_dropped(raw: Path) -> None:
 
 def test_the_study_becomes_epochs(raw: Path) -> None:
     artifacts = run(raw)
-    section = yaml.safe_load((REPOSITORY / "presets" / "eegcvpr.yaml").read_text())["preprocess"]
+    section = preset("eegcvpr")["preprocess"]
     changes = {
         "split": {"strategy": "official", "seed": 0, "validation_fraction": 0.1},
         "bad_channels": section["bad_channels"] | {"min_correlation": None},  # noise has none

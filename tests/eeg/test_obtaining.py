@@ -9,20 +9,27 @@ from pydantic import TypeAdapter
 from tasks.commands.doctor import examine
 from tasks.eeg.sources.obtaining import missing_files, needed_files
 from tasks.eeg.sources.registry import AnySourceParams
+from tasks.wiring.presets import merged, preset_names
+from tests.conftest import REPOSITORY, preset
 
-PRESETS = Path(__file__).resolve().parents[2] / "presets"
-
-
-def source_of(preset: str) -> AnySourceParams:
-    params = yaml.safe_load((PRESETS / f"{preset}.yaml").read_text())
-    return TypeAdapter(AnySourceParams).validate_python(params["ingest"]["source"])
+PRESETS = REPOSITORY / "presets"
 
 
-@pytest.mark.parametrize("preset", sorted(path.stem for path in PRESETS.glob("*.yaml")))
+def source_of(name: str) -> AnySourceParams:
+    return TypeAdapter(AnySourceParams).validate_python(preset(name)["ingest"]["source"])
+
+
+def write_preset(name: str, folder: Path) -> Path:
+    path = folder / "params.yaml"
+    path.write_text(merged(name, PRESETS))
+    return path
+
+
+@pytest.mark.parametrize("name", preset_names(PRESETS))
 def test_every_file_of_an_empty_study_is_missing_and_has_an_origin(
-    preset: str, tmp_path: Path
+    name: str, tmp_path: Path
 ) -> None:
-    params = source_of(preset)
+    params = source_of(name)
     missing = missing_files(params, tmp_path)
     assert missing == needed_files(params) != []
     assert all(need.origin for need in missing)
@@ -37,13 +44,13 @@ def test_what_is_there_is_not_missing(tmp_path: Path) -> None:
 
 
 def test_doctor_names_the_missing_files(tmp_path: Path) -> None:
-    findings = examine(PRESETS / "eegcvpr.yaml", tmp_path)
+    findings = examine(write_preset("eegcvpr", tmp_path), tmp_path)
     lines = [f.text for f in findings if f.what == "recordings" and f.blocks]
     assert any("eeg_5_95_std.pth is missing; ask the authors" in line for line in lines)
 
 
 def test_doctor_says_that_a_subject_left_out_has_no_filters(tmp_path: Path) -> None:
-    params = yaml.safe_load((PRESETS / "tiny.yaml").read_text())
+    params = preset("tiny")
     params["preprocess"]["split"] = {
         "strategy": "subject",
         "seed": 0,
@@ -63,7 +70,7 @@ def test_doctor_says_that_a_subject_left_out_has_no_filters(tmp_path: Path) -> N
 
 def test_doctor_names_the_missing_captions(tmp_path: Path) -> None:
     def found() -> list[tuple[str, bool]]:
-        findings = examine(PRESETS / "muse_cats_dogs.yaml", tmp_path)
+        findings = examine(write_preset("muse_cats_dogs", tmp_path), tmp_path)
         return [(f.text, f.blocks) for f in findings if f.what == "captions"]
 
     path = tmp_path / "data" / "raw" / "muse_cats_dogs" / "captions.json"

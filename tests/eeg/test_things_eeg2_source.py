@@ -10,7 +10,6 @@ import mne
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
@@ -23,9 +22,9 @@ from tasks.eeg.sources.things_eeg2_layouts import NICE_CHANNELS
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
-from tests.conftest import REPOSITORY
+from tests.conftest import preset
 
-PRESET = yaml.safe_load((REPOSITORY / "presets" / "things_eeg2.yaml").read_text())
+PRESET = preset("things_eeg2")
 CONCEPTS = {"training": ("00001_bat1", "00002_bat2", "00011_album"), "test": ("00001_cat",)}
 SEVENTEEN = NICE_CHANNELS[-17:]
 N_IMAGES = {"training": 6, "test": 1}  # two per training concept

@@ -59,9 +59,20 @@ def test_overrides_are_written_and_comments_stay(params):
     after = yaml.safe_load(params.read_text())
     assert after["train"]["learning_rate"] == 0.0005
     assert after["preprocess"]["filters"]["notch_hz"] == [60.0]
-    assert params.read_text().count("#") == before.count("#")
+    now = params.read_text()
+    touched = [(a, b) for a, b in zip(before.splitlines(), now.splitlines(), strict=True) if a != b]
+    assert touched == [
+        (
+            "    notch_hz: [50.0]          # Hz; mains and its harmonics, or []",
+            "    notch_hz: [60.0]          # Hz; mains and its harmonics, or []",
+        ),
+        (
+            "  learning_rate: 0.0003     # peak of the cosine schedule",
+            "  learning_rate: 0.0005     # peak of the cosine schedule",
+        ),
+    ]
     override_params({"train.learning_rate": 0.0005, "preprocess.filters.notch_hz": [60.0]})
-    assert yaml.safe_load(params.read_text()) == after
+    assert params.read_text() == now
 
 
 def test_override_of_no_param_changes_nothing(params):
@@ -71,6 +82,16 @@ def test_override_of_no_param_changes_nothing(params):
     assert str(caught.value) == (
         "A param must be in params.yaml; 'train.learning_rat' is not. "
         "Write it as there, with dots between the levels, say train.learning_rate."
+    )
+    assert params.read_bytes() == before
+
+
+def test_override_of_a_shared_param_in_its_old_place_names_the_one_place(params):
+    before = params.read_bytes()
+    with pytest.raises(PerceptError) as caught:
+        override_params({"evaluate.model": "local-dir:clip"})
+    assert str(caught.value) == (
+        "evaluate.model is embed.model, for all stages that need it. Set that."
     )
     assert params.read_bytes() == before
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import yaml
 
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
@@ -15,7 +14,7 @@ from tasks.language.human import CaptionFileError
 from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
 from tasks.runtime.map import serial_map
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, preset
 
 RAW = Path("data/raw")
 MUSE = REPOSITORY / "presets" / "muse_cats_dogs" / "captions.json"
@@ -50,7 +49,7 @@ def save(captions: object) -> None:
 
 
 def run() -> list[dict]:
-    section = yaml.safe_load((REPOSITORY / "presets" / "muse_cats_dogs.yaml").read_text())
+    section = preset("muse_cats_dogs")
     params = CaptionParams.model_validate(section["caption"])
     out = Path("captions.parquet")
     metrics = Path("caption.json")
