@@ -16,7 +16,7 @@ from tasks import STAGES
 from tasks.runtime.environment import existing_folder
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_text
-from tasks.wiring.contract import load_stage, params_for, read_params, shared
+from tasks.wiring.contract import load_stage, params_for, params_model, read_params
 from tasks.wiring.presets import override
 
 
@@ -121,7 +121,7 @@ def override_params(overrides: Mapping[str, Any]) -> None:
     read_params(file)
     stages = {name.split(".")[0] for name in overrides} & set(STAGES)
     for stage in sorted(stages):
-        for key, place in shared(load_stage(stage)).items():
+        for key, place in params_model(load_stage(stage)).shared().items():
             if f"{stage}.{key}" in overrides:
                 raise PerceptError(
                     f"{stage}.{key} is {place}, for all stages that need it. Set that."

@@ -11,6 +11,7 @@ COMMANDS = (
     "trace",
     "doctor",
     "preset",
+    "params",
     "pretrain",
     "wiring",
     "sweep",

@@ -14,7 +14,7 @@ from dvc_render.vega_templates import TEMPLATES
 from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
-from tasks.wiring.contract import load_stage, params_for, reads, shared, writes
+from tasks.wiring.contract import load_stage, params_for, params_model, reads, writes
 from tasks.wiring.dvc import import_closure, pipeline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,7 +216,9 @@ def test_a_params_file_that_holds_none_is_named_and_how_to_get_one(tmp_path):
 
 
 def test_a_value_that_stages_must_agree_on_stands_once():
-    assert {name: found for name in STAGES if (found := shared(load_stage(name)))} == {
+    assert {
+        name: found for name in STAGES if (found := params_model(load_stage(name)).shared())
+    } == {
         "appraise": {
             "model": "embed.model",
             "precision": "embed.precision",

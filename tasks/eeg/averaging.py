@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from tasks.eeg.epochs import read_file, recording_of, trial_id_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
@@ -22,10 +22,10 @@ from tasks.runtime.params import Params
 class RepetitionParams(Params):
     """How many kept trials of one picture and subject make an average, at most; 1 averages nothing."""
 
-    train: PositiveInt
-    validation: PositiveInt
-    test: PositiveInt
-    zero_shot: PositiveInt
+    train: PositiveInt = Field(description="of training trials")
+    validation: PositiveInt = Field(description="of validation trials")
+    test: PositiveInt = Field(description="of test trials")
+    zero_shot: PositiveInt = Field(description="of trials of concepts that are not trained on")
 
 
 @dataclass(frozen=True)

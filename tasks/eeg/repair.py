@@ -11,7 +11,7 @@ from typing import Literal
 import mne
 import numpy as np
 from jaxtyping import Bool, Float32
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from sklearn.exceptions import ConvergenceWarning
 
 from tasks.eeg.quality import QualityError
@@ -27,29 +27,41 @@ BAD, INTERPOLATED = 1, 2  # of autoreject's log
 class PyprepParams(Params):
     """Params of `find_noisy_channels`."""
 
-    ransac: bool  # also channels that their neighbours do not predict: slow, and it needs positions
-    seed: NonNegativeInt  # of RANSAC
+    ransac: bool = Field(
+        description="also channels that their neighbours do not predict: slow, and it needs positions"
+    )
+    seed: NonNegativeInt = Field(description="of RANSAC")
 
 
 class IcaParams(Params):
     """Params of `remove_ocular_components`."""
 
-    n_components: PositiveInt  # of the good channels, at most one less than there are
-    method: Literal["fastica", "infomax", "picard"]
-    ocular_channels: tuple[str, ...]  # EEG channels near the eyes, for instance Fp1 and Fp2
-    min_correlation: PositiveFloat  # with one of them; components above are removed
-    seed: NonNegativeInt
+    n_components: PositiveInt = Field(
+        description="of the good channels, at most one less than there are"
+    )
+    method: Literal["fastica", "infomax", "picard"] = Field(description="that separates sources")
+    ocular_channels: tuple[str, ...] = Field(
+        description="EEG channels near the eyes, for instance Fp1 and Fp2"
+    )
+    min_correlation: PositiveFloat = Field(
+        description="with one of them; components above are removed"
+    )
+    seed: NonNegativeInt = Field(description="of the separation")
 
 
 class AutorejectParams(Params):
     """Params of `repair_trials`."""
 
-    n_interpolate: tuple[
-        PositiveInt, ...
-    ]  # channels mended in one trial, at most; the best is chosen
-    consensus: tuple[PositiveFloat, ...]  # share of bad channels that rejects; the best is chosen
-    folds: PositiveInt  # of the cross-validation that chooses, on training trials
-    seed: NonNegativeInt
+    n_interpolate: tuple[PositiveInt, ...] = Field(
+        description="channels mended in one trial, at most; the best is chosen"
+    )
+    consensus: tuple[PositiveFloat, ...] = Field(
+        description="share of bad channels that rejects; the best is chosen"
+    )
+    folds: PositiveInt = Field(
+        description="of the cross-validation that chooses, on training trials"
+    )
+    seed: NonNegativeInt = Field(description="of the cross-validation")
 
 
 def find_noisy_channels(

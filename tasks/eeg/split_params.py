@@ -36,8 +36,8 @@ class ConceptSplit(Params):
 
     strategy: Literal["concept"]
     seed: int
-    zero_shot_fraction: Fraction  # of the concepts
-    validation_fraction: Fraction  # of the concepts
+    zero_shot_fraction: Fraction = Field(description="of the concepts")
+    validation_fraction: Fraction = Field(description="of the concepts")
 
     @model_validator(mode="after")
     def _leave_something_to_train_on(self) -> Self:
@@ -61,8 +61,8 @@ class SubjectSplit(Params):
 
     strategy: Literal["subject"]
     seed: int
-    test_subject: str  # for instance sub-01
-    validation_fraction: Fraction  # of the stimuli, for the other subjects
+    test_subject: str = Field(description="who is left out, for instance sub-01")
+    validation_fraction: Fraction = Field(description="of the stimuli, for the other subjects")
 
 
 class TimeChunkSplit(Params):

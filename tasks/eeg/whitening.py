@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from pydantic import Field
 from sklearn.covariance import ledoit_wolf
 
 from tasks.eeg.epochs import read_file, write_epochs
@@ -32,10 +33,12 @@ Matrix = Float64[np.ndarray, "n_channels n_channels"]
 class WhiteningParams(Params):
     """How the covariance of the noise is measured."""
 
-    covariance_of: Literal[
-        "time", "epochs"
-    ]  # over trials at each time, or over times in each epoch
-    shrinkage: Literal["auto", "ledoit_wolf"]  # auto: Ledoit-Wolf on channels of unit variance
+    covariance_of: Literal["time", "epochs"] = Field(
+        description="over trials at each time, or over times in each epoch"
+    )
+    shrinkage: Literal["auto", "ledoit_wolf"] = Field(
+        description="auto: Ledoit-Wolf on channels of unit variance"
+    )
 
 
 class WhiteningError(PerceptError):

@@ -44,9 +44,10 @@ def writes(stage: Stage) -> list[str]:
     return [p.name for p in _paths(stage) if p.kind is p.KEYWORD_ONLY]
 
 
-def shared(stage: Stage) -> dict[str, str]:
-    """Return the params of ``stage`` that stand in another stage's section, with their dotted names there."""
-    return _model(stage).shared()
+def params_model(stage: Stage) -> type[Params]:
+    """Return the type of the section of params.yaml that bears the stage's name."""
+    model: type[Params] = _parameters(stage)["params"].annotation
+    return model
 
 
 def params_for(stage: Stage, params_file: Path) -> Params:
@@ -59,7 +60,7 @@ def params_for(stage: Stage, params_file: Path) -> Params:
     PerceptError
         If the file or the section is missing, or a param is missing, unknown or of the wrong type.
     """
-    name, model = stage.__name__, _model(stage)
+    name, model = stage.__name__, params_model(stage)
     content = read_params(params_file)
     section = content.get(name)
     if not isinstance(section, dict):
@@ -128,11 +129,6 @@ def _paths(stage: Stage) -> list[inspect.Parameter]:
 def _parameters(stage: Stage) -> Mapping[str, inspect.Parameter]:
     """Return the parameters with their annotations evaluated, also where they are written as text."""
     return inspect.signature(stage, eval_str=True).parameters
-
-
-def _model(stage: Stage) -> type[Params]:
-    model: type[Params] = _parameters(stage)["params"].annotation
-    return model
 
 
 def _explain(error: ValidationError, name: str, model: type[Params], params_file: Path) -> str:

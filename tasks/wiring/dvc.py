@@ -9,7 +9,7 @@ import yaml
 from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.files import write_text
-from tasks.wiring.contract import load_stage, reads, shared, writes
+from tasks.wiring.contract import load_stage, params_model, reads, writes
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
 METRICS = (
@@ -88,7 +88,7 @@ def _stage(name: str, root: Path) -> dict[str, Any]:
     entry: dict[str, Any] = {
         "cmd": f"percept run {name}",
         "deps": code + data,
-        "params": [name, *sorted(shared(stage).values())],
+        "params": [name, *sorted(params_model(stage).shared().values())],
     }
     outs = [catalogue[n].path for n in writes(stage) if n not in METRICS]
     kept = [{catalogue[n].path: {"cache": False}} for n in writes(stage) if n in METRICS]

@@ -245,6 +245,11 @@ def leaves(values: Any, name: str = "") -> dict[str, Any]:
     return found
 
 
+def comments_by_name(text: str) -> dict[str, str]:
+    """Return the comment on the line of each dotted name of a params file; an empty text where there is none."""
+    return {name: entry.comment.lstrip("# ") for name, entry in _entries(text).items()}
+
+
 def show(value: Any) -> str:
     """Return a value as YAML on one line, as it may stand anywhere in a params file."""
     text = _flow(value)

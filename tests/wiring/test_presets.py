@@ -69,28 +69,31 @@ def test_a_merged_preset_is_complete_valid_and_in_order(name, tmp_path):
     assert kept == [key for key in base if key in kept]
 
 
+def lines_of(text: str) -> dict[str, str]:
+    """Return the line on which each dotted name of a params file stands."""
+    lines = text.splitlines()
+    found, todo = {}, [("", yaml.compose(text))]
+    while todo:
+        prefix, section = todo.pop()
+        for key, value in section.value if isinstance(section, yaml.MappingNode) else ():
+            found[prefix + key.value] = lines[key.start_mark.line]
+            todo.append((f"{prefix}{key.value}.", value))
+    return found
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_merged_preset_keeps_comments_and_their_columns(name):
-    before = {line.partition(":")[0]: line for line in BASE.splitlines() if "#" in line}
     overlay = (FOLDER / f"{name}.yaml").read_text()
-    text = merged(name, FOLDER)
-    replaced = {comment for comment in comments(BASE) if comment not in comments(text)}
     changed = yaml.safe_load(overlay) or {}
-    lines = (
-        {  # of the base, that the overlay replaces as a block, or comments itself
-            comment
-            for key in changed
-            for line in BASE.splitlines()
-            for comment in comments(line)
-            if line.strip().startswith(f"{key.rsplit('.', 1)[1]}:")
-        }
-        | set(comments(BASE[BASE.index("  split:") : BASE.index("caption:")]))
-    )
-    assert replaced <= lines
-    for line in text.splitlines():
-        old = before.get(line.partition(":")[0])
-        if old and line != old and comments(line) == comments(old):
-            assert line.index("#") in (old.index("#"), len(line.partition("#")[0].rstrip()) + 2)
+    after = lines_of(merged(name, FOLDER))
+    for key, line in lines_of(BASE).items():
+        if key in changed and not isinstance(changed[key], dict):
+            own = comments(next(x for x in overlay.splitlines() if x.startswith(f"{key}:")))
+            assert comments(after[key]) == (own or comments(line))
+            behind_the_value = len(after[key].partition("#")[0].rstrip()) + 2
+            assert after[key].index("#") in (line.index("#"), behind_the_value)
+        elif not any(f"{key}.".startswith(f"{other}.") for other in changed):
+            assert after[key] == line
 
 
 VALUES = (
