@@ -1,16 +1,20 @@
 """The example of docs/add_a_source.md works as it is printed."""
 
 import re
+import textwrap
 import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tasks.eeg.study import check_events, check_images, examine_recording, missing_images
+from tasks.wiring.presets import splice
+from tests.conftest import REPOSITORY
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "add_a_source.md"
+PAGE = REPOSITORY / "docs" / "add_a_source.md"
 CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 
 
@@ -44,3 +48,15 @@ def test_the_example_reads_a_study_that_ingest_accepts(
     check_events(events, source.stimuli(), [facts])
     check_images(events, missing_images(source.stimuli()))
     np.testing.assert_allclose(source.read(recording).get_data(), eeg * 1e-6)
+
+
+def test_the_preset_of_the_example_names_params_and_tells_the_source_what_it_needs(
+    example: types.ModuleType,
+) -> None:
+    overlay = re.search(r"```yaml\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert overlay is not None
+    base = (REPOSITORY / "presets/base.yaml").read_text()
+    params = yaml.safe_load(splice(base, textwrap.dedent("   " + overlay[1]), Path("base.yaml")))
+    assert example.NpzParams.model_validate(params["ingest"]["source"]).channels == CHANNELS
+    assert params["simulate"]["schedule"]["design"] == "none"
+    assert params["caption"]["backend"] == "openai"
