@@ -1,20 +1,10 @@
 """`dvc exp run -S` can change every param."""
 
-from typing import Any
-
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-
-def leaves(section: Any, prefix: str = "") -> dict[str, Any]:
-    """Return every param of a file by its dotted name."""
-    if not isinstance(section, dict):
-        return {prefix: section}
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        flat |= leaves(value, f"{prefix}.{key}" if prefix else key)
-    return flat
+from tasks.wiring.presets import leaves
 
 
 @pytest.fixture

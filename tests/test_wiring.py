@@ -1,6 +1,7 @@
 """dvc.yaml, params.yaml, presets, the catalogue and the stage signatures must tell one story."""
 
 import ast
+import json
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
 from tasks.wiring.contract import load_stage, params_for, params_model, reads, writes
 from tasks.wiring.dvc import import_closure, pipeline
+from tasks.wiring.presets import override
+from tests.flows.workspaces import make_workspace, run
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {
@@ -162,7 +165,7 @@ def write_params(tmp_path: Path, change) -> Path:
     content = yaml.safe_load((ROOT / "params.yaml").read_text())
     change(content)
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.dump(content, Dumper=yaml.CSafeDumper))
     return path
 
 
@@ -251,6 +254,25 @@ def test_dvc_watches_exactly_the_params_that_a_stage_reads(name, tmp_path):
             content[section][key] = value
 
         assert params_for(stage, write_params(tmp_path, changed)) != before
+
+
+def test_a_shared_param_makes_exactly_its_readers_stale(tmp_path):
+    stages = pipeline(ROOT)["stages"]
+    dag = {name: {"cmd": "true", "params": stage["params"]} for name, stage in stages.items()}
+    folder = make_workspace(tmp_path / "workspace", yaml.safe_dump({"stages": dag}))
+    file = folder / "params.yaml"
+    text = (ROOT / "params.yaml").read_text()
+    file.write_text(text)
+    run(folder, "dvc", "repro")
+
+    def stale(changes):
+        file.write_text(override(text, changes, file))
+        return set(json.loads(run(folder, "dvc", "status", "--json")))
+
+    assert stale({"embed.batch_size": 64}) == {"embed"}
+    assert stale({"embed.model": "local-dir:clip"}) == {"embed", "appraise", "evaluate"}
+    assert stale({"embed.precision": "float16"}) == {"embed", "appraise"}
+    assert stale({"caption.max_tokens": 70}) == {"caption", "appraise"}
 
 
 def test_the_old_place_of_a_shared_param_is_refused_with_the_one_place(tmp_path):

@@ -205,8 +205,10 @@ def stale_stages() -> list[str]:
 
 def changed_params(commit: str) -> list[tuple[str, Any, Any]]:
     """Return name, old and new value of every param that differs from a commit's."""
-    old = _flat(yaml.safe_load(_show(commit, "params.yaml") or "{}"))
-    new = _flat(yaml.safe_load(Path("params.yaml").read_text()))
+    from tasks.wiring.presets import leaves
+
+    old = leaves(yaml.safe_load(_show(commit, "params.yaml") or "{}"))
+    new = leaves(yaml.safe_load(Path("params.yaml").read_text()))
     names = sorted({*old, *new})
     return [(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
 
@@ -288,15 +290,6 @@ def _scores(stem: str, text: str) -> Iterator[tuple[str, Any]]:
     for name, row in json.loads(text).items():
         if isinstance(row, dict) and isinstance(row.get("value"), int | float):
             yield (f"audit/{name}" if stem == "audit" else name), row
-
-
-def _flat(section: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(section, dict):
-        return {prefix: section}
-    flat: dict[str, Any] = {}
-    for key, value in section.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
 
 
 def _show(commit: str, path: str) -> str:

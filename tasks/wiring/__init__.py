@@ -1,1 +1,1 @@
-"""How stages hang together: signatures as contracts, dvc.yaml, presets."""
+"""How stages hang together: signatures as contracts, dvc.yaml, presets, what params mean."""

@@ -103,7 +103,7 @@ def read_params(params_file: Path) -> dict[str, Any]:
             f"`percept preset simulated --params {shlex.quote(str(params_file))}` writes it."
         )
     try:
-        content = yaml.safe_load(params_file.read_text())
+        content = yaml.load(params_file.read_text(), yaml.CSafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PerceptError(f"{params_file} must be YAML; it is not ({error}). Mend it.") from error
     if not isinstance(content, dict):

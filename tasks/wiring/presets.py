@@ -144,12 +144,12 @@ def splice(text: str, changes: str, file: Path) -> str:
     PresetError
         If a name is no param of the file, lies inside another, or cannot be replaced in the text.
     """
-    values = yaml.safe_load(changes) or {}
+    values = yaml.load(changes, yaml.CSafeLoader) or {}
     if not isinstance(values, dict):
         raise PresetError(
             f"Changes must be a dotted name and a value per line; found {type(values).__name__}. Mend them."
         )
-    places, new = _entries(text), _pairs(changes, yaml.compose(changes))
+    places, new = _entries(text), _pairs(changes, yaml.compose(changes, yaml.CSafeLoader))
     _check_names([name for name, _ in new], places, file)
     wanted = leaves(_read(text))
     edits = []
@@ -290,7 +290,7 @@ def _own_values(values: dict[str, Any], preset: dict[str, Any]) -> list[str]:
 def _comments(text: str) -> Iterator[tuple[int, str]]:
     """Yield line number and text of each comment of some YAML."""
     bare = list(text)
-    for token in yaml.scan(text):
+    for token in yaml.scan(text, yaml.CSafeLoader):
         if isinstance(token, yaml.ScalarToken):  # a # in it begins no comment
             span = slice(token.start_mark.index, token.end_mark.index)
             bare[span] = [c if c == "\n" else "_" for c in bare[span]]
@@ -304,7 +304,7 @@ def _comments(text: str) -> Iterator[tuple[int, str]]:
 def _entries(text: str) -> dict[str, _Entry]:
     """Return everything that has a dotted name in a params file."""
     found: dict[str, _Entry] = {}
-    todo = [("", yaml.compose(text))]
+    todo = [("", yaml.compose(text, yaml.CSafeLoader))]
     while todo:
         prefix, section = todo.pop()
         for name, entry in _pairs(text, section):
