@@ -2,117 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from tasks.artifacts.metrics import DERIVED, Score
 from tasks.controls.answers import (
-    ControlParams,
     beats_chance,
     in_words,
-    judged,
     score_guesses,
 )
-from tasks.scores.held_out import HeldOut
+from tasks.controls.evidence import Evidence, Finding
 
 
-def time_of_recording(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams) -> Score:
-    """Guess the concept of the training trial that is nearest in time, in the same recording.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        Trials of trained concepts.
-    trials : pandas.DataFrame
-        All trials of the study.
-    params : ControlParams
-        Intervals.
-    """
-    guesses = pd.Series("", index=held_out.trials["trial_id"])
-    training = training_trials(trials)
-    for recording, shown in _placed(held_out, trials).groupby("recording_id"):
+def time_of_recording(evidence: Evidence) -> Finding:
+    """Guess the concept of the training trial that is nearest in time, in the same recording."""
+    guesses = pd.Series("", index=evidence.shown["trial_id"])
+    training = evidence.trained
+    for recording, shown in evidence.shown.groupby("recording_id"):
         known = training[training["recording_id"] == recording]
         if len(known):
             gaps = np.abs(shown["onset_s"].to_numpy()[:, None] - known["onset_s"].to_numpy()[None])
             nearest = known["concept"].to_numpy(str)[gaps.argmin(axis=1)]
             guesses.loc[shown["trial_id"]] = nearest
-    found = score_guesses(held_out, guesses.tolist(), params)
-    return judged(
-        found,
-        f"The time of recording alone names the concept in {in_words(found)}: neighbours "
-        "in time show the same concept.",
-        f"The time of recording alone names the concept in {in_words(found)}: it gives "
-        "nothing away.",
+    return _guessed(
+        evidence,
+        guesses.tolist(),
+        "The time of recording alone names the concept in",
+        "neighbours in time show the same concept.",
+        "it gives nothing away.",
     )
 
 
-def block_structure(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams) -> Score:
-    """Guess the concept that training trials of the same block show most often.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        Trials of trained concepts.
-    trials : pandas.DataFrame
-        All trials of the study.
-    params : ControlParams
-        Intervals.
-    """
-    found = score_guesses(held_out, _commonest(held_out, trials, ["recording_id", "block"]), params)
-    return judged(
-        found,
-        f"The block alone names the concept in {in_words(found)}: concepts were shown "
-        "in blocks, and whatever changes from block to block can pass for a concept.",
-        f"The block alone names the concept in {in_words(found)}: concepts were not "
-        "shown in blocks.",
+def block_structure(evidence: Evidence) -> Finding:
+    """Guess the concept that training trials of the same block show most often."""
+    return _guessed(
+        evidence,
+        _commonest(evidence, ["recording_id", "block"]),
+        "The block alone names the concept in",
+        "concepts were shown in blocks, and whatever changes from block to block can pass for a concept.",
+        "concepts were not shown in blocks.",
     )
 
 
-def subject_prior(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams) -> Score:
-    """Guess the concept that the subject was shown most often in training.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        Trials of trained concepts.
-    trials : pandas.DataFrame
-        All trials of the study.
-    params : ControlParams
-        Intervals.
-    """
-    found = score_guesses(held_out, _commonest(held_out, trials, ["subject"]), params)
-    return judged(
-        found,
-        f"The commonest concept of each subject is right in {in_words(found)}: subjects "
-        "were shown different concepts.",
-        f"The commonest concept of each subject is right in {in_words(found)}: knowing "
-        "the subject does not help.",
+def subject_prior(evidence: Evidence) -> Finding:
+    """Guess the concept that the subject was shown most often in training."""
+    return _guessed(
+        evidence,
+        _commonest(evidence, ["subject"]),
+        "The commonest concept of each subject is right in",
+        "subjects were shown different concepts.",
+        "knowing the subject does not help.",
     )
 
 
-def class_prior(held_out: HeldOut, trials: pd.DataFrame, params: ControlParams) -> Score:
-    """Guess the concept that training shows most often, whoever the subject is.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        Trials of trained concepts.
-    trials : pandas.DataFrame
-        All trials of the study.
-    params : ControlParams
-        Intervals.
-    """
-    counts = training_trials(trials)["concept"].value_counts()
+def class_prior(evidence: Evidence) -> Finding:
+    """Guess the concept that training shows most often, whoever the subject is."""
+    counts = evidence.trained["concept"].value_counts()
     commonest = min(counts.index[counts == counts.max()], default="")
-    found = score_guesses(held_out, [commonest] * len(held_out.trials), params)
-    return found.model_copy(
-        update={
-            "verdict": f"Always naming the commonest concept of training is right in {found.value:.3f}: "
-            "what a score must beat where concepts are not shown equally often."
-        }
+    guesses = [commonest] * len(evidence.shown)
+    found = score_guesses(evidence.held_out, guesses, evidence.params)
+    verdict = (
+        f"Always naming the commonest concept of training is right in {found.value:.3f}: "
+        "what a score must beat where concepts are not shown equally often."
     )
+    return Finding(found.model_copy(update={"verdict": verdict}))
+
+
+def _guessed(
+    evidence: Evidence, guesses: Sequence[str], said: str, gives_away: str, harmless: str
+) -> Finding:
+    """Score guesses; the verdict is one of two ends, behind what is said of them."""
+    found = score_guesses(evidence.held_out, guesses, evidence.params)
+    return Finding.judged(found, said, gives_away, harmless)
 
 
 def explained_by_drift(encoder: Score, drift: Mapping[str, Score]) -> Score:
@@ -169,20 +132,9 @@ def _gain(found: Score) -> float:
     return found.value - (found.chance or 0.0)
 
 
-def _placed(held_out: HeldOut, trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `trials` of the held-out trials, in their order."""
-    return trials.set_index("trial_id", drop=False).loc[held_out.trials["trial_id"]]
-
-
-def _commonest(held_out: HeldOut, trials: pd.DataFrame, by: list[str]) -> list[str]:
+def _commonest(evidence: Evidence, by: list[str]) -> list[str]:
     """Return the commonest training concept of each trial's group; empty where it has none."""
-    counts = training_trials(trials).groupby([*by, "concept"]).size().rename("n").reset_index()
+    counts = evidence.trained.groupby([*by, "concept"]).size().rename("n").reset_index()
     best = counts.sort_values([*by, "n", "concept"], ascending=[True] * len(by) + [False, True])
     first = best.drop_duplicates(by)[[*by, "concept"]].rename(columns={"concept": "guess"})
-    placed = _placed(held_out, trials).reset_index(drop=True)
-    return placed.merge(first, on=by, how="left")["guess"].fillna("").tolist()
-
-
-def training_trials(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return the kept trials of the training split."""
-    return trials[(trials["split"] == "train") & trials["kept"]]
+    return evidence.shown.merge(first, on=by, how="left")["guess"].fillna("").tolist()

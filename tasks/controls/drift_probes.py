@@ -226,7 +226,7 @@ def time_to_training(evidence: Evidence) -> Finding | None:
     return Finding(verdict, curve, "s to the nearest training trial of the concept", "share named")
 
 
-def order_of_errors(evidence: Evidence, named: list[str]) -> Finding | None:
+def order_of_errors(evidence: Evidence) -> Finding | None:
     """Ask whether a concept is taken for those that were shown at about the same time.
 
     Concepts are put in the order in which a recording shows them, by the mean onset of their training
@@ -236,11 +236,8 @@ def order_of_errors(evidence: Evidence, named: list[str]) -> Finding | None:
     ----------
     evidence : Evidence
         Audited trials.
-    named : list[str]
-        The concept named from each.
     """
-    shown = evidence.shown
-    training = evidence.trials[(evidence.trials["split"] == "train") & evidence.trials["kept"]]
+    shown, training, named = evidence.shown, evidence.trained, evidence.named
     lags, rows, n_places = [], [], 0
     for recording, own in shown.groupby("recording_id"):
         onsets_s = training[training["recording_id"] == recording].groupby("concept")["onset_s"]
@@ -323,10 +320,9 @@ def _lag_curve(
 
 def _nearest_in_time(evidence: Evidence, concepts: list[str]) -> Float[np.ndarray, " n_trials"]:
     """Return the time from each trial to the nearest training trial of a concept, in its recording."""
-    training = evidence.trials[(evidence.trials["split"] == "train") & evidence.trials["kept"]]
     onsets = {
         key: own.to_numpy(float)
-        for key, own in training.groupby(["recording_id", "concept"])["onset_s"]
+        for key, own in evidence.trained.groupby(["recording_id", "concept"])["onset_s"]
     }
     keys = zip(evidence.shown["recording_id"], concepts, evidence.shown["onset_s"], strict=True)
     return np.array(

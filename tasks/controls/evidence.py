@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
 from tasks.artifacts.metrics import Score
-from tasks.controls.answers import ControlParams, Hits, concept_hits, encoder_score
+from tasks.controls.answers import (
+    ControlParams,
+    Hits,
+    concept_hits,
+    encoder_score,
+    in_words,
+    judged,
+)
+from tasks.scores.concept import concept_ranking
 from tasks.scores.held_out import HeldOut
+from tasks.scores.params import OBJECT_TIER
 from tasks.scores.ranking import Vectors
 
 Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
@@ -65,6 +75,18 @@ class Evidence:
         return rows.loc[self.held_out.trials["trial_id"]].reset_index(drop=True)
 
     @cached_property
+    def trained(self) -> pd.DataFrame:
+        """The rows of `trials` that training saw: kept ones of its split."""
+        return self.trials[(self.trials["split"] == "train") & self.trials["kept"]]
+
+    @cached_property
+    def named(self) -> list[str]:
+        """The concept that is named from each audited trial."""
+        names = self.held_out.concepts()
+        first = concept_ranking(self.held_out, self.held_out.kinds(OBJECT_TIER), names).first
+        return [names[index] for index in first.argmin(axis=1)]
+
+    @cached_property
     def hits(self) -> Hits:
         """Whether the concept named from a trial is that of a stimulus."""
         return concept_hits(self.held_out)
@@ -105,3 +127,9 @@ class Finding:
     curve: pd.DataFrame | None = None
     x_label: str = ""
     y_label: str = ""
+
+    @classmethod
+    def judged(cls, score: Score, said: str, above: str, at_chance: str) -> Self:
+        """Return a score whose verdict is what is said of it, its value, and the end that fits."""
+        start = f"{said} {in_words(score)}:"
+        return cls(judged(score, f"{start} {above}", f"{start} {at_chance}"))

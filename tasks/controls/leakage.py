@@ -97,7 +97,7 @@ def gallery_overlap(evidence: Evidence) -> Finding | None:
 
 def picture_similarity(evidence: Evidence) -> Finding | None:
     """Ask whether pictures that are like a training picture are named better."""
-    training = evidence.trials[(evidence.trials["split"] == "train") & evidence.trials["kept"]]
+    training = evidence.trained
     known = sorted(set(training["stimulus_id"]) & set(evidence.image_vectors))
     asked = evidence.shown["stimulus_id"].tolist()
     if not known or not set(asked) <= set(evidence.image_vectors):
@@ -124,7 +124,7 @@ def picture_similarity(evidence: Evidence) -> Finding | None:
 
 def shared_context(evidence: Evidence) -> Finding:
     """Count audited trials from a block in which training trials lie too."""
-    training = evidence.trials[(evidence.trials["split"] == "train") & evidence.trials["kept"]]
+    training = evidence.trained
     shares = {
         what: _shared(evidence.shown, training, columns).mean()
         for what, columns in _CONTEXTS.items()
@@ -216,7 +216,7 @@ def _shared(
 
 def _shown_in_training(evidence: Evidence) -> Bool[np.ndarray, " n_trials"]:
     digest = dict(zip(evidence.stimuli["stimulus_id"], evidence.stimuli["sha256"], strict=True))
-    training = evidence.trials[(evidence.trials["split"] == "train") & evidence.trials["kept"]]
+    training = evidence.trained
     known = set(training["stimulus_id"])
     known_bytes = {digest[stimulus] for stimulus in known}
     asked = evidence.shown["stimulus_id"]

@@ -47,91 +47,25 @@ def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]
     return found
 
 
-def _shuffled_eeg(evidence: Evidence) -> Finding:
-    return Finding(heard.shuffled_eeg(evidence.held_out, evidence.params))
-
-
-def _label_permutation(evidence: Evidence) -> Finding:
-    return Finding(heard.label_permutation(evidence.encoder))
-
-
-def _label_permutation_within_blocks(evidence: Evidence) -> Finding | None:
-    score = heard.label_permutation_within_blocks(
-        evidence.held_out, evidence.shown, evidence.params
-    )
-    return None if score is None else Finding(score)
-
-
-def _noise_eeg(evidence: Evidence) -> Finding:
-    subjects = evidence.training["subject"].tolist()
-    return Finding(
-        heard.noise_eeg(
-            evidence.held_out, evidence.predict, evidence.training_eeg, subjects, evidence.params
-        )
-    )
-
-
-def _subject_only(evidence: Evidence) -> Finding:
-    subjects = evidence.training["subject"].tolist()
-    return Finding(
-        heard.subject_only(
-            evidence.held_out, evidence.predict, evidence.training_eeg, subjects, evidence.params
-        )
-    )
-
-
-def _prestimulus(evidence: Evidence) -> Finding | None:
-    score = heard.prestimulus(
-        evidence.held_out,
-        evidence.predict,
-        evidence.eeg,
-        evidence.times_s,
-        evidence.training_eeg.mean(axis=0),
-        evidence.params,
-    )
-    return None if score is None else Finding(score)
-
-
-def _subject_prior(evidence: Evidence) -> Finding:
-    return Finding(drift.subject_prior(evidence.held_out, evidence.trials, evidence.params))
-
-
-def _class_prior(evidence: Evidence) -> Finding:
-    return Finding(drift.class_prior(evidence.held_out, evidence.trials, evidence.params))
-
-
-def _time_of_recording(evidence: Evidence) -> Finding:
-    return Finding(drift.time_of_recording(evidence.held_out, evidence.trials, evidence.params))
-
-
-def _block_structure(evidence: Evidence) -> Finding:
-    return Finding(drift.block_structure(evidence.held_out, evidence.trials, evidence.params))
-
-
-def _order_of_errors(evidence: Evidence) -> Finding | None:
-    named = scoring.named_concepts(evidence.held_out)
-    return drift_probes.order_of_errors(evidence, named)
-
-
 CONTROLS: Mapping[str, Control] = MappingProxyType(
     {
-        "shuffled_eeg": _shuffled_eeg,
-        "noise_eeg": _noise_eeg,
-        "subject_only": _subject_only,
-        "label_permutation": _label_permutation,
-        "label_permutation_within_blocks": _label_permutation_within_blocks,
-        "class_prior": _class_prior,
-        "subject_prior": _subject_prior,
+        "shuffled_eeg": heard.shuffled_eeg,
+        "noise_eeg": heard.noise_eeg,
+        "subject_only": heard.subject_only,
+        "label_permutation": heard.label_permutation,
+        "label_permutation_within_blocks": heard.label_permutation_within_blocks,
+        "class_prior": drift.class_prior,
+        "subject_prior": drift.subject_prior,
         "random_codebook": scoring.random_codebook,
-        "prestimulus": _prestimulus,
-        "time_of_recording": _time_of_recording,
-        "block_structure": _block_structure,
+        "prestimulus": heard.prestimulus,
+        "time_of_recording": drift.time_of_recording,
+        "block_structure": drift.block_structure,
         "block_from_features": drift_probes.block_from_features,
         "time_from_features": drift_probes.time_from_features,
         "pseudo_labels": drift_probes.pseudo_labels,
         "high_pass": drift_probes.high_pass,
         "time_to_training": drift_probes.time_to_training,
-        "order_of_errors": _order_of_errors,
+        "order_of_errors": drift_probes.order_of_errors,
         "stimulus_overlap": leakage.stimulus_overlap,
         "caption_overlap": leakage.caption_overlap,
         "gallery_overlap": leakage.gallery_overlap,

@@ -31,13 +31,6 @@ ENOUGH = 0.9
 """Share of the whole margin over chance that a bottleneck must reach."""
 
 
-def named_concepts(held_out: HeldOut) -> list[str]:
-    """Return the concept that is named from each trial."""
-    names = held_out.concepts()
-    first = concept_ranking(held_out, held_out.kinds(OBJECT_TIER), names).first
-    return [names[index] for index in first.argmin(axis=1)]
-
-
 def gallery_permutation(evidence: Evidence) -> Finding:
     """Put the candidates in another order: no answer may change, or their order gives answers away."""
     held_out = evidence.held_out
@@ -202,7 +195,7 @@ def random_codebook(evidence: Evidence) -> Finding:
         Audited trials.
     """
     held_out = evidence.held_out
-    names, named = held_out.concepts(), named_concepts(held_out)
+    names, named = held_out.concepts(), evidence.named
     codes = {
         kind: prototypes(*held_out.naming(kind), names)[[names.index(name) for name in named]]
         for kind in held_out.predicted

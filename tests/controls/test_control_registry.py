@@ -6,11 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.controls.evidence import Evidence
 from tasks.controls.registry import CONTROLS, run_controls
 from tests.controls.test_controls import (
-    PARAMS,
-    TIMES_S,
     drifting_decoder,
     in_blocks,
     shuffled_in_time,
@@ -18,42 +15,32 @@ from tests.controls.test_controls import (
 )
 
 
-def evidence_of(trials_of, evoked):
+def whole_evidence_of(trials_of, evoked):
     """Return what the controls look at: slow drift, an order of presentation, and a response or none."""
     held_out, trials = study_of(n_subjects=3)
     trials = trials_of(trials)
-    decoded, predict, eeg, training_eeg, _ = drifting_decoder(held_out, trials, evoked)
-    ordered = trials.sort_values(["recording_id", "onset_s"]).reset_index(drop=True)
-    training = ordered[ordered["split"] == "train"].reset_index(drop=True)
     stimuli = trials.drop_duplicates("stimulus_id")[["stimulus_id", "concept"]]
     stimuli = stimuli.assign(sha256=stimuli["stimulus_id"])
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((len(stimuli), 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     captions = held_out.captions[held_out.captions["split"] == "train"]["caption_id"]
-    return Evidence(
-        held_out=decoded,
-        trials=trials,
+    return replace(
+        drifting_decoder(held_out, trials, evoked),
         stimuli=stimuli,
         retrievals=pd.DataFrame({"gallery": "train", "caption_id": captions}),
         image_vectors=dict(zip(stimuli["stimulus_id"], vectors, strict=True)),
-        eeg=eeg,
-        times_s=TIMES_S,
-        training=training,
-        training_eeg=training_eeg,
-        predict=predict,
-        params=PARAMS,
     )
 
 
 @pytest.fixture(scope="module")
 def seen():
-    return evidence_of(shuffled_in_time, evoked=6.0)
+    return whole_evidence_of(shuffled_in_time, evoked=6.0)
 
 
 @pytest.fixture(scope="module")
 def drifting():
-    return evidence_of(in_blocks, evoked=0.0)
+    return whole_evidence_of(in_blocks, evoked=0.0)
 
 
 def verdicts(evidence, *names):
@@ -105,7 +92,7 @@ def test_drift_in_blocks_is_named_by_every_probe(drifting):
 
 
 def test_mistakes_of_drift_lie_near_in_time():
-    evidence = evidence_of(in_blocks, evoked=0.0)
+    evidence = whole_evidence_of(in_blocks, evoked=0.0)
     named = evidence.held_out.concepts()
     order = sorted(set(evidence.shown["concept"]))
     neighbour = [order[min(order.index(c) + 1, len(order) - 1)] for c in evidence.shown["concept"]]

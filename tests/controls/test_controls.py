@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
@@ -7,7 +7,8 @@ import pytest
 from tasks.artifacts.metrics import Score
 from tasks.controls import drift
 from tasks.controls import input as controls
-from tasks.controls.answers import ControlParams, encoder_score
+from tasks.controls.answers import ControlParams
+from tasks.controls.evidence import Evidence
 from tasks.controls.noise import gaussian_noise
 from tasks.scores.held_out import HeldOut
 from tests.synthetic_study import DIM, make_study, unit
@@ -35,6 +36,13 @@ def study_of(noise=0.0, **kwargs):
     return held_out.of(held_out.trials["split"] == "test"), study.trials.to_pandas()
 
 
+def evidence_of(held_out, trials, **asked):
+    """Return evidence that holds what a control asks for, and nothing else."""
+    nothing = dict.fromkeys(field.name for field in fields(Evidence))
+    known = {"held_out": held_out, "trials": trials, "params": PARAMS}
+    return Evidence(**nothing | known | asked)
+
+
 def in_blocks(trials):
     """Show the trials of each concept in a row, each row a block."""
     parts = []
@@ -59,13 +67,13 @@ def at_chance(score):
 def test_encoder_that_reads_the_eeg_passes_every_control():
     held_out, trials = study_of()
     trials = shuffled_in_time(trials)
-    encoder = encoder_score(held_out, PARAMS)
-    assert encoder.value > 0.95
+    evidence = evidence_of(held_out, trials)
+    assert evidence.encoder.value > 0.95
     found = {
-        "shuffled": controls.shuffled_eeg(held_out, PARAMS),
-        "time_of_recording": drift.time_of_recording(held_out, trials, PARAMS),
-        "block_structure": drift.block_structure(held_out, trials, PARAMS),
-        "subject_prior": drift.subject_prior(held_out, trials, PARAMS),
+        "shuffled": controls.shuffled_eeg(evidence).score,
+        "time_of_recording": drift.time_of_recording(evidence).score,
+        "block_structure": drift.block_structure(evidence).score,
+        "subject_prior": drift.subject_prior(evidence).score,
     }
     for name, score in found.items():
         assert at_chance(score), name
@@ -75,25 +83,25 @@ def test_encoder_that_reads_the_eeg_passes_every_control():
         f"{found['shuffled'].chance:.3f}): the score needs the trial's own EEG."
     )
     verdict = drift.explained_by_drift(
-        encoder, {name: found[name] for name in ("time_of_recording", "block_structure")}
+        evidence.encoder, {name: found[name] for name in ("time_of_recording", "block_structure")}
     )
     assert verdict.value == 0
     assert verdict.verdict.startswith("Not explained by drift: ")
 
 
 def test_shuffled_eeg_beats_chance_where_subjects_saw_different_concepts():
-    held_out, _ = study_of()
+    held_out, trials = study_of()
     first = held_out.trials["subject"] == "sub-01"
     half = held_out.trials["concept"].isin(sorted(set(held_out.trials["concept"]))[:4])
-    score = controls.shuffled_eeg(held_out.of(first == half), PARAMS)
+    score = controls.shuffled_eeg(evidence_of(held_out.of(first == half), trials)).score
     assert score.low > score.chance
     assert "part of the score does not need the trial's own EEG" in score.verdict
 
 
 def test_label_permutation_reports_the_scores_of_permuted_stimuli():
-    held_out, _ = study_of(noise=0.3)
-    encoder = encoder_score(held_out, PARAMS)
-    permuted = controls.label_permutation(encoder)
+    evidence = evidence_of(*study_of(noise=0.3))
+    encoder = evidence.encoder
+    permuted = controls.label_permutation(evidence).score
     assert permuted.value == pytest.approx(permuted.chance)
     assert permuted.low < permuted.value < permuted.high < encoder.value
     assert permuted.p_value == encoder.p_value < 0.01
@@ -101,19 +109,20 @@ def test_label_permutation_reports_the_scores_of_permuted_stimuli():
 
 def test_time_and_block_give_blocked_concepts_away():
     held_out, trials = study_of()
-    trials = in_blocks(trials)
+    evidence = evidence_of(held_out, in_blocks(trials))
     for control in (drift.time_of_recording, drift.block_structure):
-        score = control(held_out, trials, PARAMS)
+        score = control(evidence).score
         assert score.value > 0.7
         assert "alone names the concept" in score.verdict
-    assert drift.subject_prior(held_out, trials, PARAMS).value < 0.3
+    assert drift.subject_prior(evidence).score.value < 0.3
 
 
 def test_guesses_need_no_training_trial_in_the_recording():
     held_out, trials = study_of()
     others = trials[(trials["subject"] != "sub-01") | (trials["split"] != "train")]
-    assert 0 <= drift.time_of_recording(held_out, others, PARAMS).value < 0.5
-    assert 0 <= drift.block_structure(held_out, others, PARAMS).value < 0.5
+    evidence = evidence_of(held_out, others)
+    assert 0 <= drift.time_of_recording(evidence).score.value < 0.5
+    assert 0 <= drift.block_structure(evidence).score.value < 0.5
 
 
 def drifting_decoder(held_out, trials, evoked, seed=0):
@@ -149,22 +158,29 @@ def drifting_decoder(held_out, trials, evoked, seed=0):
     rows = {trial: row for row, trial in enumerate(trials["trial_id"])}
     own = eeg[[rows[trial] for trial in held_out.trials["trial_id"]]]
     decoded = replace(held_out, predicted=predict(own, held_out.trials["subject"]))
-    return decoded, predict, own, eeg[training], trials["subject"][training].tolist()
+    return evidence_of(
+        decoded,
+        trials,
+        predict=predict,
+        eeg=own,
+        times_s=TIMES_S,
+        training=trials[training].reset_index(drop=True),
+        training_eeg=eeg[training],
+    )
 
 
 def audit_of(trials_of, evoked):
     held_out, trials = study_of()
-    trials = trials_of(trials)
-    decoded, predict, eeg, training, subjects = drifting_decoder(held_out, trials, evoked)
-    encoder = encoder_score(decoded, PARAMS)
-    noise = controls.noise_eeg(decoded, predict, training, subjects, PARAMS)
-    before = controls.prestimulus(decoded, predict, eeg, TIMES_S, training.mean(axis=0), PARAMS)
+    evidence = drifting_decoder(held_out, trials_of(trials), evoked)
+    encoder = evidence.encoder
+    before = controls.prestimulus(evidence).score
     known = {
-        "time_of_recording": drift.time_of_recording(decoded, trials, PARAMS),
-        "block_structure": drift.block_structure(decoded, trials, PARAMS),
+        "time_of_recording": drift.time_of_recording(evidence).score,
+        "block_structure": drift.block_structure(evidence).score,
         "prestimulus": before,
     }
-    return encoder, noise, before, drift.explained_by_drift(encoder, known)
+    verdict = drift.explained_by_drift(encoder, known)
+    return encoder, controls.noise_eeg(evidence).score, before, verdict
 
 
 def test_drift_in_blocks_without_any_response_is_called_drift():
@@ -237,14 +253,12 @@ def test_noise_of_an_unknown_subject_is_that_of_everybody():
 
 
 def test_prestimulus_needs_samples_before_the_picture():
-    held_out, _ = study_of()
-    eeg = np.zeros((len(held_out.trials), 2, 3), np.float32)
     times_s = np.array([0.0, 0.1, 0.2])
-    assert controls.prestimulus(held_out, None, eeg, times_s, eeg[0], PARAMS) is None
+    assert controls.prestimulus(evidence_of(*study_of(), times_s=times_s)) is None
 
 
 def test_prestimulus_sees_nothing_of_what_follows():
-    held_out, _ = study_of()
+    held_out, trials = study_of()
     rng = np.random.default_rng(0)
     eeg = rng.standard_normal((len(held_out.trials), 2, N_TIMES)).astype(np.float32)
     seen = []
@@ -255,6 +269,8 @@ def test_prestimulus_sees_nothing_of_what_follows():
             kind: np.eye(DIM, dtype=np.float32)[[0] * len(epochs)] for kind in held_out.predicted
         }
 
-    controls.prestimulus(held_out, predict, eeg, TIMES_S, np.full((2, N_TIMES), 7.0), PARAMS)
+    training_eeg = np.full((1, 2, N_TIMES), 7, np.float32)
+    asked = {"eeg": eeg, "times_s": TIMES_S, "training_eeg": training_eeg, "predict": predict}
+    controls.prestimulus(evidence_of(held_out, trials, **asked))
     np.testing.assert_array_equal(seen[0][:, :, :5], eeg[:, :, :5])
     assert (seen[0][:, :, 5:] == 7).all()
