@@ -67,7 +67,7 @@ ROOMS = {
 Commands, stages, cluster runners and flows that are found by name are no imports.
 """
 
-NO_ARTIFACTS = ("runtime", "fetching", "pretraining", "main")
+NO_ARTIFACTS = ("runtime", "fetching", "main")
 """Rooms that have no need of `artifacts`."""
 
 

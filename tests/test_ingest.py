@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.pictures import UnreadablePictureError
 from tasks.artifacts.tables import read_table
 from tasks.eeg.sources.protocol import SourceError
 from tasks.ingest import IngestParams, ingest
@@ -105,7 +106,7 @@ def test_missing_images_are_listed_or_dropped(study: MiniStudy, caplog) -> None:
 def test_a_truncated_image_is_refused(study: MiniStudy) -> None:
     path = study.folder / "stimuli" / "c0_0.png"
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(SourceError, match=r"c0_0\.png must be a whole image; it cannot be read"):
+    with pytest.raises(UnreadablePictureError, match=r"c0_0\.png must be a whole picture"):
         run(study)
 
 

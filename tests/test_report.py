@@ -54,7 +54,9 @@ def test_params_have_no_defaults_and_no_extras() -> None:
 def test_a_picture_that_is_gone_is_named(artifacts: Artifacts) -> None:
     for render in get(artifacts, "renders"):
         Path(render["image_path"]).write_bytes(b"no picture")
-    message = r"\.png must be a picture that a table names; it is missing or cannot be read\. Run `dvc repro`"
+    message = (
+        r"\.png must be a whole picture .* delete it if a stage drew it\), then run `dvc repro`"
+    )
     with pytest.raises(PerceptError, match=message):
         write_report(artifacts)
     assert not artifacts.report_page.exists()

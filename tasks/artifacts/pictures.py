@@ -1,17 +1,46 @@
-"""Stimuli on disk: the picture that was ingested, or an error that says why not."""
+"""Pictures on disk, opened in one way by every stage: what CLIP sees is what is captioned, scored and shown.
+
+A picture is turned as its EXIF block says (one that cannot be read says nothing), and brought to 8 bits of
+red, green and blue: 16-bit grey is scaled, CMYK and palettes are converted, of an animation the first frame
+is taken, and where a picture is transparent the colours below are shown.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from tasks.runtime.errors import PerceptError
 
-UNDECODABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""What is opened. Pillow knows more, among them formats that it hands to other programs."""
+
+MAX_PIXELS = 89_478_485
+"""Pillow's own mark of a file that may be made to fill the memory: a quarter of a GiB of RGB."""
+
+TURNS, ON_ITS_SIDE = range(2, 9), range(5, 9)
+"""EXIF orientations of pictures that are not stored upright, and of those whose width is their height."""
+
+UNDECODABLE = (
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,  # where warnings are errors
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 """What Pillow raises about files that are no pictures, or only half of one."""
 
 
@@ -20,7 +49,30 @@ class StalePictureError(PerceptError):
 
 
 class UnreadablePictureError(PerceptError):
-    """A stimulus is no picture that can be decoded."""
+    """A file is no picture that can be decoded."""
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """Open a picture: upright, 8 bits of red, green and blue.
+
+    Parameters
+    ----------
+    path : Path
+        One of `FORMATS`.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Decoded, of mode RGB. Its `format` is None where the file holds something else than these pixels:
+        turned, of another mode, or deeper.
+
+    Raises
+    ------
+    UnreadablePictureError
+        If the file is missing, no picture of these formats, damaged, has more than `MAX_PIXELS`, or its
+        pixels are numbers without a known white: 32-bit integers or floats.
+    """
+    return _decoded(path, path)
 
 
 def read_picture(path: Path, sha256: str) -> tuple[bytes, Image.Image]:
@@ -38,7 +90,7 @@ def read_picture(path: Path, sha256: str) -> tuple[bytes, Image.Image]:
     content : bytes
         The file as it is.
     picture : PIL.Image.Image
-        What it shows, decoded.
+        What it shows, as `open_rgb` gives it.
 
     Raises
     ------
@@ -53,37 +105,124 @@ def read_picture(path: Path, sha256: str) -> tuple[bytes, Image.Image]:
             f"{path} must be the picture that was ingested; its SHA-256 is another. "
             "Restore it, or run `dvc repro ingest`."
         )
-    try:
-        picture = Image.open(io.BytesIO(content))
-        picture.load()
-    except UNDECODABLE as error:
-        raise UnreadablePictureError(
-            f"{path} must be a picture; its {len(content)} bytes cannot be decoded ({error}). "
-            "Replace it and run `dvc repro ingest`."
-        ) from error
-    return content, picture
+    return content, decode_rgb(content, path)
 
 
-def as_rgb(picture: Image.Image, path: Path) -> Image.Image:
-    """Return a picture with 8 bits of red, green and blue, whatever it has.
+def decode_rgb(content: bytes, path: Path) -> Image.Image:
+    """Decode the bytes of a picture as `open_rgb` does.
 
     Parameters
     ----------
-    picture : PIL.Image.Image
-        What `read_picture` gives. Where it is transparent, the colours below are shown.
+    content : bytes
+        The file.
     path : Path
-        Its file, to be named in errors.
+        Its name, for errors.
 
     Raises
     ------
     UnreadablePictureError
-        If its pixels are numbers without a known white: 32-bit integers or floats.
+        As `open_rgb`.
     """
-    if picture.mode in ("I", "F"):
+    return _decoded(io.BytesIO(content), path)
+
+
+def examine(path: Path) -> tuple[int, int]:
+    """Check that a picture is whole, and return its width and height as it is seen.
+
+    Parameters
+    ----------
+    path : Path
+        The picture.
+
+    Raises
+    ------
+    UnreadablePictureError
+        If it cannot be decoded to its end.
+    """
+    with _opened(path, path) as picture:
+        picture.verify()  # what a PNG says of itself
+    with _opened(path, path) as picture:
+        width, height = picture.size
+        picture.draft(picture.mode, (1, 1))  # a JPEG is read whole, but its pixels are few
+        picture.load()
+        _eight_bit(picture)
+        return (height, width) if _orientation(picture) in ON_ITS_SIDE else (width, height)
+
+
+def size_in_header(path: Path) -> tuple[int, int]:
+    """Return the width and the height that a file states, as its pixels are stored.
+
+    Parameters
+    ----------
+    path : Path
+        The picture; its pixels are not read.
+
+    Raises
+    ------
+    UnreadablePictureError
+        If it has no header of a picture.
+    """
+    with _opened(path, path) as picture:
+        return picture.size
+
+
+def texts_of(path: Path) -> dict[str | tuple[int, int], object]:
+    """Return what a PNG file says beside its pixels, making sure that it is whole.
+
+    Parameters
+    ----------
+    path : Path
+        A PNG file.
+
+    Raises
+    ------
+    UnreadablePictureError
+        If it is damaged.
+    """
+    with _opened(path, path) as picture:
+        texts = dict(picture.info)
+        picture.verify()
+        return texts
+
+
+@contextmanager
+def _opened(file: Path | io.BytesIO, path: Path) -> Iterator[Image.Image]:
+    """Open a picture; whatever Pillow raises of it inside becomes one sentence."""
+    try:
+        with Image.open(file, formats=FORMATS) as picture:
+            if not 0 < picture.width * picture.height <= MAX_PIXELS:
+                raise ValueError(f"it has {picture.width} x {picture.height} pixels")
+            yield picture
+    except UNDECODABLE as error:
+        unknown = isinstance(error, UnidentifiedImageError)
+        reason = "its format is none of these" if unknown else str(error).rstrip(".")
         raise UnreadablePictureError(
-            f"{path} must hold 8 or 16 bits per channel; it holds 32 (mode {picture.mode}). "
-            "Convert it and run `dvc repro ingest`."
-        )
-    if picture.mode.startswith("I;16"):  # Pillow itself would clip it at 255
-        picture = Image.fromarray((np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8))
-    return picture.convert("RGB")
+            f"{path} must be a whole picture ({', '.join(FORMATS)}) of at most {MAX_PIXELS:,} pixels; it "
+            f"cannot be decoded ({reason}). Convert it or restore it (delete it if a stage drew it), then run "
+            "`dvc repro`."
+        ) from error
+
+
+def _decoded(file: Path | io.BytesIO, path: Path) -> Image.Image:
+    with _opened(file, path) as picture:
+        picture.load()
+        turned = _orientation(picture) in TURNS
+        return _eight_bit(ImageOps.exif_transpose(picture) if turned else picture)
+
+
+def _orientation(picture: Image.Image) -> object:
+    """Return the EXIF orientation, 1 being upright; so it is where the EXIF block cannot be read."""
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except UNDECODABLE:
+        return 1
+
+
+def _eight_bit(picture: Image.Image) -> Image.Image:
+    """Return a picture in RGB; itself where it is so."""
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PPM"):
+        high = np.asarray(picture).astype(np.uint16) >> 8  # Pillow itself would clip it at 255
+        picture = Image.fromarray(high.astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"32 bits per channel, mode {picture.mode}, have no known white")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

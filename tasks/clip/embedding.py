@@ -13,7 +13,7 @@ from pathlib import Path
 import open_clip
 from PIL import Image
 
-from tasks.artifacts.pictures import as_rgb, read_picture
+from tasks.artifacts.pictures import read_picture
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
 from tasks.clip.model import Precision, load_clip
 from tasks.clip.vectors import Vectors, text_key
@@ -178,7 +178,7 @@ def _decode(pool: ThreadPoolExecutor, batch: Pieces) -> list[Future[Image.Image]
 
 
 def _read(key: str, path: str) -> Image.Image:
-    return as_rgb(read_picture(Path(path), key)[1], Path(path))
+    return read_picture(Path(path), key)[1]
 
 
 def _split(pieces: Pieces, size: int) -> Iterator[Pieces]:

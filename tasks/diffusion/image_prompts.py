@@ -29,7 +29,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from transformers.utils.logging import disable_progress_bar
 
-from tasks.artifacts.pictures import as_rgb, read_picture
+from tasks.artifacts.pictures import read_picture
 from tasks.clip.vectors import table_to_vectors
 from tasks.diffusion.conditions import Condition, Sources
 from tasks.diffusion.folder import pipeline_fingerprint
@@ -122,8 +122,7 @@ class ImageEncoder:
 
     def _look(self, image_path: str, sha256: str) -> Float[np.ndarray, " dim"]:
         """Embed one picture by itself, so that the others do not change the last bits."""
-        path = Path(image_path)
-        picture = as_rgb(read_picture(path, sha256)[1], path)
+        _, picture = read_picture(Path(image_path), sha256)
         pixels = self._processor(picture, return_tensors="pt").pixel_values
         with torch.inference_mode():
             found = self._network(pixels.to(self._network.device)).image_embeds

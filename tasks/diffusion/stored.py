@@ -7,9 +7,9 @@ import logging
 import shutil
 from pathlib import Path
 
-from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tasks.artifacts.pictures import UnreadablePictureError, texts_of
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import atomic_path
 
@@ -62,10 +62,8 @@ def verdict_of(path: Path) -> bool | None:
     if not path.exists():
         return None
     try:
-        with Image.open(path) as image:
-            flagged = image.info.get(FLAGGED) == str(True)
-            image.verify()
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+        flagged = texts_of(path).get(FLAGGED) == str(True)
+    except UnreadablePictureError as error:
         logger.warning("%s is damaged and will be drawn anew (%s).", path, error)
         return None
     return flagged

@@ -9,8 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 import mne
-from PIL import Image, UnidentifiedImageError
 
+from tasks.artifacts.pictures import examine
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
@@ -213,20 +213,8 @@ def check_images(events: EventsOf, missing: set[str]) -> None:
 
 
 def _examine_image(stimulus: Stimulus) -> ImageFacts:
-    path = stimulus.image_path
-    try:
-        with Image.open(path) as image:
-            width_px, height_px = image.size
-            image.verify()  # what a PNG says of itself
-        with Image.open(path) as image:
-            image.draft(image.mode, (1, 1))  # a JPEG is read whole, but its pixels are few
-            image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise SourceError(
-            f"{path} must be a whole image; it cannot be read ({str(error).rstrip('.')}). "
-            "Copy it from its origin again."
-        ) from error
-    return ImageFacts(stimulus, width_px, height_px, sha256_of(path))
+    width_px, height_px = examine(stimulus.image_path)
+    return ImageFacts(stimulus, width_px, height_px, sha256_of(stimulus.image_path))
 
 
 def _sha256_of_all(paths: set[Path]) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tasks.artifacts.pictures import as_rgb, read_picture
+from tasks.artifacts.pictures import read_picture
 from tasks.language.human import CaptionFileError
 from tasks.runtime.files import write_text
 
@@ -124,8 +124,7 @@ def _to_html(sheets: Sequence[Sheet]) -> str:
 
 def _picture(sheet: Sheet) -> str:
     """Return a small copy of the picture as a data URI."""
-    _, picture = read_picture(sheet.image_path, sheet.sha256)
-    small = as_rgb(picture, sheet.image_path)
+    _, small = read_picture(sheet.image_path, sheet.sha256)
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)

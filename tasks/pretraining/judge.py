@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tasks.artifacts.pictures import decode_rgb
 from tasks.pretraining.clip import normalise
 from tasks.pretraining.corpus import Corpus
 from tasks.pretraining.training import Plan, Trainer, half
@@ -95,7 +96,7 @@ def _disturb_pixels(
         return shifted
     buffer = io.BytesIO()
     Image.fromarray(shifted).save(buffer, "JPEG", quality=int(rng.integers(40, 95)))
-    return np.asarray(Image.open(buffer))
+    return np.asarray(decode_rgb(buffer.getvalue(), Path("disturbed.jpg")))
 
 
 def export_judge(network: JudgeNetwork, folder: Path) -> None:

@@ -6,35 +6,10 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
-from tasks.runtime.errors import PerceptError
+from tasks.artifacts.pictures import open_rgb
 
 QUALITY = 80
 """Of thumbnails, of 100: what is lost cannot be seen, and the page is a quarter of the size."""
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Open a picture in RGB.
-
-    Parameters
-    ----------
-    path : Path
-        A picture file.
-
-    Raises
-    ------
-    PerceptError
-        If the file is missing or no picture.
-    """
-    try:
-        with Image.open(path) as picture:
-            return picture.convert("RGB")
-    except (FileNotFoundError, UnidentifiedImageError) as error:
-        raise PerceptError(
-            f"{path} must be a picture that a table names; it is missing or cannot be read. "
-            "Run `dvc repro` to make it anew."
-        ) from error
 
 
 def embed(path: Path) -> str:
@@ -56,7 +31,7 @@ def size(path: Path) -> tuple[int, int]:
     path : Path
         A picture file.
     """
-    return open_picture(path).size
+    return open_rgb(path).size
 
 
 def thumbnails(size_px: int) -> Callable[[Path], str]:
@@ -71,7 +46,7 @@ def thumbnails(size_px: int) -> Callable[[Path], str]:
     @cache
     def thumbnail(path: Path) -> str:
         """Return the data URI of one picture."""
-        picture = open_picture(path)
+        picture = open_rgb(path)
         picture.thumbnail((size_px, size_px))
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=QUALITY, method=4)

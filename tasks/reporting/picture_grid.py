@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.pictures import open_rgb
 from tasks.reporting.cards import CONDITIONS, TITLES, Picture, TrialCard, draw_sample
-from tasks.reporting.images import open_picture
 from tasks.reporting.study import Study, read_study
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import atomic_path
@@ -123,7 +123,7 @@ def _draw_picture(axis: Axes, path: Path | None) -> None:
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     if path is not None:
-        axis.imshow(open_picture(path), interpolation="bilinear")
+        axis.imshow(open_rgb(path), interpolation="bilinear")
 
 
 def _label(axis: Axes, picture: Picture) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.artifacts.pictures import open_rgb
 from tasks.reporting.charts import Chart, line_chart
 from tasks.reporting.formats import sentence
-from tasks.reporting.images import open_picture
 from tasks.reporting.tables import Table, table
 
 WIDE = 1.6
@@ -222,7 +222,7 @@ def overlap_table(folder: Path) -> Table | None:
 
 
 def _figure(path: Path) -> Figure:
-    width, height = open_picture(path).size
+    width, height = open_rgb(path).size
     title, caption = TITLES.get(path.stem, (sentence(path.stem), ""))
     return Figure(title, caption, path, width >= WIDE * height)
 

@@ -26,6 +26,7 @@ from torchmetrics.functional.image.dists import _PATH_WEIGHT_DISTS, DISTSNetwork
 from torchmetrics.functional.image.lpips import _LPIPS
 from torchvision.models import alexnet, efficientnet_b1, resnet50, vgg16
 
+from tasks.artifacts.pictures import open_rgb
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
 
@@ -345,6 +346,4 @@ def _batches(files: Sequence[str], side_px: int) -> Iterator[Tensor]:
 
 
 def _square(path: Path, side_px: int) -> Image.Image:
-    with Image.open(path) as picture:
-        size = (side_px, side_px)
-        return ImageOps.fit(picture.convert("RGB"), size, Image.Resampling.BILINEAR)
+    return ImageOps.fit(open_rgb(path), (side_px, side_px), Image.Resampling.BILINEAR)

@@ -14,6 +14,7 @@ from jaxtyping import Int
 from PIL import Image
 
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
+from tasks.artifacts.pictures import open_rgb
 from tasks.artifacts.tables import empty_table
 from tasks.runtime.errors import PerceptError
 from tasks.scores.ranking import Vectors
@@ -81,7 +82,7 @@ def judge_all(paths: Sequence[str], judge: Judge) -> Judgement:
 
 def _in_chunks(paths: Sequence[str]) -> Iterator[list[Image.Image]]:
     for start in range(0, len(paths), CHUNK):
-        yield [Image.open(path).convert("RGB") for path in paths[start : start + CHUNK]]
+        yield [open_rgb(Path(path)) for path in paths[start : start + CHUNK]]
 
 
 def require_same_space(embedded: Vectors, encoded: Vectors) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from PIL import Image
 from scipy.stats import hypergeom
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.pictures import open_rgb
 from tasks.scores.judged import CONCEPT, Pictures
 from tasks.scores.params import ScoreParams
 from tasks.scores.ranking import Vectors
@@ -38,7 +39,7 @@ Pixels = Float[np.ndarray, "n side side 3"]
 def load_pixels(paths: Sequence[str]) -> Pixels:
     """Return pictures of one size, in 0..1."""
     size = (SIDE_PX, SIDE_PX)
-    pictures = [np.asarray(Image.open(p).convert("RGB").resize(size), np.float32) for p in paths]
+    pictures = [np.asarray(open_rgb(Path(p)).resize(size), np.float32) for p in paths]
     return np.stack(pictures) / 255
 
 

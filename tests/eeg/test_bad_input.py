@@ -61,8 +61,9 @@ def test_a_truncated_image(study: MiniStudy) -> None:
     path = study.folder / "stimuli" / "c0_0.png"
     path.write_bytes(path.read_bytes()[:60])
     assert complaint(lambda: run_ingest(study.raw, SIMULATED)) == (
-        f"{path} must be a whole image; it cannot be read (truncated PNG file). "
-        "Copy it from its origin again."
+        f"{path} must be a whole picture (JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM) of at most 89,478,485 "
+        "pixels; it cannot be decoded (truncated PNG file). Convert it or restore it (delete it if a stage "
+        "drew it), then run `dvc repro`."
     )
 
 
@@ -73,10 +74,8 @@ def test_a_truncated_photograph(study: MiniStudy) -> None:
     Image.fromarray(pixels).save(path, format="JPEG")
     path.write_bytes(path.read_bytes()[:-1000])
     text = complaint(lambda: run_ingest(study.raw, SIMULATED))
-    assert text.startswith(
-        f"{path} must be a whole image; it cannot be read (image file is truncated"
-    )
-    assert text.endswith("). Copy it from its origin again.")
+    assert text.startswith(f"{path} must be a whole picture (")
+    assert "; it cannot be decoded (image file is truncated" in text
 
 
 def test_an_onset_twice(study: MiniStudy) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from tasks.artifacts.pictures import as_rgb, read_picture
+from tasks.artifacts.pictures import read_picture
 from tasks.language.cache import Reply
 from tasks.language.captioners.base import Stimulus
 from tasks.language.prompts import CaptionKind
@@ -171,9 +171,8 @@ def data_uri(stimulus: Stimulus, max_side_px: int) -> str:
         If its bytes are not those that `ingest` saw.
     """
     content, picture = read_picture(stimulus.image_path, stimulus.sha256)
-    as_it_is = picture.format in ("PNG", "JPEG") and picture.mode == "RGB"
-    if not as_it_is or max(picture.size) > max_side_px:
-        return _encode("JPEG", _jpeg(as_rgb(picture, stimulus.image_path), max_side_px))
+    if picture.format not in ("PNG", "JPEG") or max(picture.size) > max_side_px:
+        return _encode("JPEG", _jpeg(picture, max_side_px))
     return _encode(str(picture.format), content)
 
 

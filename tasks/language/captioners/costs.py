@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from statistics import fmean
 
-from PIL import Image
-
-from tasks.artifacts.pictures import UNDECODABLE
+from tasks.artifacts.pictures import UnreadablePictureError, size_in_header
 from tasks.language.cache import Usage
 from tasks.language.captioners.base import Stimulus
 from tasks.language.captioners.chat import build_request
@@ -144,9 +142,8 @@ def _n_characters(kinds: tuple[CaptionKind, ...]) -> int:
 def picture_size(stimulus: Stimulus) -> tuple[int, int]:
     """Return width and height from the header of a picture; 1 x 1 where it cannot be read."""
     try:
-        with Image.open(stimulus.image_path) as picture:
-            return picture.size
-    except UNDECODABLE:
+        return size_in_header(stimulus.image_path)
+    except UnreadablePictureError:
         return 1, 1
 
 
