@@ -1,6 +1,5 @@
-"""Tables as tab-separated text."""
+"""Tables as tab-separated text, as BIDS has them: a quotation mark is a character like any other."""
 
-import csv
 from pathlib import Path
 
 from tasks.eeg.sources.protocol import SourceError
@@ -12,7 +11,7 @@ def read_rows(path: Path, columns: tuple[str, ...], remedy: str) -> list[tuple[s
     Parameters
     ----------
     path
-        The file, in UTF-8.
+        The file, in UTF-8, with or without a byte order mark. Empty lines are skipped.
     columns
         In the order in which they are wanted.
     remedy
@@ -21,23 +20,30 @@ def read_rows(path: Path, columns: tuple[str, ...], remedy: str) -> list[tuple[s
     Raises
     ------
     SourceError
-        If the file or a column is missing, or a line is too short.
+        If the file or a column is missing, the file is not in UTF-8, a column is there twice, or a line is
+        too short.
     """
     if not path.exists():
         raise SourceError(f"{path} must exist; it does not. {remedy}")
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        reader = csv.DictReader(handle, delimiter="\t")
-        found = list(reader.fieldnames or ())
-        missing = [column for column in columns if column not in found]
-        if missing:
-            raise SourceError(
-                f"{path} must have the columns {list(columns)}; {missing} are missing from {found}. "
-                f"{remedy}"
-            )
-        rows = list(reader)
-    short = [n for n, row in enumerate(rows, start=2) if any(row[c] is None for c in columns)]
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(
+            f"{path} must be text in UTF-8; its byte {error.start} is {error.object[error.start]:#04x}, which "
+            f"is none there. Save it in UTF-8. {remedy}"
+        ) from error
+    lines = [(n, line.split("\t")) for n, line in enumerate(text.split("\n"), start=1) if line]
+    found = lines[0][1] if lines else []
+    wrong = [column for column in columns if found.count(column) != 1]
+    if wrong:
+        raise SourceError(
+            f"{path} must have each of the columns {list(columns)} once; {wrong} are missing from {found}, or "
+            f"there twice. {remedy}"
+        )
+    places = [found.index(column) for column in columns]
+    short = [n for n, cells in lines if len(cells) <= max(places)]
     if short:
         raise SourceError(
             f"{path} must have {len(found)} columns in every line; line {short[0]} has fewer. {remedy}"
         )
-    return [tuple(row[column] for column in columns) for row in rows]
+    return [tuple(cells[place] for place in places) for _, cells in lines[1:]]
