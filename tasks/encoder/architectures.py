@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from tasks.encoder.baselines.closed_form import ClosedFormSizes
 from tasks.encoder.baselines.factor_map import FactorEncoder, FactorSizes, train_factor_map
 from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes, train_linear
 from tasks.encoder.baselines.network import (
@@ -17,7 +18,7 @@ from tasks.encoder.baselines.network import (
     NetworkSizes,
     prepare_network,
 )
-from tasks.encoder.baselines.ridge import RidgeEncoder, RidgeSizes, train_ridge
+from tasks.encoder.baselines.ridge import RidgeEncoder, train_ridge
 from tasks.encoder.baselines.xdawn_lda import LDAEncoder, LDASizes, train_xdawn_lda
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import TrainParams
@@ -68,7 +69,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "st_transformer": Architecture(STTransformer, Sizes, _train_st_transformer),
         "factor_map": Architecture(FactorEncoder, FactorSizes, _fitted(train_factor_map)),
         "linear": Architecture(LinearEncoder, LinearSizes, _fitted(train_linear)),
-        "ridge": Architecture(RidgeEncoder, RidgeSizes, _fitted(train_ridge)),
+        "ridge": Architecture(RidgeEncoder, ClosedFormSizes, _fitted(train_ridge)),
         "xdawn_lda": Architecture(LDAEncoder, LDASizes, _fitted(train_xdawn_lda)),
         **{name: Architecture(NetworkEncoder, NetworkSizes, _train_network) for name in BACKBONES},
     }

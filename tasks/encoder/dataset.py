@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -48,6 +48,10 @@ class Trials:
     eeg: Float32[np.ndarray, "n_trials n_channels n_times"]
     subject_index: Int64[np.ndarray, " n_trials"]
     stimulus_index: Int64[np.ndarray, " n_trials"]
+
+    def rows(self, chosen: Bool[np.ndarray, " n_trials"]) -> Trials:
+        """Return some of the trials."""
+        return Trials(self.eeg[chosen], self.subject_index[chosen], self.stimulus_index[chosen])
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,8 @@ def read_training_data(
     in_train = (chosen["split"] == "train").to_numpy()
     split = "\n".join(f"{i} {s}" for i, s in zip(chosen["trial_id"], chosen["split"], strict=True))
     return TrainingData(
-        _select(everything, in_train),
-        _select(everything, ~in_train),
+        everything.rows(in_train),
+        everything.rows(~in_train),
         targets,
         texts,
         chosen.set_index("stimulus_id")["concept"].groupby(level=0).first().loc[stimuli].tolist(),
@@ -234,15 +238,6 @@ def refuse_strangers(trials: Path) -> None:
             "train.filters.per_subject must be false where a subject is held out altogether: there are "
             f"no filters for {', '.join(strangers)}. Set it to false in params.yaml."
         )
-
-
-def _select(trials: Trials, rows: np.ndarray) -> Trials:
-    return replace(
-        trials,
-        eeg=trials.eeg[rows],
-        subject_index=trials.subject_index[rows],
-        stimulus_index=trials.stimulus_index[rows],
-    )
 
 
 def _check_splits(chosen: pd.DataFrame, path: Path, batch_size: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from tasks.encoder.dataset import TrainingData, Trials
 from tasks.sweeps.plan import Cell, SweepError
@@ -33,7 +33,7 @@ def training_data_of(cell: Cell, data: TrainingData) -> TrainingData:
         data = _of_stimuli(data, cell.share_of_stimuli, rng)
     if cell.n_presentations is not None:
         train = data.train
-        data = replace(data, train=_rows(train, _early(train) < cell.n_presentations))
+        data = replace(data, train=train.rows(_early(train) < cell.n_presentations))
     if cell.permuted_labels:
         data = replace(
             data,
@@ -61,7 +61,7 @@ def _of_subjects(data: TrainingData, subjects: list[str]) -> TrainingData:
 
     def chosen(trials: Trials) -> Trials:
         index = number[trials.subject_index]
-        kept = _rows(trials, index >= 0)
+        kept = trials.rows(index >= 0)
         return replace(kept, subject_index=number[kept.subject_index].astype(np.int64))
 
     return replace(
@@ -81,7 +81,7 @@ def _of_stimuli(data: TrainingData, share: float, rng: np.random.Generator) -> T
         for c in np.unique(concepts)
     ]
     rows = np.isin(data.train.stimulus_index, np.concatenate(kept))
-    return replace(data, train=_rows(data.train, rows))
+    return replace(data, train=data.train.rows(rows))
 
 
 def _early(trials: Trials) -> Int[np.ndarray, " n_trials"]:
@@ -99,12 +99,3 @@ def _permuted(trials: Trials, rng: np.random.Generator) -> Trials:
     """Let the stimuli of these trials change places."""
     shown, index = np.unique(trials.stimulus_index, return_inverse=True)
     return replace(trials, stimulus_index=rng.permutation(shown)[index])
-
-
-def _rows(trials: Trials, rows: Bool[np.ndarray, " n_trials"]) -> Trials:
-    return replace(
-        trials,
-        eeg=trials.eeg[rows],
-        subject_index=trials.subject_index[rows],
-        stimulus_index=trials.stimulus_index[rows],
-    )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes
+from tasks.encoder.baselines.linear import LinearSizes
 from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.filters import cosines, fit_filters, inverse_square_root, n_cosines, signs
 from tasks.encoder.latents import fit_latents
@@ -359,18 +359,17 @@ def test_a_memory_holds_what_it_can_make_of_captions_and_no_more():
 
 
 def test_more_components_than_channels_are_refused():
-    sizes = LinearSizes(
-        n_groups=1,
-        n_channels=4,
-        n_times=8,
-        n_components=5,
-        bin_samples=2,
-        n_kinds=1,
-        dim=3,
-        n_scores=2,
-    )
     with pytest.raises(TrainingDataError) as error:
-        LinearEncoder(sizes)
+        LinearSizes(
+            n_groups=1,
+            n_channels=4,
+            n_times=8,
+            n_components=5,
+            bin_samples=2,
+            n_kinds=1,
+            dim=3,
+            n_scores=2,
+        )
     assert str(error.value) == (
         "train.linear.n_components must be at most the 4 channels; it is 5. Lower it."
     )

@@ -31,7 +31,19 @@ def test_captions_that_share_no_frame_leave_the_concept():
 
 def test_factors_that_overlap_are_told_apart_together():
     """The second factor drowns the first one, unless it is explained away."""
-    module = FactorEncoder(FactorSizes(1, 2, 4, 2, 2, 4, (2, 2), 1, 4))
+    module = FactorEncoder(
+        FactorSizes(
+            n_groups=1,
+            n_channels=2,
+            n_times=4,
+            n_components=2,
+            bin_samples=2,
+            n_directions=4,
+            levels=(2, 2),
+            n_kinds=1,
+            dim=4,
+        )
+    )
     module.spatial[0] = torch.eye(2)
     module.whitener[0] = torch.eye(4)
     weak = torch.tensor([[3.0, 3, 0, 0], [0, 3, 0, 0]])

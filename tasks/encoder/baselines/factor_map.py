@@ -8,57 +8,49 @@ factors cannot be inverted one factor at a time: each is found given the others,
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.covariance import ledoit_wolf
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from tasks.encoder.baselines.closed_form import (
+    ClosedForm,
+    SpatialSizes,
+    binned,
+    fitted,
+    shapes_of,
+)
 from tasks.encoder.baselines.linear import principal_components
-from tasks.encoder.baselines.ridge import binned
-from tasks.encoder.dataset import TrainingData, TrainingDataError
+from tasks.encoder.dataset import TrainingData
 from tasks.encoder.factors import caption_factors
 from tasks.encoder.filters import inverse_square_root
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
-from tasks.encoder.training import Trained, closed_form_log
+from tasks.encoder.training import Trained
 
 N_ROUNDS = 8  # over all factors; the sketch of this decoder converged in six
 
 
-@dataclass(frozen=True)
-class FactorSizes:
+@dataclass(frozen=True, kw_only=True)
+class FactorSizes(SpatialSizes):
     """Everything that decides the shapes of a `FactorEncoder`.
 
     Attributes
     ----------
-    n_groups, n_channels, n_times : int
-        Sets of weights, and shape of an epoch.
-    n_components, bin_samples : int
-        Spatial components and length of the bins of time.
     n_directions : int
         Directions in which factors differ.
     levels : tuple of int
         Number of levels of each factor.
-    n_kinds, dim : int
-        Caption kinds and length of their vectors.
     """
 
-    n_groups: int
-    n_channels: int
-    n_times: int
-    n_components: int
-    bin_samples: int
     n_directions: int
     levels: tuple[int, ...]
-    n_kinds: int
-    dim: int
 
 
-class FactorEncoder(nn.Module):
+class FactorEncoder(ClosedForm):
     """EEG to the caption vectors of the most probable levels of all factors.
 
     Parameters
@@ -67,6 +59,7 @@ class FactorEncoder(nn.Module):
         Shapes; the weights are zeros until they are fitted.
     """
 
+    sizes: FactorSizes
     mean: Tensor
     spatial: Tensor
     whitener: Tensor
@@ -76,15 +69,9 @@ class FactorEncoder(nn.Module):
     vectors_mean: Tensor
 
     def __init__(self, sizes: FactorSizes) -> None:
-        super().__init__()
-        self.sizes = sizes
-        if sizes.n_components > sizes.n_channels:
-            raise TrainingDataError(
-                f"train.linear.n_components must be at most the {sizes.n_channels} channels; it is "
-                f"{sizes.n_components}. Lower it."
-            )
+        super().__init__(sizes)
         groups, components, levels = sizes.n_groups, sizes.n_components, sum(sizes.levels)
-        n_values = components * (sizes.n_times // sizes.bin_samples)
+        n_values = components * sizes.n_bins
         self.register_buffer("mean", torch.zeros(groups, sizes.n_channels, sizes.n_times))
         self.register_buffer("spatial", torch.zeros(groups, components, sizes.n_channels))
         self.register_buffer("whitener", torch.zeros(groups, n_values, sizes.n_directions))
@@ -98,8 +85,7 @@ class FactorEncoder(nn.Module):
     ) -> Float[Tensor, "n n_kinds dim"]:
         """Predict the vector of each caption kind."""
         found = self.levels(eeg, group_index)
-        predicted = found @ self.vectors + self.vectors_mean
-        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
+        return self.as_vectors(found @ self.vectors + self.vectors_mean)
 
     def levels(
         self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
@@ -144,12 +130,9 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     module = FactorEncoder(
         FactorSizes(
             n_groups=len(data.subjects) if per_subject else 1,
-            n_channels=data.train.eeg.shape[1],
-            n_times=data.train.eeg.shape[2],
             n_directions=min(params.filters.n_latents, sum(levels) - len(levels)),
             levels=levels,
-            n_kinds=data.targets.shape[1],
-            dim=data.targets.shape[2],
+            **shapes_of(data),
             **params.linear.model_dump(),
         )
     )
@@ -164,7 +147,7 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     for group in range(module.sizes.n_groups):
         rows = groups == group
         _fit(module, group, data.train.eeg[rows], of_trial[rows], params.filters.ridge)
-    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
+    return fitted(module, data, params)
 
 
 def _fit(

@@ -6,50 +6,43 @@ and the posterior mean of what the captions say.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.covariance import ledoit_wolf
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from tasks.encoder.dataset import TrainingData, TrainingDataError
+from tasks.encoder.baselines.closed_form import (
+    ClosedForm,
+    SpatialSizes,
+    binned,
+    fitted,
+    shapes_of,
+)
+from tasks.encoder.dataset import TrainingData
 from tasks.encoder.filters import encoding_model
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
-from tasks.encoder.training import Trained, closed_form_log
+from tasks.encoder.training import Trained
 from tasks.encoder.words import vector_scores
 
 
-@dataclass(frozen=True)
-class LinearSizes:
+@dataclass(frozen=True, kw_only=True)
+class LinearSizes(SpatialSizes):
     """Everything that decides the shapes of a `LinearEncoder`.
 
     Attributes
     ----------
-    n_groups, n_channels, n_times : int
-        Sets of weights, and shape of an epoch.
-    n_components, bin_samples : int
-        Spatial components and length of the bins of time.
-    n_kinds, dim : int
-        Caption kinds and length of their vectors.
     n_scores : int
         Numbers that a stimulus's captions are reduced to.
     """
 
-    n_groups: int
-    n_channels: int
-    n_times: int
-    n_components: int
-    bin_samples: int
-    n_kinds: int
-    dim: int
     n_scores: int
 
 
-class LinearEncoder(nn.Module):
+class LinearEncoder(ClosedForm):
     """EEG to one unit vector per caption kind, by one matrix per group.
 
     Parameters
@@ -58,6 +51,7 @@ class LinearEncoder(nn.Module):
         Shapes; the weights are zeros until they are fitted.
     """
 
+    sizes: LinearSizes
     mean: Tensor
     spatial: Tensor
     decoder: Tensor
@@ -65,18 +59,13 @@ class LinearEncoder(nn.Module):
     vectors_mean: Tensor
 
     def __init__(self, sizes: LinearSizes) -> None:
-        super().__init__()
-        self.sizes = sizes
-        if sizes.n_components > sizes.n_channels:
-            raise TrainingDataError(
-                f"train.linear.n_components must be at most the {sizes.n_channels} channels; it is "
-                f"{sizes.n_components}. Lower it."
-            )
+        super().__init__(sizes)
         groups, components, values = sizes.n_groups, sizes.n_components, sizes.n_kinds * sizes.dim
-        n_bins = sizes.n_times // sizes.bin_samples
         self.register_buffer("mean", torch.zeros(groups, sizes.n_channels, sizes.n_times))
         self.register_buffer("spatial", torch.zeros(groups, sizes.n_channels, components))
-        self.register_buffer("decoder", torch.zeros(groups, components * n_bins, sizes.n_scores))
+        self.register_buffer(
+            "decoder", torch.zeros(groups, components * sizes.n_bins, sizes.n_scores)
+        )
         self.register_buffer("vectors", torch.zeros(sizes.n_scores, values))
         self.register_buffer("vectors_mean", torch.zeros(values))
 
@@ -86,10 +75,9 @@ class LinearEncoder(nn.Module):
         """Predict the vector of each caption kind."""
         centred = eeg - self.mean[group_index]
         components = self.spatial[group_index].transpose(1, 2) @ centred
-        binned = F.avg_pool1d(components, self.sizes.bin_samples).flatten(1)
-        scores = (binned[:, None] @ self.decoder[group_index])[:, 0]
-        predicted = scores @ self.vectors + self.vectors_mean
-        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
+        values = binned(components, self.sizes.bin_samples)
+        scores = (values[:, None] @ self.decoder[group_index])[:, 0]
+        return self.as_vectors(scores @ self.vectors + self.vectors_mean)
 
 
 def train_linear(data: TrainingData, params: TrainParams) -> Trained:
@@ -110,11 +98,8 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     module = LinearEncoder(
         LinearSizes(
             n_groups=len(data.subjects) if per_subject else 1,
-            n_channels=data.train.eeg.shape[1],
-            n_times=data.train.eeg.shape[2],
-            n_kinds=data.targets.shape[1],
-            dim=data.targets.shape[2],
             n_scores=all_scores.shape[1],
+            **shapes_of(data),
             **params.linear.model_dump(),
         )
     )
@@ -124,7 +109,7 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     back = np.linalg.lstsq(all_scores[stimuli], vectors[stimuli] - mean, rcond=None)[0]
     module.vectors.copy_(torch.from_numpy(back))
     module.vectors_mean.copy_(torch.from_numpy(mean))
-    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
+    return fitted(module, data, params)
 
 
 def _fit(
@@ -141,9 +126,7 @@ def _fit(
         centred = eeg[rows] - mean
         spatial = principal_components(centred, module.sizes.n_components)
         components = torch.from_numpy(spatial.T @ centred)
-        values = (
-            F.avg_pool1d(components, module.sizes.bin_samples).flatten(1).numpy().astype(np.float64)
-        )
+        values = binned(components, module.sizes.bin_samples).numpy().astype(np.float64)
         scores = all_scores[rows]
         weights = encoding_model(scores, values, ridge)
         noise, _ = ledoit_wolf(values - scores @ weights)

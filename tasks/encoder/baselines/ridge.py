@@ -2,60 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
+from tasks.encoder.baselines.closed_form import (
+    ClosedForm,
+    ClosedFormSizes,
+    binned,
+    fitted,
+    shapes_of,
+)
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
-from tasks.encoder.training import Trained, closed_form_log
+from tasks.encoder.training import Trained
 
 N_FOLDS = 5
 
 
-@dataclass(frozen=True)
-class RidgeSizes:
-    """Everything that decides the shapes of a `RidgeEncoder`.
-
-    Attributes
-    ----------
-    n_groups, n_channels, n_times, bin_samples : int
-        Sets of weights, shape of an epoch, and length of the bins of time.
-    n_kinds, dim : int
-        Caption kinds and length of their vectors.
-    """
-
-    n_groups: int
-    n_channels: int
-    n_times: int
-    bin_samples: int
-    n_kinds: int
-    dim: int
-
-
-class RidgeEncoder(nn.Module):
+class RidgeEncoder(ClosedForm):
     """EEG to one unit vector per caption kind, by one matrix per group.
 
     Parameters
     ----------
-    sizes : RidgeSizes
+    sizes : ClosedFormSizes
         Shapes; the weights are zeros until they are fitted.
     """
 
     weights: Tensor
     intercept: Tensor
 
-    def __init__(self, sizes: RidgeSizes) -> None:
-        super().__init__()
-        self.sizes = sizes
-        n_values = sizes.n_channels * (sizes.n_times // sizes.bin_samples)
+    def __init__(self, sizes: ClosedFormSizes) -> None:
+        super().__init__(sizes)
+        n_values = sizes.n_channels * sizes.n_bins
         n_targets = sizes.n_kinds * sizes.dim
         self.register_buffer("weights", torch.zeros(sizes.n_groups, n_values, n_targets))
         self.register_buffer("intercept", torch.zeros(sizes.n_groups, n_targets))
@@ -69,14 +52,7 @@ class RidgeEncoder(nn.Module):
         for group in range(self.sizes.n_groups):
             rows = group_index == group
             predicted[rows] = values[rows] @ self.weights[group] + self.intercept[group]
-        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
-
-
-def binned(
-    eeg: Float[Tensor, "n n_channels n_times"], bin_samples: int
-) -> Float[Tensor, "n n_values"]:
-    """Return the means of bins of time, channel by channel."""
-    return F.avg_pool1d(eeg, bin_samples).flatten(1)
+        return self.as_vectors(predicted)
 
 
 def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
@@ -95,13 +71,10 @@ def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
     per_subject = params.filters.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     module = RidgeEncoder(
-        RidgeSizes(
+        ClosedFormSizes(
             n_groups=int(groups.max()) + 1,
-            n_channels=data.train.eeg.shape[1],
-            n_times=data.train.eeg.shape[2],
             bin_samples=params.linear.bin_samples,
-            n_kinds=data.targets.shape[1],
-            dim=data.targets.shape[2],
+            **shapes_of(data),
         )
     )
     values = binned(torch.from_numpy(data.train.eeg), params.linear.bin_samples).numpy()
@@ -110,7 +83,7 @@ def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
         rows = groups == group
         stimuli = data.train.stimulus_index[rows]
         _fit(module, group, values[rows], targets[rows], stimuli, params.baselines.ridge_alphas)
-    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
+    return fitted(module, data, params)
 
 
 def _fit(

@@ -7,48 +7,42 @@ posterior weighs the mean caption vectors of the concepts.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from scipy.linalg import eigh
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from tasks.encoder.baselines.ridge import binned
-from tasks.encoder.dataset import TrainingData, TrainingDataError
+from tasks.encoder.baselines.closed_form import (
+    ClosedForm,
+    SpatialSizes,
+    binned,
+    fitted,
+    shapes_of,
+)
+from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import group_index
-from tasks.encoder.training import Trained, closed_form_log
+from tasks.encoder.training import Trained
 
 
-@dataclass(frozen=True)
-class LDASizes:
+@dataclass(frozen=True, kw_only=True)
+class LDASizes(SpatialSizes):
     """Everything that decides the shapes of an `LDAEncoder`.
 
     Attributes
     ----------
-    n_groups, n_channels, n_times : int
-        Sets of weights, and shape of an epoch.
-    n_components, bin_samples : int
-        Spatial filters and length of the bins of time.
-    n_concepts, n_kinds, dim : int
-        Classes, caption kinds and length of their vectors.
+    n_concepts : int
+        Classes.
     """
 
-    n_groups: int
-    n_channels: int
-    n_times: int
-    n_components: int
-    bin_samples: int
     n_concepts: int
-    n_kinds: int
-    dim: int
 
 
-class LDAEncoder(nn.Module):
+class LDAEncoder(ClosedForm):
     """EEG to the mean caption vector of the concepts, weighed by their posterior.
 
     Parameters
@@ -57,21 +51,16 @@ class LDAEncoder(nn.Module):
         Shapes; the weights are zeros until they are fitted.
     """
 
+    sizes: LDASizes
     spatial: Tensor
     weights: Tensor
     intercept: Tensor
     vectors: Tensor
 
     def __init__(self, sizes: LDASizes) -> None:
-        super().__init__()
-        self.sizes = sizes
-        if sizes.n_components > sizes.n_channels:
-            raise TrainingDataError(
-                f"train.linear.n_components must be at most the {sizes.n_channels} channels; it is "
-                f"{sizes.n_components}. Lower it."
-            )
+        super().__init__(sizes)
         groups, components, concepts = sizes.n_groups, sizes.n_components, sizes.n_concepts
-        n_values = components * (sizes.n_times // sizes.bin_samples)
+        n_values = components * sizes.n_bins
         self.register_buffer("spatial", torch.zeros(groups, components, sizes.n_channels))
         self.register_buffer("weights", torch.zeros(groups, n_values, concepts))
         self.register_buffer("intercept", torch.full((groups, concepts), -1e4))
@@ -83,8 +72,7 @@ class LDAEncoder(nn.Module):
         """Predict the vector of each caption kind."""
         values = binned(self.spatial[group_index] @ eeg, self.sizes.bin_samples)
         energies = (values[:, None] @ self.weights[group_index])[:, 0] + self.intercept[group_index]
-        predicted = energies.softmax(dim=1) @ self.vectors
-        return F.normalize(predicted.reshape(len(eeg), self.sizes.n_kinds, -1), dim=2)
+        return self.as_vectors(energies.softmax(dim=1) @ self.vectors)
 
 
 def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
@@ -104,11 +92,8 @@ def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
     module = LDAEncoder(
         LDASizes(
             n_groups=int(groups.max()) + 1,
-            n_channels=data.train.eeg.shape[1],
-            n_times=data.train.eeg.shape[2],
             n_concepts=len(concepts),
-            n_kinds=data.targets.shape[1],
-            dim=data.targets.shape[2],
+            **shapes_of(data),
             **params.linear.model_dump(),
         )
     )
@@ -118,7 +103,7 @@ def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
     for group in range(module.sizes.n_groups):
         rows = groups == group
         _fit(module, group, data.train.eeg[rows], labels[rows])
-    return Trained(module.eval(), asdict(module.sizes), closed_form_log(module, data, params), 0)
+    return fitted(module, data, params)
 
 
 def _fit(
