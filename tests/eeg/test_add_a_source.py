@@ -22,7 +22,7 @@ CHANNELS = ("Fz", "Cz", "Pz", "Oz")
 def example() -> types.ModuleType:
     code = re.search(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert code is not None
-    assert len(code[1].splitlines()) <= 60
+    assert len(code[1].splitlines()) <= 50
     module = types.ModuleType("npz")
     exec(compile(code[1], str(PAGE), "exec"), module.__dict__)
     return module

@@ -3,7 +3,6 @@
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import mne
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -12,10 +11,12 @@ import pyarrow.parquet as pq
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
     StoredEpochs,
+    info_with_montage,
 )
 from tasks.eeg.sources.things_eeg2_layouts import StoredFile, load_dict
 
@@ -35,23 +36,15 @@ class AlljoinedParams(SourceParams):
     montage: str  # MNE's, with the positions of the electrodes
 
 
-class AlljoinedSource:
+class AlljoinedSource(Source):
     """Reads ``sub-01/preprocessed_eeg_{training,test}_flat.npy`` with the table of trials beside them.
 
     The epochs of a file belong to the rows of its partition that were not dropped, in their order. One
     recording per subject, session and partition. The epochs were whitened: they have no unit; the order of
     the rows is not that of presentation, as far as is known.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        Files and folders.
     """
 
-    def __init__(self, folder: Path, params: AlljoinedParams) -> None:
-        self.folder, self.params = folder, params
+    params: AlljoinedParams
 
     def recordings(self) -> list[Recording]:
         """Return every recording, in order of subject, session and partition."""
@@ -93,7 +86,7 @@ class AlljoinedSource:
         places, _ = self._part(recording)
         stored = self._load(recording)
         step_s = float(np.diff(stored.times_s).mean())
-        info = self._info(stored.channels, round(1 / step_s, 6))
+        info = info_with_montage(stored.channels, round(1 / step_s, 6), "eeg", self.params.montage)
         eeg = stored.eeg[places].astype(np.float32, copy=False)
         return StoredEpochs(eeg, info, round(float(stored.times_s[0]), 9), "standardised")
 
@@ -114,12 +107,6 @@ class AlljoinedSource:
             )
         held_out = "test" if concepts["train"] & concepts["test"] else "zero_shot"
         return dict.fromkeys(parts["train"], "train") | dict.fromkeys(parts["test"], held_out)
-
-    def oracle(self) -> None:
-        """Return None: the truth is unknown."""
-
-    def topographies(self) -> None:
-        """Return None: the truth is unknown."""
 
     def _subjects(self) -> list[Path]:
         eeg = self.folder / self.params.eeg
@@ -172,16 +159,6 @@ class AlljoinedSource:
                 f"holds an array of shape {eeg.shape} of {eeg.dtype}. {REMEDY}"
             )
         return StoredFile(eeg, names, times_s, None)
-
-    def _info(self, names: list[str], sfreq_hz: float) -> mne.Info:
-        try:
-            info = mne.create_info(names, sfreq_hz, "eeg", verbose="ERROR")
-            return info.set_montage(self.params.montage, verbose="ERROR")
-        except ValueError as error:
-            raise SourceError(
-                "ingest.source.montage must be a montage of MNE that holds every channel; "
-                f"{self.params.montage!r} does not fit ({error}). Name another."
-            ) from error
 
 
 def _image_name(path: str) -> str:

@@ -17,6 +17,7 @@ from mne_bids import (
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
@@ -42,7 +43,7 @@ class BidsParams(SourceParams):
     montage: str | None  # MNE's, where the files hold no electrode positions; null for none
 
 
-class BidsSource:
+class BidsSource(Source):
     """Reads EEG recordings of any format of BIDS, through mne-bids.
 
     Channel types, channels that are marked as bad, and electrode positions come from ``*_channels.tsv``
@@ -50,17 +51,9 @@ class BidsSource:
     that are nowhere come from ``montage``. Events come from ``*_events.tsv``: lines whose stimulus column
     is ``n/a`` show nothing and are skipped. Where there is no such file, they are the annotations of the
     recording whose description is a stimulus. FIF files are read too, though BIDS has them for MEG alone.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        Task, columns and tables.
     """
 
-    def __init__(self, folder: Path, params: BidsParams) -> None:
-        self.folder, self.params = folder, params
+    params: BidsParams
 
     def recordings(self) -> list[Recording]:
         """Return every recording of the task, in order of subject, session and run."""
@@ -120,18 +113,6 @@ class BidsSource:
         if self.params.montage is not None and _lacks_positions(raw):
             self._set_montage(raw)
         return raw
-
-    def official_split(self) -> None:
-        """Return None: the split is ours to make."""
-        return
-
-    def oracle(self) -> None:
-        """Return None: the truth is unknown."""
-        return
-
-    def topographies(self) -> None:
-        """Return None: the truth is unknown."""
-        return
 
     def _check_participants(self, subjects: set[str]) -> None:
         """Refuse recordings of nobody: a subject that participants.tsv, where there is one, lacks."""

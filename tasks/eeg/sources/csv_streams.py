@@ -15,9 +15,11 @@ from pydantic import PositiveFloat
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
+    info_with_montage,
 )
 from tasks.runtime.params import Params
 
@@ -47,7 +49,7 @@ class CsvStreamsParams(SourceParams):
     markers: dict[int, MarkerParams]
 
 
-class CsvStreamsSource:
+class CsvStreamsSource(Source):
     """Reads one CSV file per run: a timestamp, the channels and a marker in each line.
 
     A marker often says no more than a class: the Muse recordings of cats and dogs do not tell which
@@ -56,17 +58,9 @@ class CsvStreamsSource:
 
     The samples are taken as evenly spaced at ``sfreq_hz``; timestamps with gaps, or that drift from
     that grid, are refused. The runs of a session are numbered in order of their paths.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        Files, columns and markers.
     """
 
-    def __init__(self, folder: Path, params: CsvStreamsParams) -> None:
-        self.folder, self.params = folder, params
+    params: CsvStreamsParams
 
     def recordings(self) -> list[Recording]:
         """Return every recording, in order of subject, session and run."""
@@ -113,28 +107,10 @@ class CsvStreamsSource:
         params = self.params
         table = self._table(recording)
         self._check_times(table[params.timestamp_column].to_numpy(np.float64), recording.path)
-        info = mne.create_info(list(params.channels.values()), params.sfreq_hz, "eeg")
-        try:
-            info.set_montage(params.montage, verbose="ERROR")
-        except ValueError as error:
-            raise SourceError(
-                f"ingest.source.montage must be a montage of MNE that holds every electrode in "
-                f"ingest.source.channels; {params.montage!r} does not fit ({error}). Mend one of them."
-            ) from error
+        electrodes = list(params.channels.values())
+        info = info_with_montage(electrodes, params.sfreq_hz, "eeg", params.montage)
         signal_uv = table[list(params.channels)].to_numpy(np.float64).T * params.unit_scale_uv
         return mne.io.RawArray(signal_uv * 1e-6, info, verbose="ERROR")
-
-    def official_split(self) -> None:
-        """Return None: the split is ours to make."""
-        return
-
-    def oracle(self) -> None:
-        """Return None: the truth is unknown."""
-        return
-
-    def topographies(self) -> None:
-        """Return None: the truth is unknown."""
-        return
 
     def _files(self) -> Iterator[tuple[str, str, Path]]:
         """Yield the subject, the session and the path of each file that matches."""

@@ -16,10 +16,12 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
     StoredEpochs,
+    info_with_montage,
 )
 from tasks.eeg.sources.safe_loading import load_pth
 
@@ -57,22 +59,14 @@ class EegImagenetParams(SourceParams):
     montage: str  # MNE's, with the positions of the electrodes
 
 
-class EegImagenetSource:
+class EegImagenetSource(Source):
     """Reads the lists of trials that the publisher saved with PyTorch.
 
     One recording per subject, of trials whose place in time was not published. CB1 and CB2 have no place
     in MNE's montages; they are no EEG channels here. Files are mapped anew by each method.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        Files and window.
     """
 
-    def __init__(self, folder: Path, params: EegImagenetParams) -> None:
-        self.folder, self.params = folder, params
+    params: EegImagenetParams
 
     def recordings(self) -> list[Recording]:
         """Return one recording per subject; its path is the first file that holds trials of it."""
@@ -140,12 +134,6 @@ class EegImagenetSource:
                 )
         return found
 
-    def oracle(self) -> None:
-        """Return None: the truth is unknown."""
-
-    def topographies(self) -> None:
-        """Return None: the truth is unknown."""
-
     def _items(self) -> list[tuple[Path, dict[str, Any]]]:
         """Return all trials of the granularity, with their file."""
         found = []
@@ -183,14 +171,7 @@ class EegImagenetSource:
 
     def _info(self) -> mne.Info:
         types = ["misc" if name in UNPLACED else "eeg" for name in CHANNELS]
-        info = mne.create_info(list(CHANNELS), self.params.sfreq_hz, types, verbose="ERROR")
-        try:
-            return info.set_montage(self.params.montage, verbose="ERROR")
-        except ValueError as error:
-            raise SourceError(
-                "ingest.source.montage must be a montage of MNE that holds every EEG channel; "
-                f"{self.params.montage!r} does not fit ({error}). Name another."
-            ) from error
+        return info_with_montage(CHANNELS, self.params.sfreq_hz, types, self.params.montage)
 
     def _refuse_other_units(self, recording: Recording, eeg: np.ndarray) -> None:
         typical = float(np.median(eeg[:: max(1, len(eeg) // 100)].std(axis=2)))

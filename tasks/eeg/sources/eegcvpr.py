@@ -19,6 +19,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
@@ -82,23 +83,15 @@ class Segment:
     wnid: str
 
 
-class EegcvprSource:
+class EegcvprSource(Source):
     """Reads the dict of segments that the publisher saved with PyTorch.
 
     One recording per subject, of segments without their place in time: the onsets are nominal, as if
     the windows followed each other, and only with ``image_order`` is their order the experiment's.
     Nothing is kept open: the file is mapped anew by each method, which costs little.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        Files and window.
     """
 
-    def __init__(self, folder: Path, params: EegcvprParams) -> None:
-        self.folder, self.params = folder, params
+    params: EegcvprParams
 
     def recordings(self) -> list[Recording]:
         """Return one recording per subject."""
@@ -162,12 +155,6 @@ class EegcvprSource:
                         f"in {found[image]} and {PARTS[key]}. {REMEDY}"
                     )
         return found
-
-    def oracle(self) -> None:
-        """Return None: the truth is unknown."""
-
-    def topographies(self) -> None:
-        """Return None: the truth is unknown."""
 
     def _segments(self) -> list[Segment]:
         """Return all segments of all subjects, in the order of the file."""

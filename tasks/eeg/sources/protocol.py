@@ -1,8 +1,10 @@
 """What every source of recordings answers, whatever its files look like."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import mne
 import numpy as np
@@ -104,41 +106,75 @@ class Stimulus:
     image_path: Path
 
 
-class Source(Protocol):
-    """A study on disk. A new kind of study is one module with a class of this shape.
+class Source(ABC):
+    """A study on disk. A new kind of study is one module with a class that inherits this.
 
-    Attributes
+    Parameters
     ----------
     folder
         Where the study lies.
+    params
+        What ``ingest.source`` says of it; a source declares which class that is.
     """
 
-    folder: Path
+    def __init__(self, folder: Path, params: SourceParams) -> None:
+        self.folder, self.params = folder, params
 
+    @abstractmethod
     def recordings(self) -> list[Recording]:
         """Return every recording, in order of subject and session."""
-        ...
 
+    @abstractmethod
     def events(self, recording: Recording) -> list[Event]:
         """Return the presentations of one recording, in order."""
-        ...
 
+    @abstractmethod
     def stimuli(self) -> list[Stimulus]:
         """Return every stimulus; its image need not exist, `ingest` checks that."""
-        ...
 
+    @abstractmethod
     def read(self, recording: Recording) -> mne.io.BaseRaw | StoredEpochs:
         """Open a recording: channel types and electrode positions set; a raw one unloaded, in volt."""
-        ...
 
     def official_split(self) -> dict[str, str] | None:
         """Return the publisher's split by stimulus_id, or None where there is none."""
-        ...
+        return None
 
     def oracle(self) -> pa.Table | None:
         """Return what the best possible decoder answers, or None where the truth is unknown."""
-        ...
+        return None
 
     def topographies(self) -> pa.Table | None:
         """Return the true scalp strengths, or None where the truth is unknown."""
-        ...
+        return None
+
+
+def info_with_montage(
+    names: Sequence[str], sfreq_hz: float, types: str | Sequence[str], montage: str
+) -> mne.Info:
+    """Return what MNE knows of channels, with the positions of electrodes.
+
+    Parameters
+    ----------
+    names
+        Of the channels.
+    sfreq_hz
+        Sampling rate.
+    types
+        MNE's type of each channel, or of all.
+    montage
+        ``ingest.source.montage``, a montage of MNE.
+
+    Raises
+    ------
+    SourceError
+        If the montage is unknown or lacks an EEG channel.
+    """
+    try:
+        info = mne.create_info(list(names), sfreq_hz, types, verbose="ERROR")
+        return info.set_montage(montage, verbose="ERROR")
+    except ValueError as error:
+        raise SourceError(
+            "ingest.source.montage must be a montage of MNE that holds every EEG channel; "
+            f"{montage!r} does not fit ({error}). Name another."
+        ) from error

@@ -12,6 +12,7 @@ from tasks.artifacts.tables import read_table
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
@@ -28,22 +29,14 @@ class SimulatedParams(SourceParams):
     name: Literal["simulated"]
 
 
-class SimulatedSource:
+class SimulatedSource(Source):
     """Reads the layout that `simulate` writes.
 
     ``recordings/sub-01_ses-01_eeg.fif`` with ``sub-01_ses-01_events.tsv`` beside it, ``stimuli.tsv``,
     ``stimuli/<stimulus_id>.png`` and ``truth/*.parquet``.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        The layout has no variants.
     """
 
-    def __init__(self, folder: Path, params: SimulatedParams) -> None:
-        self.folder, self.params = folder, params
+    params: SimulatedParams
 
     def recordings(self) -> list[Recording]:
         """Return every recording, in order of subject and session."""
@@ -78,10 +71,6 @@ class SimulatedSource:
         """Open a recording without loading it."""
         refuse_truncated_fif(recording.path, REMEDY)
         return mne.io.read_raw_fif(recording.path, verbose="ERROR")
-
-    def official_split(self) -> None:
-        """Return None: the split is ours to make."""
-        return
 
     def oracle(self) -> pa.Table | None:
         """Return what the Bayes-optimal decoder answers on each trial."""

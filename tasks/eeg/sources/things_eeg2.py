@@ -15,10 +15,12 @@ from jaxtyping import Float64
 from tasks.eeg.sources.protocol import (
     Event,
     Recording,
+    Source,
     SourceError,
     SourceParams,
     Stimulus,
     StoredEpochs,
+    info_with_montage,
 )
 from tasks.eeg.sources.things_eeg2_layouts import (
     FILES,
@@ -52,7 +54,7 @@ class ThingsEeg2Params(SourceParams):
     montage: str  # MNE's, with the positions of the electrodes
 
 
-class ThingsEeg2Source:
+class ThingsEeg2Source(Source):
     """Reads the raw files, or one of four layouts of preprocessed epochs.
 
     ``raw``: ``sub-01/ses-01/raw_eeg_{training,test}.npy`` of OSF. ``official`` and ``nice``:
@@ -62,17 +64,9 @@ class ThingsEeg2Source:
 
     Stored epochs were whitened, and their repetitions shuffled: they have no unit, and neither order
     nor onsets.
-
-    Parameters
-    ----------
-    folder
-        Where the study lies.
-    params
-        Layout and folders.
     """
 
-    def __init__(self, folder: Path, params: ThingsEeg2Params) -> None:
-        self.folder, self.params = folder, params
+    params: ThingsEeg2Params
 
     def recordings(self) -> list[Recording]:
         """Return every recording, in order of subject, session and part."""
@@ -107,10 +101,12 @@ class ThingsEeg2Source:
         """Open a recording; pickled ones cannot be opened without loading them."""
         if self.params.layout == "raw":
             raw = load_raw(recording.path)
-            info = self._info(raw.channels, raw.sfreq_hz, raw.types)
+            info = info_with_montage(raw.channels, raw.sfreq_hz, raw.types, self.params.montage)
             return mne.io.RawArray(raw.signal, info, verbose="ERROR")
         stored = load_stored(recording.path, self.params.layout)
-        info = self._info(stored.channels, _rate_of(stored.times_s), ["eeg"] * len(stored.channels))
+        info = info_with_montage(
+            stored.channels, _rate_of(stored.times_s), "eeg", self.params.montage
+        )
         trials = stored.eeg.reshape(-1, *stored.eeg.shape[2:])
         return StoredEpochs(
             eeg=trials.astype(np.float32, copy=False),
@@ -128,14 +124,6 @@ class ThingsEeg2Source:
             for picture in pictures
         }
 
-    def oracle(self) -> None:
-        """Return None: the truth is unknown."""
-        return
-
-    def topographies(self) -> None:
-        """Return None: the truth is unknown."""
-        return
-
     def _stimuli(self) -> dict[Part, list[Stimulus]]:
         return _load_stimuli(self.folder / self.params.metadata, self.folder / self.params.images)
 
@@ -147,16 +135,6 @@ class ThingsEeg2Source:
             return Recording(name, subject, session, path)
         subject, session = path.parent.name, f"ses-{part}"
         return Recording(f"{subject}_{session}", subject, session, path, timed=False)
-
-    def _info(self, channels: list[str], sfreq_hz: float, types: list[str]) -> mne.Info:
-        try:
-            info = mne.create_info(channels, sfreq_hz, types, verbose="ERROR")
-            return info.set_montage(self.params.montage, verbose="ERROR")
-        except ValueError as error:
-            raise SourceError(
-                "ingest.source.montage must be a montage of MNE that holds every channel; "
-                f"{self.params.montage!r} does not fit ({error}). Name another."
-            ) from error
 
 
 def _load_stimuli(metadata: Path, images: Path) -> dict[Part, list[Stimulus]]:
