@@ -50,6 +50,7 @@ def main() -> None:
 
 def measure(folder: Path, n_pictures: int, concurrency: int) -> dict[str, object]:
     from tasks.language.cache import CaptionCache
+    from tasks.language.captioners.ledger import Ledger
     from tasks.language.captioners.openai import OpenAICaptioner
     from tasks.language.captioners.params import OpenAIParams
 
@@ -74,7 +75,7 @@ def measure(folder: Path, n_pictures: int, concurrency: int) -> dict[str, object
         }
     )
     stimuli = draw_pictures(folder, n_pictures)
-    captioner = OpenAICaptioner(params, 77, CaptionCache(folder / "cache"))
+    captioner = OpenAICaptioner(Ledger(params, 77, CaptionCache(folder / "cache")))
     start = time.perf_counter()
     captions = captioner.describe(stimuli)
     ours = time.perf_counter() - start

@@ -19,7 +19,7 @@ from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.captioners.batch import OpenAIBatchCaptioner
 from tasks.language.captioners.file import FileCaptioner
 from tasks.language.captioners.human import HumanCaptioner
-from tasks.language.captioners.ledger import distinct
+from tasks.language.captioners.ledger import Ledger, distinct
 from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sidecar import SidecarCaptioner
@@ -109,7 +109,7 @@ def make_captioner(params: CaptionParams, raw: Path) -> Captioner:
     if params.backend == "human":
         return HumanCaptioner(raw, params.human_file, params.max_tokens)
     asking = OpenAICaptioner if params.backend == "openai" else OpenAIBatchCaptioner
-    return asking(params.openai, params.max_tokens, CaptionCache(CAPTION_CACHE))
+    return asking(Ledger(params.openai, params.max_tokens, CaptionCache(CAPTION_CACHE)))
 
 
 def status_scores(captions: Sequence[Caption]) -> dict[str, Score]:

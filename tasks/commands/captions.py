@@ -90,7 +90,7 @@ def _poll(options: argparse.Namespace) -> None:
 def _collect(options: argparse.Namespace) -> None:
     captioner = _batch_captioner(_params(options))
     n_kept = captioner.collect_file(options.file) if options.file else captioner.collect()
-    n_open = len(captioner.files.open_files(captioner.params.model))
+    n_open = len(captioner.files.open_files(captioner.ledger.params.model))
     print(f"{n_kept} answers kept; {n_open} batches are still open.")
 
 
@@ -151,8 +151,10 @@ def _params(options: argparse.Namespace) -> "CaptionParams":
 def _batch_captioner(params: "CaptionParams") -> "OpenAIBatchCaptioner":
     from tasks.language.cache import CAPTION_CACHE, CaptionCache
     from tasks.language.captioners.batch import OpenAIBatchCaptioner
+    from tasks.language.captioners.ledger import Ledger
 
-    return OpenAIBatchCaptioner(params.openai, params.max_tokens, CaptionCache(CAPTION_CACHE))
+    cache = CaptionCache(CAPTION_CACHE)
+    return OpenAIBatchCaptioner(Ledger(params.openai, params.max_tokens, cache))
 
 
 def _stimuli() -> "list[Stimulus]":

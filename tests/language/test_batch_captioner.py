@@ -7,6 +7,7 @@ import pytest
 from tasks.language.cache import CaptionCache
 from tasks.language.captioners.batch import CaptionsUnderWayError, OpenAIBatchCaptioner
 from tasks.language.captioners.batch_files import Limits
+from tasks.language.captioners.ledger import Ledger
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import CaptionBudgetError
 from tasks.language.captioners.server import CaptionServerError
@@ -28,7 +29,7 @@ def build(tmp_path, monkeypatch):
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         params = OpenAIParams.model_validate(OPENAI | {"max_retries": 0} | changes)
         cache = CaptionCache(tmp_path / "cache")
-        return OpenAIBatchCaptioner(params, 77, cache, limits or Limits())
+        return OpenAIBatchCaptioner(Ledger(params, 77, cache), limits or Limits())
 
     return build
 
@@ -174,7 +175,7 @@ def test_a_kill_while_collecting_keeps_each_answer_once(build, pictures, monkeyp
             with pytest.raises(KeyboardInterrupt):
                 captioner.collect()
         assert captioner.collect() == 3
-    assert all(len(captioner.cache.read(p.sha256, "test-model")) == 1 for p in pictures)
+    assert all(len(captioner.ledger.cache.read(p.sha256, "test-model")) == 1 for p in pictures)
 
 
 def test_a_batch_that_the_service_does_not_take_is_an_error_and_is_not_lost(build, pictures):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tasks.language.cache import CaptionCache
+from tasks.language.captioners.ledger import Ledger
 from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import WORKERS_PER_SLOT
@@ -45,7 +46,7 @@ for line in sys.stdin:
 @pytest.fixture
 def captioner(tmp_path):
     params = OpenAIParams.model_validate(OPENAI | {"max_concurrency": CONCURRENCY})
-    return OpenAICaptioner(params, 77, CaptionCache(tmp_path / "cache"))
+    return OpenAICaptioner(Ledger(params, 77, CaptionCache(tmp_path / "cache")))
 
 
 def test_twenty_kills_cost_no_more_than_what_was_under_way(captioner, tmp_path, monkeypatch):
@@ -87,7 +88,7 @@ def test_twenty_kills_cost_no_more_than_what_was_under_way(captioner, tmp_path, 
 
 def entries(captioner: OpenAICaptioner) -> list[Path]:
     """Return the answers that were kept."""
-    return [p for p in captioner.cache.folder.rglob("*.json") if not p.name.startswith(".")]
+    return [p for p in captioner.ledger.cache.folder.rglob("*.json") if not p.name.startswith(".")]
 
 
 def kill_one(nursery: subprocess.Popen, server: ChatServer, dice: random.Random) -> int:

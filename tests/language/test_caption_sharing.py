@@ -21,6 +21,7 @@ from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.tables import write_table
 from tasks.language.cache import CAPTION_CACHE, CaptionCache
+from tasks.language.captioners.ledger import Ledger
 from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.human import CaptionFileError
@@ -45,7 +46,9 @@ def captioner(tmp_path, monkeypatch):
     """A captioner in a folder of its own, which is the current one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    return OpenAICaptioner(OpenAIParams.model_validate(OPENAI), 77, CaptionCache(CAPTION_CACHE))
+    return OpenAICaptioner(
+        Ledger(OpenAIParams.model_validate(OPENAI), 77, CaptionCache(CAPTION_CACHE))
+    )
 
 
 @pytest.fixture
@@ -226,7 +229,7 @@ print(json.dumps([caption.text for caption in captioner.describe(stimuli)]))
 def test_processes_that_share_a_cache_ask_about_each_picture_once(
     captioner, pictures, tmp_path, monkeypatch
 ):
-    shared = OpenAICaptioner(captioner.params, 77, CaptionCache(tmp_path / "cache"))
+    shared = OpenAICaptioner(Ledger(captioner.ledger.params, 77, CaptionCache(tmp_path / "cache")))
     with ChatServer() as server:
         environment = os.environ | {"OPENAI_BASE_URL": server.url}
         processes = [

@@ -21,6 +21,7 @@ from tasks.language.cache import CaptionCache
 from tasks.language.captioners.base import Stimulus
 from tasks.language.captioners.chat import data_uri
 from tasks.language.captioners.costs import estimate
+from tasks.language.captioners.ledger import Ledger
 from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import CaptionBudgetError
@@ -44,7 +45,7 @@ def build(tmp_path, monkeypatch):
     def build(server, **changes):
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         params = OpenAIParams.model_validate(OPENAI | {"max_concurrency": 3} | changes)
-        return OpenAICaptioner(params, 77, CaptionCache(tmp_path / "cache"))
+        return OpenAICaptioner(Ledger(params, 77, CaptionCache(tmp_path / "cache")))
 
     return build
 
@@ -193,7 +194,7 @@ def test_each_http_status_that_stays_has_its_sentence(build, pictures, status):
         captioner = build(server, max_retries=1)
         with pytest.raises(CaptionServerError) as error:
             captioner.describe(pictures[:1])
-    host, folder = server.url.split("/")[2], captioner.cache.folder
+    host, folder = server.url.split("/")[2], captioner.ledger.cache.folder
     assert str(error.value) == STATUSES[status].format(status=status, host=host, folder=folder)
     assert len(server.asks) == (1 if status < 429 else 2)
 
@@ -489,7 +490,7 @@ def test_the_budget_stops_cleanly_and_what_was_paid_for_is_kept(build, pictures)
     assert str(error.value) == (
         f"caption.openai.max_cost_usd must pay for every picture; {6 - paid} of 6 would go beyond "
         f"0.006 USD, of which {paid * PAID_USD:.4f} are spent. Raise it and run the stage again: all "
-        f"answers so far are kept in {captioner.cache.folder}."
+        f"answers so far are kept in {captioner.ledger.cache.folder}."
     )
 
 

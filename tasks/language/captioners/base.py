@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Caption:
     prompt_sha256: str
 
 
-class Captioner(Protocol):
+class Captioner(ABC):
     """Describes stimuli in every caption kind; picklable, so that shards can go anywhere."""
 
     def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
-        """Split the stimuli into pieces of work that may run side by side."""
-        ...
+        """Split the stimuli into pieces of work that may run side by side: one, unless said otherwise."""
+        return [stimuli] if stimuli else []
 
+    @abstractmethod
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Return one caption per stimulus and kind, each with its status."""
-        ...

@@ -18,8 +18,7 @@ from openai.types import Batch
 from pydantic import BaseModel, ValidationError
 
 from tasks.artifacts.pictures import UnreadablePictureError, read_picture
-from tasks.language.cache import CaptionCache
-from tasks.language.captioners.base import Caption, Stimulus
+from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.captioners.batch_files import (
     BATCHES,
     ENDPOINT,
@@ -67,39 +66,24 @@ class _Line(BaseModel):
 
 
 @dataclass(frozen=True)
-class OpenAIBatchCaptioner:
+class OpenAIBatchCaptioner(Captioner):
     """Describes pictures through a batch service, from the cache where it can.
 
     Attributes
     ----------
-    params : OpenAIParams
-        Server, model and limits.
-    max_tokens : int
-        Longest caption that is accepted, in CLIP's tokens.
-    cache : CaptionCache
-        Every answer so far.
+    ledger : Ledger
+        Server, model and limits, and what was asked and answered so far.
     limits : Limits
         Of one file of requests.
     """
 
-    params: OpenAIParams
-    max_tokens: int
-    cache: CaptionCache
+    ledger: Ledger
     limits: Limits = field(default_factory=Limits)
-
-    @property
-    def ledger(self) -> Ledger:
-        """What has been asked and answered."""
-        return Ledger(self.params, self.max_tokens, self.cache)
 
     @property
     def files(self) -> BatchFolder:
         """The files of requests."""
-        return BatchFolder(self.cache.folder / BATCHES)
-
-    def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
-        """Keep the stimuli together: they go in few large files."""
-        return [stimuli] if stimuli else []
+        return BatchFolder(self.ledger.cache.folder / BATCHES)
 
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Collect what is there, submit what is missing, and return the captions once all came.
@@ -121,7 +105,7 @@ class OpenAIBatchCaptioner:
         if any(self.ledger.account(picture).missing for picture in distinct(stimuli)):
             self.collect()
             self.submit(stimuli)
-            if batches := self.files.open_files(self.params.model):
+            if batches := self.files.open_files(self.ledger.params.model):
                 raise CaptionsUnderWayError(
                     f"All batches must be answered; {len(batches)} are under way "
                     f"({sum(len(b.requests) for b in batches)} requests). Run the stage again later; "
@@ -143,9 +127,9 @@ class OpenAIBatchCaptioner:
         CaptionBudgetError
             If the dearest answers to all of them would go beyond ``max_cost_usd``.
         """
-        with self.cache.asking(self.params.model):
-            ledger = self.ledger
-            cost, most_usd = estimate(ledger, stimuli, batched=True), self.params.max_cost_usd
+        with self.ledger.cache.asking(self.ledger.params.model):
+            ledger, most_usd = self.ledger, self.ledger.params.max_cost_usd
+            cost = estimate(ledger, stimuli, batched=True)
             logger.info("%s", cost)
             if most_usd is not None and cost.spent_usd + cost.most_usd > most_usd:
                 raise CaptionBudgetError(
@@ -155,7 +139,7 @@ class OpenAIBatchCaptioner:
                     "caption.openai.max_completion_tokens."
                 )
             list(self.files.prepare(ledger, distinct(stimuli), self.limits))
-        return self.files.open_files(self.params.model)
+        return self.files.open_files(self.ledger.params.model)
 
     def submit(self, stimuli: Sequence[Stimulus]) -> list[BatchFile]:
         """Send what is missing and not under way; return the batches under way.
@@ -181,7 +165,7 @@ class OpenAIBatchCaptioner:
                     update = {"state": "submitted", "batch_id": batch_id}
                     self.files.write(batch.model_copy(update=update))
                     logger.info("%s: %d requests.", batch_id, len(batch.requests))
-        return self.files.open_files(self.params.model)
+        return self.files.open_files(self.ledger.params.model)
 
     def poll(self) -> list[Batch]:
         """Return what the service says of the batches under way.
@@ -231,7 +215,7 @@ class OpenAIBatchCaptioner:
         CaptionServerError
             If a line is none or answers nothing that was asked.
         """
-        open_files = self.files.open_files(self.params.model)
+        open_files = self.files.open_files(self.ledger.params.model)
         n_kept = self._keep(path.read_text().splitlines(), open_files, str(path))
         for batch in open_files:
             if batch.state == "prepared" and not self._unanswered(batch):
@@ -239,11 +223,11 @@ class OpenAIBatchCaptioner:
         return n_kept
 
     def _submitted(self) -> list[BatchFile]:
-        open_files = self.files.open_files(self.params.model)
+        open_files = self.files.open_files(self.ledger.params.model)
         return [batch for batch in open_files if batch.state == "submitted"]
 
     def _service(self) -> _Service:
-        return _Service(self.params)
+        return _Service(self.ledger.params)
 
     def _create(self, client: openai.OpenAI, batch: BatchFile) -> str:
         with self.files.path_of(batch).open("rb") as handle:
@@ -300,7 +284,7 @@ class OpenAIBatchCaptioner:
         return True
 
     def _is_answered(self, custom_id: str, asked: Asked) -> bool:
-        answers = self.cache.read(asked.image_sha256, self.params.model)
+        answers = self.ledger.cache.read(asked.image_sha256, self.ledger.params.model)
         return any(answer.request_id == custom_id for answer in answers)
 
     def _unanswered(self, batch: BatchFile) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.language.captioners.base import Caption, Stimulus
+from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.checks import check_text
 from tasks.language.human import CaptionFileError, study_file
 from tasks.language.prompts import KIND_NAMES
@@ -16,7 +16,7 @@ FILE_NAME = "captions.json"
 
 
 @dataclass(frozen=True)
-class FileCaptioner:
+class FileCaptioner(Captioner):
     """Takes captions from ``captions.json``: ``{stimulus_id: {kind: text}}``, with all ten kinds.
 
     The file lies in the folder of a picture or in the nearest one above that has it, ``raw``
@@ -32,10 +32,6 @@ class FileCaptioner:
 
     raw: Path
     max_tokens: int
-
-    def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
-        """Return the stimuli in one piece: looking up is not worth a worker."""
-        return [stimuli] if stimuli else []
 
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Return one caption per stimulus and kind.

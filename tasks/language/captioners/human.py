@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from tasks.language.captioners.base import Caption, Stimulus
+from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.checks import check_text, shorten
 from tasks.language.human import CaptionFileError, read_human_captions, study_file
 from tasks.language.prompts import KIND_NAMES
@@ -15,7 +15,7 @@ from tasks.language.quality import Status
 
 
 @dataclass(frozen=True)
-class HumanCaptioner:
+class HumanCaptioner(Captioner):
     """Takes captions that people wrote, such as COCO's.
 
     People were not asked for kinds or tiers: the captions of a picture take turns in the ten kinds, so
@@ -34,10 +34,6 @@ class HumanCaptioner:
     raw: Path
     file_name: str
     max_tokens: int
-
-    def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
-        """Return the stimuli in one piece: looking up is not worth a worker."""
-        return [stimuli] if stimuli else []
 
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Return one caption per stimulus and kind.

@@ -10,42 +10,25 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.language.cache import CaptionCache
-from tasks.language.captioners.base import Caption, Stimulus
+from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.captioners.costs import estimate
 from tasks.language.captioners.ledger import Ledger, distinct
-from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import send_all
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class OpenAICaptioner:
+class OpenAICaptioner(Captioner):
     """Describes pictures through a chat-completions server, from the cache where it can.
 
     Attributes
     ----------
-    params : OpenAIParams
-        Server, model and limits.
-    max_tokens : int
-        Longest caption that is accepted, in CLIP's tokens.
-    cache : CaptionCache
-        Every answer so far.
+    ledger : Ledger
+        Server, model and limits, and what was asked and answered so far.
     """
 
-    params: OpenAIParams
-    max_tokens: int
-    cache: CaptionCache
-
-    @property
-    def ledger(self) -> Ledger:
-        """What has been asked and answered."""
-        return Ledger(self.params, self.max_tokens, self.cache)
-
-    def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
-        """Keep the stimuli together: the limits are for all of them."""
-        return [stimuli] if stimuli else []
+    ledger: Ledger
 
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Ask for what the cache lacks, then return every caption with its status.
@@ -67,7 +50,7 @@ class OpenAICaptioner:
         ledger = self.ledger
         unasked = {}
         if any(ledger.account(picture).missing for picture in distinct(stimuli)):
-            with self.cache.asking(self.params.model):
+            with self.ledger.cache.asking(self.ledger.params.model):
                 logger.info("%s", estimate(ledger, stimuli, batched=False))
                 pending = [p for p in distinct(stimuli) if ledger.account(p).missing]
                 spent_usd = ledger.spent_usd(stimuli)

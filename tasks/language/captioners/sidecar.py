@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.language.captioners.base import Caption, Stimulus
+from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.captioners.scene import describe
 from tasks.language.quality import Status
 from tasks.runtime.errors import PerceptError
@@ -22,7 +22,7 @@ class SidecarError(PerceptError):
 
 
 @dataclass(frozen=True)
-class SidecarCaptioner:
+class SidecarCaptioner(Captioner):
     """Writes exact captions from the scene that `simulate` put beside a picture."""
 
     def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
