@@ -8,7 +8,6 @@ page's JavaScript heap.
 """
 
 import html
-import inspect
 import json
 import shutil
 import sys
@@ -70,9 +69,7 @@ def main() -> None:
 
 
 def reproduced() -> Study:
-    artifacts = Artifacts()
-    names = inspect.signature(read_study).parameters
-    return read_study(**{name: getattr(artifacts, name) for name in names})
+    return read_study(Artifacts().paths())
 
 
 def multiplied(cards: tuple[TrialCard, ...], n_trials: int, folder: Path) -> tuple[TrialCard, ...]:

@@ -46,7 +46,7 @@ def report(
     captions: Path,
     retrievals: Path,
     renders: Path,
-    render_images: Path,  # noqa: ARG001  (the pictures that `renders` names)
+    render_images: Path,
     judgements: Path,
     saliency: Path,
     training_log: Path,
@@ -58,7 +58,7 @@ def report(
     audit_plots: Path,
     appraise_metrics: Path,
     appraise_plots: Path,
-    raw: Path,  # noqa: ARG001  (the pictures that `stimuli` names)
+    raw: Path,
     *,
     report_page: Path,
     params: ReportParams,
@@ -88,24 +88,6 @@ def report(
     params : ReportParams
         What is shown.
     """
-    study = read_study(
-        recordings=recordings,
-        stimuli=stimuli,
-        trials=trials,
-        quality=quality,
-        captions=captions,
-        appraise_metrics=appraise_metrics,
-        appraise_plots=appraise_plots,
-        retrievals=retrievals,
-        renders=renders,
-        judgements=judgements,
-        saliency=saliency,
-        training_log=training_log,
-        evaluate_metrics=evaluate_metrics,
-        evaluate_plots=evaluate_plots,
-        explain_metrics=explain_metrics,
-        explain_plots=explain_plots,
-        audit_metrics=audit_metrics,
-        audit_plots=audit_plots,
-    )
+    paths = dict(locals())  # the signature is the one list of what is read
+    study = read_study(paths)
     write_text(report_page, render_page(study, Selection(**params.model_dump())))

@@ -94,3 +94,7 @@ class Artifacts:
     def all(cls) -> dict[str, Artifact]:
         """Return every artefact by name, in pipeline order."""
         return {name: value for name, value in vars(cls).items() if isinstance(value, Artifact)}
+
+    def paths(self) -> dict[str, Path]:
+        """Return the path of every artefact by its name."""
+        return {name: self.root / artifact.path for name, artifact in self.all().items()}

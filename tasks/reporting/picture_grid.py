@@ -1,6 +1,5 @@
 """Figures that stand outside the page, such as the picture grid of the README."""
 
-import inspect
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,8 +41,7 @@ def write_picture_grid(artifacts: Artifacts, path: Path) -> None:
     path : Path
         PNG file to write.
     """
-    names = inspect.signature(read_study).parameters
-    study = read_study(**{name: getattr(artifacts, name) for name in names})
+    study = read_study(artifacts.paths())
     picture_grid(study, path, n_trials=README_TRIALS, seed=README_SEED)
 
 

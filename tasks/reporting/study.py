@@ -54,39 +54,13 @@ class Study:
     plots: Plots
 
 
-def read_study(
-    *,
-    recordings: Path,
-    stimuli: Path,
-    trials: Path,
-    quality: Path,
-    captions: Path,
-    retrievals: Path,
-    renders: Path,
-    judgements: Path,
-    saliency: Path,
-    training_log: Path,
-    evaluate_metrics: Path,
-    evaluate_plots: Path,
-    explain_metrics: Path,
-    explain_plots: Path,
-    audit_metrics: Path,
-    audit_plots: Path,
-    appraise_metrics: Path,
-    appraise_plots: Path,
-) -> Study:
+def read_study(paths: Mapping[str, Path]) -> Study:
     """Read one run of the pipeline.
 
     Parameters
     ----------
-    recordings, stimuli, trials, quality, captions, retrievals, renders, judgements, saliency : Path
-        Tables under contract.
-    training_log : Path
-        CSV with one row per epoch.
-    evaluate_metrics, evaluate_plots, explain_metrics, explain_plots, audit_metrics, audit_plots : Path
-        Scores, and folders of figures (PNG) and of the numbers behind them (CSV).
-    appraise_metrics, appraise_plots : Path
-        Scores of the captions, and a folder of the numbers behind them (CSV).
+    paths : Mapping[str, Path]
+        Every path that the stage `report` reads, by its name there; others are not looked at.
 
     Raises
     ------
@@ -94,21 +68,26 @@ def read_study(
         If a file is missing or breaks its contract.
     """
     return Study(
-        recordings=_frame(recordings, RECORDINGS),
-        stimuli=_frame(stimuli, STIMULI),
-        trials=_frame(trials, TRIALS),
-        quality=_frame(quality, QUALITY),
-        captions=_frame(captions, CAPTIONS),
-        retrievals=_frame(retrievals, RETRIEVALS),
-        renders=_frame(renders, RENDERS),
-        judgements=_frame(judgements, JUDGEMENTS),
-        saliency=_frame(saliency, SALIENCY),
-        training_log=_read_training_log(training_log),
-        appraise=read_scores(appraise_metrics),
-        evaluate=read_scores(evaluate_metrics),
-        explain=read_scores(explain_metrics),
-        audit=read_scores(audit_metrics),
-        plots=Plots(appraise_plots, evaluate_plots, explain_plots, audit_plots),
+        recordings=_frame(paths["recordings"], RECORDINGS),
+        stimuli=_frame(paths["stimuli"], STIMULI),
+        trials=_frame(paths["trials"], TRIALS),
+        quality=_frame(paths["quality"], QUALITY),
+        captions=_frame(paths["captions"], CAPTIONS),
+        retrievals=_frame(paths["retrievals"], RETRIEVALS),
+        renders=_frame(paths["renders"], RENDERS),
+        judgements=_frame(paths["judgements"], JUDGEMENTS),
+        saliency=_frame(paths["saliency"], SALIENCY),
+        training_log=_read_training_log(paths["training_log"]),
+        appraise=read_scores(paths["appraise_metrics"]),
+        evaluate=read_scores(paths["evaluate_metrics"]),
+        explain=read_scores(paths["explain_metrics"]),
+        audit=read_scores(paths["audit_metrics"]),
+        plots=Plots(
+            appraise=paths["appraise_plots"],
+            evaluate=paths["evaluate_plots"],
+            explain=paths["explain_plots"],
+            audit=paths["audit_plots"],
+        ),
     )
 
 

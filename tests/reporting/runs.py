@@ -1,7 +1,5 @@
 """Run the report on a made-up study."""
 
-from typing import Any
-
 from tasks.artifacts.catalogue import Artifacts
 from tasks.report import ReportParams, report
 from tasks.reporting.study import Study, read_study
@@ -35,5 +33,4 @@ def read_report(artifacts: Artifacts, **changes: int) -> Document:
 
 def load(artifacts: Artifacts) -> Study:
     """Read the study as the report does."""
-    names: Any = [name for name in reads(report) if name not in ("raw", "render_images")]
-    return read_study(**{name: getattr(artifacts, name) for name in names})
+    return read_study(artifacts.paths())
