@@ -32,20 +32,6 @@ def split_by_image(trials: pa.Table, stimuli: pa.Table, params: ImageSplit) -> l
     Does not protect against: drift. Where the trials of a concept follow each other (a block
     design), its test trials lie beside its training trials in time, and a decoder can tell *when*
     a trial was recorded instead of *what* was seen. Subjects are shared by all parts.
-
-    Parameters
-    ----------
-    trials
-        With ``stimulus_id``.
-    stimuli
-        With ``stimulus_id`` and ``concept``.
-    params
-        Fractions and seed.
-
-    Returns
-    -------
-    list of str
-        One per trial.
     """
     seed, by_concept = params.seed, _stimuli_by_concept(stimuli)
     held_out = _first(by_concept, params.zero_shot_fraction, seed)
@@ -72,20 +58,6 @@ def split_by_concept(trials: pa.Table, stimuli: pa.Table, params: ConceptSplit) 
     `split_by_image` protects against.
     Does not protect against: drift where neighbouring blocks hold similar concepts, and near
     synonyms among the concepts. Subjects are shared by all parts; there is no ``test`` part.
-
-    Parameters
-    ----------
-    trials
-        With ``stimulus_id``.
-    stimuli
-        With ``stimulus_id`` and ``concept``.
-    params
-        Fractions and seed.
-
-    Returns
-    -------
-    list of str
-        One per trial.
     """
     by_concept = _stimuli_by_concept(stimuli)
     both = params.zero_shot_fraction + params.validation_fraction
@@ -106,20 +78,6 @@ def split_as_published(trials: pa.Table, stimuli: pa.Table, params: OfficialSpli
     test sets.
     Does not protect against: what the publisher did not: drift, above all, where test pictures
     were shown in sessions or blocks of their own. Subjects are shared by all parts.
-
-    Parameters
-    ----------
-    trials
-        With ``stimulus_id``.
-    stimuli
-        With ``stimulus_id`` and ``official_split``.
-    params
-        Fraction and seed.
-
-    Returns
-    -------
-    list of str
-        One per trial.
 
     Raises
     ------
@@ -154,20 +112,6 @@ def split_by_subject(trials: pa.Table, stimuli: pa.Table, params: SubjectSplit) 
     head, and nothing of new pictures. Validation holds out a share of the pictures, with the
     trials of the other subjects.
 
-    Parameters
-    ----------
-    trials
-        With ``stimulus_id`` and ``subject``.
-    stimuli
-        With ``stimulus_id``.
-    params
-        The subject, fraction and seed.
-
-    Returns
-    -------
-    list of str
-        One per trial.
-
     Raises
     ------
     SplitError
@@ -197,20 +141,6 @@ def split_by_time(trials: pa.Table, stimuli: pa.Table, params: TimeChunkSplit) -
     filters smear keeps test and training apart. What lies nearer is ``none`` and used nowhere.
     Does not protect against: the same pictures in training and test, nor drift so slow that it
     outlasts a chunk. In a block design a chunk may hold concepts that are trained on nowhere.
-
-    Parameters
-    ----------
-    trials
-        With ``recording_id`` and ``onset_s``.
-    stimuli
-        Not looked at.
-    params
-        Chunks and guard.
-
-    Returns
-    -------
-    list of str
-        One per trial.
     """
     del stimuli
     names = np.asarray(trials["recording_id"].to_pylist(), str)
@@ -233,6 +163,8 @@ def split_by_time(trials: pa.Table, stimuli: pa.Table, params: TimeChunkSplit) -
 
 
 Strategy = Callable[[pa.Table, pa.Table, Any], list[Split]]
+"""Trials (stimulus_id, subject, recording_id, onset_s), stimuli (stimulus_id, concept, official_split) and the
+params of the strategy to the part of each trial; its docstring says what it protects against."""
 STRATEGIES: Mapping[str, Strategy] = {
     "image": split_by_image,
     "concept": split_by_concept,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tasks.pretraining.corpus import Corpus, matches, random_text
-from tasks.pretraining.training import Plan, Trainer, half
+from tasks.pretraining.training import Plan, half, train
 from tasks.simulation.scene import VOCABULARY
 
 logger = logging.getLogger(__name__)
@@ -52,19 +52,7 @@ MAX_TEMPERATURE_LOG = float(np.log(100))
 
 
 def train_clip(corpus: Corpus, work: Path, seed: int, device: torch.device) -> open_clip.CLIP:
-    """Train the CLIP, or resume.
-
-    Parameters
-    ----------
-    corpus : Corpus
-        Training scenes.
-    work : pathlib.Path
-        Folder of the checkpoint.
-    seed : int
-        Seed of the initial weights and of the batches.
-    device : torch.device
-        Where to train.
-    """
+    """Train the CLIP on scenes, or resume from `work`; the seed decides first weights and batches."""
     torch.manual_seed(seed)
     model = open_clip.CLIP(**CONFIG["model_cfg"]).to(device, memory_format=torch.channels_last)
     tokenizer = open_clip.SimpleTokenizer(
@@ -77,7 +65,6 @@ def train_clip(corpus: Corpus, work: Path, seed: int, device: torch.device) -> o
         }
     ).to(device)
     both = nn.ModuleDict({"clip": model, "probes": probes})
-    trainer = Trainer(both, PLAN, work / "clip.safetensors")
 
     def loss_of_step(step: int) -> Tensor:
         rng = np.random.default_rng((seed, step))
@@ -100,8 +87,7 @@ def train_clip(corpus: Corpus, work: Path, seed: int, device: torch.device) -> o
         )
         return contrastive_loss(image_vectors, text_vectors, scale, holds) + probe_loss
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(both, PLAN, work / "clip.safetensors", loss_of_step)
     return model
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.artifacts.pictures import decode_rgb
 from tasks.pretraining.clip import normalise
 from tasks.pretraining.corpus import Corpus
-from tasks.pretraining.training import Plan, Trainer, half
+from tasks.pretraining.training import Plan, half, train
 from tasks.simulation.judge import CONFIG_NAME, WEIGHTS_NAME, JudgeNetwork
 from tasks.simulation.scene import VOCABULARY
 
@@ -27,22 +27,9 @@ JPEG_SHARE = 0.1
 
 
 def train_judge(corpus: Corpus, work: Path, seed: int, device: torch.device) -> JudgeNetwork:
-    """Train the judge, or resume.
-
-    Parameters
-    ----------
-    corpus : Corpus
-        Training scenes.
-    work : pathlib.Path
-        Folder of the checkpoint.
-    seed : int
-        Seed of the initial weights and of the batches.
-    device : torch.device
-        Where to train.
-    """
+    """Train the judge on scenes, or resume from `work`; the seed decides first weights and batches."""
     torch.manual_seed(seed)
     network = JudgeNetwork({name: len(values) for name, values in VOCABULARY.items()}).to(device)
-    trainer = Trainer(network, PLAN, work / "judge.safetensors")
 
     def loss_of_step(step: int) -> Tensor:
         rng = np.random.default_rng((seed, step))
@@ -54,8 +41,7 @@ def train_judge(corpus: Corpus, work: Path, seed: int, device: torch.device) -> 
         ]
         return torch.stack(losses).sum()
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(network, PLAN, work / "judge.safetensors", loss_of_step)
     return network
 
 

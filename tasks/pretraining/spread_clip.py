@@ -23,7 +23,7 @@ from tasks.language.captioners.scene import article, describe
 from tasks.language.prompts import KIND_NAMES, TIER_OF, Tier
 from tasks.pretraining.clip import BATCH_SIZE, CONFIG, encode_tokens, normalise
 from tasks.pretraining.corpus import Corpus
-from tasks.pretraining.training import Plan, Trainer
+from tasks.pretraining.training import Plan, train
 from tasks.simulation.scene import COLOURS, CONCEPTS, Scene
 
 TEXT_PLAN = Plan(steps=600, learning_rate=5e-4, warmup_steps=20, weight_decay=0.0, averaging=0.9)
@@ -83,7 +83,6 @@ def _spread_texts(
     clip.requires_grad_(True)
     clip.visual.requires_grad_(False)
     clip.logit_scale.requires_grad_(False)
-    trainer = Trainer(clip, TEXT_PLAN, checkpoint)
 
     def loss_of_step(step: int) -> Tensor:
         rng = np.random.default_rng((seed, step))
@@ -98,8 +97,7 @@ def _spread_texts(
         crossing = 2 * (first @ before[kept].T).square().mean()
         return apart + together + named + stays + crossing
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(clip, TEXT_PLAN, checkpoint, loss_of_step)
 
 
 def _follow_texts(
@@ -117,7 +115,6 @@ def _follow_texts(
     galleries = [_gallery(clip, tokenizer, texts, device) for texts in written]
     clip.requires_grad_(False)
     clip.visual.requires_grad_(True)
-    trainer = Trainer(clip.visual, IMAGE_PLAN, checkpoint)
 
     def loss_of_step(step: int) -> Tensor:
         chosen = np.random.default_rng((seed, step)).choice(
@@ -132,8 +129,7 @@ def _follow_texts(
         losses = [F.cross_entropy(x, y) for x, y in zip(logits, labels, strict=True)]
         return torch.stack(losses).mean()
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(clip.visual, IMAGE_PLAN, checkpoint, loss_of_step)
 
 
 @torch.no_grad()

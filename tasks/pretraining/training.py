@@ -182,6 +182,27 @@ class Trainer:
         logger.info("%s resumes at step %d", self.checkpoint.stem, self.progress.step)
 
 
+def train(
+    module: nn.Module, plan: Plan, checkpoint: Path, loss_of_step: Callable[[int], Tensor]
+) -> None:
+    """Train a module in place, or resume, and leave it with its averaged weights.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        What is trained: its parameters that ask for a gradient.
+    plan : Plan
+        How long and how fast.
+    checkpoint : pathlib.Path
+        Safetensors file to resume from and to save to.
+    loss_of_step : callable
+        As `Trainer.run` takes it.
+    """
+    trainer = Trainer(module, plan, checkpoint)
+    trainer.run(loss_of_step)
+    trainer.keep_average()
+
+
 def read_progress(checkpoint: Path) -> Progress:
     """Tell where the training that wrote a checkpoint stands."""
     with safe_open(checkpoint, framework="pt") as file:

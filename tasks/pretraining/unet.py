@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from tasks.pretraining.clip import normalise
 from tasks.pretraining.corpus import Corpus, halve, random_prompt
-from tasks.pretraining.training import Plan, Trainer
+from tasks.pretraining.training import Plan, train
 
 BATCH_SIZE = 96
 PROMPT_DROPOUT = 0.1
@@ -144,7 +144,6 @@ def train_unet(
     unet = make_unet(text.model.config.hidden_size, latents.shape[1], latents.shape[2])
     unet = unet.to(device, memory_format=torch.channels_last)
     scheduler = make_scheduler()
-    trainer = Trainer(unet, plan, work / "unet.safetensors")
 
     def loss_of_step(step: int) -> Tensor:
         rng = np.random.default_rng((seed, step))
@@ -163,8 +162,7 @@ def train_unet(
             predicted = unet(noisy, times.to(device), text.encode(prompts)).sample
         return F.mse_loss(predicted.float(), target.to(device))
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(unet, plan, work / "unet.safetensors", loss_of_step)
     return unet
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tasks.pretraining.clip import normalise
 from tasks.pretraining.corpus import Corpus, halve
-from tasks.pretraining.training import Plan, Trainer
+from tasks.pretraining.training import Plan, train
 
 PLAN = Plan(steps=4000, learning_rate=2e-3, warmup_steps=50, averaging=0.99, minutes=6)
 DECODER_PLAN = Plan(steps=350, learning_rate=1e-3, warmup_steps=50, averaging=0.99)
@@ -50,22 +50,9 @@ def make_vae() -> AutoencoderKL:
 
 
 def train_vae(corpus: Corpus, work: Path, seed: int, device: torch.device) -> AutoencoderKL:
-    """Train the autoencoder, or resume.
-
-    Parameters
-    ----------
-    corpus : Corpus
-        Training scenes.
-    work : pathlib.Path
-        Folder of the checkpoint.
-    seed : int
-        Seed of the initial weights and of the batches.
-    device : torch.device
-        Where to train.
-    """
+    """Train the autoencoder on scenes, or resume from `work`; the seed decides first weights and batches."""
     torch.manual_seed(seed)
     vae = make_vae().to(device, memory_format=torch.channels_last)
-    trainer = Trainer(vae, PLAN, work / "vae.safetensors")
 
     def loss_of_step(step: int) -> Tensor:
         pictures = _batch(corpus, (seed, step), device)
@@ -76,8 +63,7 @@ def train_vae(corpus: Corpus, work: Path, seed: int, device: torch.device) -> Au
         loss: Tensor = _error(decoded, pictures) + KL_WEIGHT * posterior.kl().float().mean()
         return loss
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(vae, PLAN, work / "vae.safetensors", loss_of_step)
     return vae
 
 
@@ -102,7 +88,6 @@ def train_decoder(
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     decoding = nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
-    trainer = Trainer(decoding, DECODER_PLAN, work / "decoder.safetensors")
 
     def loss_of_step(step: int) -> Tensor:
         pictures = _batch(corpus, (seed, step, 1), device)
@@ -113,8 +98,7 @@ def train_decoder(
             decoded = vae.decode(latents + DECODER_NOISE * noise.to(device)).sample
         return _error(decoded, pictures)
 
-    trainer.run(loss_of_step)
-    trainer.keep_average()
+    train(decoding, DECODER_PLAN, work / "decoder.safetensors", loss_of_step)
 
 
 DECODER_NOISE = 0.05

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tasks.pretraining.training import Plan, Progress, Trainer, half, read_progress
+from tasks.pretraining.training import Plan, Progress, Trainer, half, read_progress, train
 
 
 class Regression:
@@ -23,7 +23,7 @@ class Regression:
         return error
 
 
-def train(steps: int, checkpoint: Path, schedule_steps: int = 60) -> Regression:
+def train_for(steps: int, checkpoint: Path, schedule_steps: int = 60) -> Regression:
     problem = Regression()
     trainer = Trainer(problem.module, Plan(schedule_steps, 0.1, warmup_steps=5), checkpoint)
     while trainer.progress.step < steps:
@@ -33,9 +33,9 @@ def train(steps: int, checkpoint: Path, schedule_steps: int = 60) -> Regression:
 
 
 def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    train(60, tmp_path / "whole.safetensors")
-    train(25, tmp_path / "broken.safetensors")
-    train(60, tmp_path / "broken.safetensors")
+    train_for(60, tmp_path / "whole.safetensors")
+    train_for(25, tmp_path / "broken.safetensors")
+    train_for(60, tmp_path / "broken.safetensors")
     whole, broken = (load_file(tmp_path / f"{n}.safetensors") for n in ("whole", "broken"))
     assert whole.keys() == broken.keys()
     for name, value in whole.items():
@@ -46,9 +46,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> N
 def test_it_learns_and_keeps_the_average(tmp_path: Path) -> None:
     problem = Regression()
     before = problem.loss(999).item()
-    trainer = Trainer(problem.module, Plan(150, 0.1, warmup_steps=5), tmp_path / "m.safetensors")
-    trainer.run(problem.loss)
-    trainer.keep_average()
+    train(problem.module, Plan(150, 0.1, warmup_steps=5), tmp_path / "m.safetensors", problem.loss)
     assert not problem.module.training
     assert problem.loss(999).item() < 0.3 * before
     saved = load_file(tmp_path / "m.safetensors")
@@ -57,7 +55,7 @@ def test_it_learns_and_keeps_the_average(tmp_path: Path) -> None:
 
 
 def test_a_finished_training_does_nothing(tmp_path: Path) -> None:
-    train(60, tmp_path / "m.safetensors")
+    train_for(60, tmp_path / "m.safetensors")
     problem = Regression()
     trainer = Trainer(problem.module, Plan(60, 0.1), tmp_path / "m.safetensors")
     trainer.run(lambda step: torch.tensor(float("nan")))
