@@ -15,13 +15,14 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import is_qualified, read_scores
+from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import write_table
 from tasks.controls.registry import CONTROLS as CONTROLS_BY_NAME
 from tasks.runtime.errors import PerceptError
 from tasks.wiring.contract import reads
 from tests.controls.test_controls import PARAMS as CONTROLS
 from tests.listening_study import make_listening_study, write_epoch_files
+from tests.qualified import is_qualified
 
 PARAMS = stage.AuditParams(
     max_trials=300, max_training_trials=200, batch_size=64, seed=0, run="all", controls=CONTROLS

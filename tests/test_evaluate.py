@@ -20,13 +20,14 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import is_qualified, read_scores
+from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.vectors import layers_to_column
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.runtime.errors import PerceptError
 from tasks.scores.feature_spaces import FeatureWeights
 from tasks.simulation.judge import Judgement
+from tests.qualified import is_qualified
 from tests.synthetic_study import COLOURS, CONCEPTS, DIM, THEMES, make_study, unit
 
 VOCABULARY = {"concept": CONCEPTS, "colour": COLOURS, "theme": THEMES}

@@ -14,12 +14,13 @@ from tasks.artifacts.contracts.saliency import SALIENCY
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.metrics import is_qualified, read_scores
+from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import empty_table, read_table, write_table
 from tasks.explanation import maps
 from tasks.explanation.separation import SeparationParams
 from tests.explanation.test_saliency import PARAMS as MAPS
 from tests.listening_study import CHANNELS, PEAKS, make_listening_study, write_epoch_files
+from tests.qualified import is_qualified
 
 PARAMS = stage.ExplainParams(
     max_trials=300,

@@ -69,12 +69,6 @@ class Score(BaseModel):
     verdict: str = ""
 
 
-def is_qualified(score: Score) -> bool:
-    """Tell whether a score says how sure it is: an interval, a p-value, or that it needs none."""
-    known = score.low is not None and score.high is not None
-    return known or score.p_value is not None or score.resampled in (COUNTED, DERIVED)
-
-
 def write_scores(path: Path, scores: Mapping[str, Score]) -> None:
     """Write named scores as JSON, sorted by name, in six significant digits.
 

@@ -25,10 +25,8 @@ class Design:
     ----------
     confounded
         Whether the time of a trial gives its concept away; None where that cannot be told.
-    same_as_previous
-        Share of trials that show the concept of the trial before.
     chance
-        That share in a random order.
+        Share of trials that show the concept of the trial before, in a random order.
     n
         Pairs of neighbours.
     sentence
@@ -36,7 +34,6 @@ class Design:
     """
 
     confounded: bool | None
-    same_as_previous: float
     chance: float
     n: int
     sentence: str
@@ -64,21 +61,20 @@ def describe_design(events: pa.Table, stimuli: pa.Table, timed: bool = True) -> 
         The verdict.
     """
     if not timed:
-        return Design(None, math.nan, math.nan, 0, UNTIMED)
+        return Design(None, math.nan, 0, UNTIMED)
     orders = _concepts_in_order(events, stimuli)
     pairs = [pair for order in orders for pair in zip(order[1:], order[:-1], strict=True)]
     chance = _chance(orders)
-    same = float(np.mean([a == b for a, b in pairs])) if pairs else 0.0
     if not pairs or chance == 1:
         return Design(
             chance == 1,
-            same,
             chance,
             len(pairs),
             "one concept only: class and time cannot be told apart"
             if chance == 1
             else "too few events to judge the design",
         )
+    same = float(np.mean([a == b for a, b in pairs]))
     excess = (same - chance) / (1 - chance)
     z = (same - chance) / np.sqrt(chance * (1 - chance) / len(pairs))
     confounded = bool(excess > CONFOUNDED_ABOVE and z > SIGNIFICANT_Z)
@@ -88,7 +84,7 @@ def describe_design(events: pa.Table, stimuli: pa.Table, timed: bool = True) -> 
         if confounded
         else "mixed order: class and time are not confounded"
     )
-    return Design(confounded, same, chance, len(pairs), f"{verdict} ({shares})")
+    return Design(confounded, chance, len(pairs), f"{verdict} ({shares})")
 
 
 def _concepts_in_order(events: pa.Table, stimuli: pa.Table) -> list[list[str]]:

@@ -21,7 +21,7 @@ Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
 Mask = Bool[np.ndarray, "n_trials"]
 
 MIN_HIGH_PASS_HZ = 1.0  # drift would fill the components
-BAD, INTERPOLATED = 1, 2  # of autoreject's log
+BAD = 1  # of autoreject's log, where an interpolated channel is 2
 
 
 class PyprepParams(Params):

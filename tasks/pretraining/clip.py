@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tasks.pretraining.corpus import Corpus, matches, random_text
 from tasks.pretraining.training import Plan, half, train
 from tasks.simulation.scene import VOCABULARY
-
-logger = logging.getLogger(__name__)
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {

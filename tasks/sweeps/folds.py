@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Int
 
 from tasks.encoder.dataset import TrainingData, Trials
@@ -86,13 +87,8 @@ def _of_stimuli(data: TrainingData, share: float, rng: np.random.Generator) -> T
 
 def _early(trials: Trials) -> Int[np.ndarray, " n_trials"]:
     """Return how many earlier trials showed the same stimulus to the same subject."""
-    pairs = np.stack([trials.subject_index, trials.stimulus_index], axis=1)
-    group = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
-    order = np.argsort(group, kind="stable")
-    starts = np.searchsorted(group[order], group[order])
-    before = np.empty(len(group), np.int64)
-    before[order] = np.arange(len(group)) - starts
-    return before
+    pairs = pd.DataFrame({"subject": trials.subject_index, "stimulus": trials.stimulus_index})
+    return pairs.groupby(["subject", "stimulus"]).cumcount().to_numpy()
 
 
 def _permuted(trials: Trials, rng: np.random.Generator) -> Trials:

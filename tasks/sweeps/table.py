@@ -14,7 +14,6 @@ from tasks.sweeps.plan import Cell, Sweep
 
 N_RESAMPLES = 1000
 CONFIDENCE = 0.95
-QUESTIONS = ("concept", "stimulus", "zero_shot")
 
 
 def long_table(cells: Sequence[Cell]) -> pd.DataFrame:

@@ -14,7 +14,6 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models import alexnet, efficientnet_b1, resnet50, vgg16
 
-from tasks.artifacts.metrics import is_qualified
 from tasks.runtime.errors import PerceptError
 from tasks.scores.distances import Halves, frechet_distance, inception_score, kernel_distance
 from tasks.scores.feature import feature_scores, spaces_table
@@ -27,6 +26,7 @@ from tasks.scores.feature_spaces import (
 from tasks.scores.judged import Pictures
 from tasks.scores.params import ScoreParams
 from tasks.simulation.judge import Judgement
+from tests.qualified import is_qualified
 
 PARAMS = ScoreParams(ks=(1,), n_resamples=50, n_permutations=99, confidence=0.95, seed=0)
 NONE = dict.fromkeys(FeatureWeights.model_fields)
