@@ -7,6 +7,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from tasks.artifacts.pictures import UnreadablePictureError, texts_of
