@@ -17,6 +17,7 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import write_scores
+from tasks.artifacts.splits import TRAIN
 from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import table_to_vectors
 from tasks.controls.answers import ControlParams
@@ -26,13 +27,9 @@ from tasks.controls.registry import CONTROLS, run_controls
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
 from tasks.explanation.heads import Heads
-from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
 from tasks.scores.held_out import HeldOut
 from tasks.statistics.draws import choose
-
-SPLIT = "test"
-"""Unseen pictures of trained concepts: what time and priors could give away are trained concepts."""
 
 
 class AuditParams(Params):
@@ -97,7 +94,7 @@ def audit(
     Raises
     ------
     PerceptError
-        If no trial of the split test was kept.
+        If no held-out trial was kept.
     """
     shown = read_table(trials, TRIALS)
     held_out = HeldOut.join(
@@ -106,7 +103,7 @@ def audit(
         read_table(text_vectors, TEXT_VECTORS),
         read_table(predictions, PREDICTIONS),
     )
-    held_out = _sample(held_out.of(held_out.trials["split"] == SPLIT), params)
+    held_out = _sample(held_out.main(), params)
     table = read_table(image_vectors, IMAGE_VECTORS)
     pictures = dict(zip(table["stimulus_id"].to_pylist(), table_to_vectors(table), strict=True))
     training = _training(shown.to_pandas(), params)
@@ -133,17 +130,12 @@ def audit(
 
 
 def _sample(held_out: HeldOut, params: AuditParams) -> HeldOut:
-    if held_out.trials.empty:
-        raise PerceptError(
-            f"The audit needs kept trials of the split {SPLIT!r}; found none. "
-            "Hold out pictures of trained concepts in `preprocess`."
-        )
     rows = pd.Series(False, held_out.trials.index)
     rows.iloc[choose(len(rows), params.max_trials, params.seed)] = True
     return held_out.of(rows)
 
 
 def _training(trials: pd.DataFrame, params: AuditParams) -> pd.DataFrame:
-    training = trials[(trials["split"] == "train") & trials["kept"]]
+    training = trials[(trials["split"] == TRAIN) & trials["kept"]]
     chosen = choose(len(training), params.max_training_trials, params.seed)
     return training.iloc[chosen].reset_index(drop=True)

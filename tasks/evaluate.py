@@ -17,6 +17,7 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import write_scores
+from tasks.artifacts.splits import HELD_OUT, TRAIN
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.model import load_clip
 from tasks.runtime.files import write_text
@@ -27,7 +28,7 @@ from tasks.scores.failures import failure_examples, head_collapse, strayed_heads
 from tasks.scores.feature import feature_scores, spaces_table
 from tasks.scores.feature_spaces import FeatureWeights
 from tasks.scores.fusion import learned_fusion_scores
-from tasks.scores.held_out import KNOWN, SPLITS, HeldOut, one_split_per_stimulus, vectors_of
+from tasks.scores.held_out import KNOWN, HeldOut, one_split_per_stimulus, vectors_of
 from tasks.scores.judged import (
     CONCEPT,
     Pictures,
@@ -117,7 +118,7 @@ def evaluate(
     drawn = drawn[~drawn["flagged"]].reset_index(drop=True)  # withheld pictures are black
     paths = drawn["image_path"].tolist()
     rendered = Pictures(drawn, encode(paths, encoder), judge_all(paths, judge))
-    unseen, training = real["split"].isin(SPLITS), real["trained"]
+    unseen, training = real["split"].isin(HELD_OUT), real["trained"]
     rows = real[unseen].reset_index(drop=True)
     shown = Pictures(rows, vectors[unseen], judge_all(rows["image_path"].tolist(), judge))
     truth = true_factors(rows, judge.vocabulary)
@@ -161,8 +162,8 @@ def read_stimuli(stimuli: Path, trials: Path, image_vectors: Path) -> tuple[pd.D
     A stimulus that is held out counts as that, also where it is ``trained`` on.
     """
     shown = read_table(trials, TRIALS, ["stimulus_id", "concept", "split"]).to_pandas()
-    splits = one_split_per_stimulus(shown, SPLITS).drop(columns="concept")
-    trained = shown.loc[shown["split"] == "train", "stimulus_id"]
+    splits = one_split_per_stimulus(shown, HELD_OUT).drop(columns="concept")
+    trained = shown.loc[shown["split"] == TRAIN, "stimulus_id"]
     splits["trained"] = splits["stimulus_id"].isin(trained)
     rows = read_table(stimuli, STIMULI).to_pandas().merge(splits, on="stimulus_id")
     rows = rows.sort_values("stimulus_id", ignore_index=True)
@@ -177,6 +178,5 @@ def read_stimuli(stimuli: Path, trials: Path, image_vectors: Path) -> tuple[pd.D
 
 def plots(held_out: HeldOut, largest_k: int) -> dict[str, pd.DataFrame]:
     """Return the data of each plot: recall by k, and the concepts taken for one another."""
-    test = held_out.of(held_out.trials["split"] == "test")
-    confusion = {"confusion": concept_confusion(test)} if len(test.trials) else {}
-    return {"recall": recall_curves(held_out, largest_k), **confusion}
+    confusion = concept_confusion(held_out.main())
+    return {"recall": recall_curves(held_out, largest_k), "confusion": confusion}

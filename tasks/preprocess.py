@@ -15,6 +15,7 @@ from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.splits import TRAIN, Split
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
 from tasks.eeg.cleaning import CleanRecording, clean_recording
@@ -25,7 +26,7 @@ from tasks.eeg.rows import quality_row, quality_table, recording_of_row, trial_t
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
-from tasks.eeg.splits import Split, SplitParams, assign_splits
+from tasks.eeg.splits import SplitParams, assign_splits, named_by_training
 from tasks.eeg.stored import clean_stored_epochs
 from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
 from tasks.runtime.files import link_or_copy
@@ -103,7 +104,8 @@ def preprocess(
 
     _publish(findings, epochs)
     table = trial_table(rows, shown, pictures, findings)
-    write_table(table.append_column("split", pa.array(splits, pa.string())), trials, TRIALS)
+    seen = named_by_training(splits, table["concept"].to_pylist(), table["kept"].to_pylist())
+    write_table(table.append_column("split", pa.array(seen, pa.string())), trials, TRIALS)
     write_table(quality_table(findings), quality, QUALITY)
 
 
@@ -197,7 +199,7 @@ def _training_stimuli(shown: pa.Table, splits: list[Split]) -> dict[str, str]:
     return {
         trial_id_of(name, order): stimulus
         for name, order, stimulus, split in zip(*columns, splits, strict=True)
-        if split == "train"
+        if split == TRAIN
     }
 
 

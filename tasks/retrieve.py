@@ -18,6 +18,7 @@ from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.splits import HELD_OUT, VALIDATION
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.galleries import Gallery, build_galleries, known_stimuli
 from tasks.clip.vectors import Vectors, vectors_to_table
@@ -28,7 +29,7 @@ from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
 
-QUERY_SPLITS = ("validation", "test", "zero_shot")
+QUERY_SPLITS = (VALIDATION, *HELD_OUT)
 
 
 def _with_train(names: list[str]) -> list[str]:

@@ -22,15 +22,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float32
 
+from tasks.artifacts.splits import HELD_OUT, SPLITS, TRAIN
 from tasks.clip.search import top_k
 from tasks.clip.vectors import Vectors, table_to_vectors
 from tasks.runtime.errors import PerceptError
 
 GALLERY_SPLITS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "train": ("train",),
-        "test": ("test", "zero_shot"),
-        "all": ("train", "validation", "test", "zero_shot"),
+        "train": (TRAIN,),
+        "test": HELD_OUT,
+        "all": SPLITS,
     }
 )
 """Gallery to the splits of the stimuli whose captions it holds."""

@@ -62,7 +62,7 @@ class ControlParams(Params):
 
 def concept_hits(held_out: HeldOut) -> Hits:
     """Return 1 where the concept that is named from a trial is that of a stimulus."""
-    names = held_out.concepts()
+    names = held_out.candidates()
     ranking = concept_ranking(held_out, held_out.kinds(OBJECT_TIER), names)
     shown = shown_stimuli(held_out.trials)
     columns = columns_of(shown["concept"].tolist(), names, "the candidate concepts")

@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Float, Float32
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.splits import TRAIN
 from tasks.controls.answers import (
     ControlParams,
     Hits,
@@ -77,12 +78,12 @@ class Evidence:
     @cached_property
     def trained(self) -> pd.DataFrame:
         """The rows of `trials` that training saw: kept ones of its split."""
-        return self.trials[(self.trials["split"] == "train") & self.trials["kept"]]
+        return self.trials[(self.trials["split"] == TRAIN) & self.trials["kept"]]
 
     @cached_property
     def named(self) -> list[str]:
         """The concept that is named from each audited trial."""
-        names = self.held_out.concepts()
+        names = self.held_out.candidates()
         first = concept_ranking(self.held_out, self.held_out.kinds(OBJECT_TIER), names).first
         return [names[index] for index in first.argmin(axis=1)]
 

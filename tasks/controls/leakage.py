@@ -10,10 +10,10 @@ from jaxtyping import Bool
 from scipy.stats import fisher_exact
 
 from tasks.artifacts.metrics import COUNTED, Score
+from tasks.artifacts.splits import HELD_OUT, TRAIN
 from tasks.controls.answers import beats_chance, in_words, judged, score_correlation, score_hits
 from tasks.controls.drift_probes import curve_of_parts
 from tasks.controls.evidence import Evidence, Finding
-from tasks.scores.held_out import SPLITS
 from tasks.statistics.permutation import SIGNIFICANCE
 
 
@@ -75,7 +75,7 @@ def gallery_overlap(evidence: Evidence) -> Finding | None:
     if retrieved.empty:
         return None
     captions = evidence.held_out.captions
-    unseen = set(captions.loc[captions["split"] != "train", "caption_id"])
+    unseen = set(captions.loc[captions["split"] != TRAIN, "caption_id"])
     leaked = retrieved["caption_id"].isin(unseen).to_numpy()
     verdict = (
         f"{leaked.mean():.1%} of the captions retrieved as decoded were written about pictures outside "
@@ -236,15 +236,15 @@ def _splits(evidence: Evidence) -> dict[str, str]:
 
 def _described_in_training(evidence: Evidence) -> Bool[np.ndarray, " n_trials"]:
     texts, split = _descriptions(evidence), _splits(evidence)
-    known = {texts[s] for s in texts if split[s] == "train"}
+    known = {texts[s] for s in texts if split[s] == TRAIN}
     return np.array([texts.get(s) in known for s in evidence.shown["stimulus_id"]])
 
 
 def _copied(evidence: Evidence) -> tuple[float, float, float]:
     """Return how often held-out and training pictures are described as a training picture, and a p-value."""
     texts, split = _descriptions(evidence), _splits(evidence)
-    training = pd.Series([texts[s] for s in texts if split[s] == "train"])
-    unseen = pd.Series([texts[s] for s in texts if split[s] in SPLITS])
+    training = pd.Series([texts[s] for s in texts if split[s] == TRAIN])
+    unseen = pd.Series([texts[s] for s in texts if split[s] in HELD_OUT])
     own = int(training.duplicated(keep=False).sum())
     found = int(unseen.isin(set(training)).sum())
     table = [[found, len(unseen) - found], [own, len(training) - own]]

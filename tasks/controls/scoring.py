@@ -34,7 +34,7 @@ ENOUGH = 0.9
 def gallery_permutation(evidence: Evidence) -> Finding:
     """Put the candidates in another order: no answer may change, or their order gives answers away."""
     held_out = evidence.held_out
-    names = held_out.concepts()
+    names = held_out.candidates()
     mixed = [names[i] for i in np.random.default_rng(evidence.params.seed).permutation(len(names))]
     kinds = held_out.kinds(OBJECT_TIER)
     before = concept_ranking(held_out, kinds, names).first
@@ -195,7 +195,7 @@ def random_codebook(evidence: Evidence) -> Finding:
         Audited trials.
     """
     held_out = evidence.held_out
-    names, named = held_out.concepts(), evidence.named
+    names, named = held_out.candidates(), evidence.named
     codes = {
         kind: prototypes(*held_out.naming(kind), names)[[names.index(name) for name in named]]
         for kind in held_out.predicted

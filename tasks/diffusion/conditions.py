@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Int
 
+from tasks.artifacts.splits import HELD_OUT
 from tasks.clip.galleries import GALLERY_SPLITS
 from tasks.language.prompts import TIER_OF, Tier
 from tasks.runtime.errors import PerceptError
@@ -35,7 +36,7 @@ Condition = Literal[
     "random_caption",
     "mean_embedding",
 ]
-HELD_OUT_SPLITS = GALLERY_SPLITS["test"]
+HELD_OUT_SPLITS = HELD_OUT
 GALLERY = "train"
 """Decoded captions are those of training pictures: none was written about the picture shown."""
 CLASS_NAME = "class_name"

@@ -30,6 +30,7 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 from transformers.utils.logging import disable_progress_bar
 
 from tasks.artifacts.pictures import read_picture
+from tasks.artifacts.splits import VALIDATION
 from tasks.clip.vectors import table_to_vectors
 from tasks.diffusion.conditions import Condition, Sources
 from tasks.diffusion.folder import pipeline_fingerprint
@@ -312,7 +313,7 @@ class ImagePrompts:
     @cached_property
     def _map(self) -> LinearMap:
         trials = self.sources.trials
-        known = trials[trials["kept"] & (trials["split"] == "validation")]
+        known = trials[trials["kept"] & (trials["split"] == VALIDATION)]
         shown = known["stimulus_id"].tolist()
         features = features_of(self.predictions, known["trial_id"].tolist())
         return fit_map(features, self._seen(shown), shown)

@@ -7,7 +7,6 @@ from pydantic import Field, model_validator
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
 
-Split = Literal["train", "validation", "test", "zero_shot", "none"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -1,14 +1,15 @@
 """Which trials are trained on and which are held out: decided once, by a named strategy."""
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
+from tasks.artifacts.splits import TEST, TRAIN, ZERO_SHOT, Split
 from tasks.eeg.split_params import (
     ConceptSplit,
     ImageSplit,
     OfficialSplit,
-    Split,
     SplitError,
     SplitParams,
     SubjectSplit,
@@ -20,13 +21,15 @@ __all__ = [
     "ConceptSplit",
     "ImageSplit",
     "OfficialSplit",
-    "Split",
     "SplitError",
     "SplitParams",
     "SubjectSplit",
     "TimeChunkSplit",
     "assign_splits",
 ]
+
+
+logger = logging.getLogger(__name__)
 
 
 def assign_splits(
@@ -64,9 +67,35 @@ def assign_splits(
             "Choose another preprocess.split.strategy."
         )
     splits = STRATEGIES[params.strategy](trials, stimuli, params)
-    if trials.num_rows and "train" not in splits:
+    if trials.num_rows and TRAIN not in splits:
         raise SplitError(
             f"The split {params.strategy!r} must leave trials to train on; it leaves none of "
             f"{trials.num_rows}. Change preprocess.split: smaller fractions, for instance."
         )
     return splits
+
+
+def named_by_training(
+    splits: Sequence[Split], concepts: Sequence[str], kept: Sequence[bool]
+) -> list[Split]:
+    """Return the splits with every part named by what training saw.
+
+    A concept whose only pictures were drawn into the test part, or whose training trials were all
+    rejected, was never trained: its test trials are `zero_shot`.
+
+    Parameters
+    ----------
+    splits, concepts, kept
+        Of each trial: where it was put, what it shows, and whether it has an epoch.
+    """
+    rows = list(zip(splits, concepts, kept, strict=True))
+    trained = {concept for split, concept, there in rows if split == TRAIN and there}
+    untrained = {c for split, c, _ in rows if split == TEST and c not in trained}
+    if untrained:
+        logger.warning(
+            "%d concepts are shown by test trials and by no kept training trial (%s); their test trials "
+            "count as zero_shot.",
+            len(untrained),
+            ", ".join(sorted(untrained)[:10]),
+        )
+    return [ZERO_SHOT if s == TEST and c in untrained else s for s, c, _ in rows]

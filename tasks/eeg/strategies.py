@@ -8,16 +8,16 @@ import hashlib
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from tasks.artifacts.splits import SPLITS, TEST, TRAIN, VALIDATION, ZERO_SHOT, Split
 from tasks.eeg.split_params import (
     ConceptSplit,
     ImageSplit,
     OfficialSplit,
-    Split,
     SplitError,
     SubjectSplit,
     TimeChunkSplit,
@@ -38,16 +38,16 @@ def split_by_image(trials: pa.Table, stimuli: pa.Table, params: ImageSplit) -> l
     part_of: dict[str, Split] = {}
     for concept, names in by_concept.items():
         if concept in held_out:
-            part_of |= dict.fromkeys(names, "zero_shot")
+            part_of |= dict.fromkeys(names, ZERO_SHOT)
             continue
         order = _ordered(names, seed)
         n_test = _share(params.test_fraction, len(order), f"{seed}:test:{concept}")
         n_validation = _share(
             params.validation_fraction, len(order), f"{seed}:validation:{concept}"
         )
-        part_of |= dict.fromkeys(order, "train")
-        part_of |= dict.fromkeys(order[:n_test], "test")
-        part_of |= dict.fromkeys(order[n_test : n_test + n_validation], "validation")
+        part_of |= dict.fromkeys(order, TRAIN)
+        part_of |= dict.fromkeys(order[:n_test], TEST)
+        part_of |= dict.fromkeys(order[n_test : n_test + n_validation], VALIDATION)
     return _of_stimuli(trials, part_of)
 
 
@@ -61,10 +61,10 @@ def split_by_concept(trials: pa.Table, stimuli: pa.Table, params: ConceptSplit) 
     """
     by_concept = _stimuli_by_concept(stimuli)
     both = params.zero_shot_fraction + params.validation_fraction
-    part_of_concept: dict[str, Split] = dict.fromkeys(by_concept, "train")
-    part_of_concept |= dict.fromkeys(_first(by_concept, both, params.seed), "validation")
+    part_of_concept: dict[str, Split] = dict.fromkeys(by_concept, TRAIN)
+    part_of_concept |= dict.fromkeys(_first(by_concept, both, params.seed), VALIDATION)
     held_out = _first(by_concept, params.zero_shot_fraction, params.seed)
-    part_of_concept |= dict.fromkeys(held_out, "zero_shot")
+    part_of_concept |= dict.fromkeys(held_out, ZERO_SHOT)
     part_of = {name: part_of_concept[c] for c, names in by_concept.items() for name in names}
     return _of_stimuli(trials, part_of)
 
@@ -86,7 +86,7 @@ def split_as_published(trials: pa.Table, stimuli: pa.Table, params: OfficialSpli
     """
     names, published = (stimuli[c].to_pylist() for c in ("stimulus_id", "official_split"))
     part_of: dict[str, Split] = dict(zip(names, published, strict=True))
-    known = [part for part in get_args(Split) if part != "none"]
+    known = list(SPLITS)
     odd = sorted(n for n in set(trials["stimulus_id"].to_pylist()) if part_of[n] not in known)
     if odd:
         found = ", ".join(f"{name} ({part_of[name] or 'none'})" for name in odd[:10])
@@ -95,10 +95,10 @@ def split_as_published(trials: pa.Table, stimuli: pa.Table, params: OfficialSpli
             f"{', '.join(known)}; {len(odd)} have not: {found}. "
             "Choose another preprocess.split.strategy, or mend the source."
         )
-    if "validation" not in part_of.values():
-        training = [name for name, part in part_of.items() if part == "train"]
+    if VALIDATION not in part_of.values():
+        training = [name for name, part in part_of.items() if part == TRAIN]
         drawn = _first(training, params.validation_fraction, params.seed)
-        part_of |= dict.fromkeys(drawn, "validation")
+        part_of |= dict.fromkeys(drawn, VALIDATION)
     return _of_stimuli(trials, part_of)
 
 
@@ -123,12 +123,12 @@ def split_by_subject(trials: pa.Table, stimuli: pa.Table, params: SubjectSplit) 
             "preprocess.split.test_subject must be a subject of the study: "
             f"{', '.join(sorted(set(subjects)))}; it is {params.test_subject!r}. Change it."
         )
-    part_of: dict[str, Split] = dict.fromkeys(names, "train")
+    part_of: dict[str, Split] = dict.fromkeys(names, TRAIN)
     drawn = _first(names, params.validation_fraction, params.seed)
-    part_of |= dict.fromkeys(drawn, "validation")
+    part_of |= dict.fromkeys(drawn, VALIDATION)
     parts = _of_stimuli(trials, part_of)
     return [
-        "test" if subject == params.test_subject else part
+        TEST if subject == params.test_subject else part
         for subject, part in zip(subjects, parts, strict=True)
     ]
 
@@ -145,8 +145,8 @@ def split_by_time(trials: pa.Table, stimuli: pa.Table, params: TimeChunkSplit) -
     del stimuli
     names = np.asarray(trials["recording_id"].to_pylist(), str)
     onsets_s = trials["onset_s"].to_numpy()
-    part_of: list[Split] = ["train"] * params.n_chunks
-    part_of[params.test_chunk], part_of[params.validation_chunk] = "test", "validation"
+    part_of: list[Split] = [TRAIN] * params.n_chunks
+    part_of[params.test_chunk], part_of[params.validation_chunk] = TEST, VALIDATION
     borders = [c for c in range(1, params.n_chunks) if part_of[c] != part_of[c - 1]]
     splits: list[Split] = ["none"] * len(names)
     for name in np.unique(names):

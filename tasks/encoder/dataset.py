@@ -18,6 +18,7 @@ from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.splits import HELD_OUT, SEEN, TRAIN
 from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import column_to_layer, table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, read_epochs
@@ -126,7 +127,7 @@ def read_training_data(
         If the data cannot be trained on.
     """
     table = read_table(trials, TRIALS).to_pandas()
-    chosen = table[table["kept"] & table["split"].isin(["train", "validation"])]
+    chosen = table[table["kept"] & table["split"].isin(SEEN)]
     chosen = chosen.sort_values("trial_id")
     _check_splits(chosen, trials, params.batch_size)
     stimuli = sorted(chosen["stimulus_id"].unique())
@@ -135,7 +136,7 @@ def read_training_data(
     if params.shared_head:
         texts, targets = _as_one(texts, targets)
     if params.image_weight > 0:
-        trained_on = chosen.loc[chosen["split"] == "train", "stimulus_id"]
+        trained_on = chosen.loc[chosen["split"] == TRAIN, "stimulus_id"]
         images = _image_targets(
             image_vectors, stimuli, targets, np.isin(stimuli, trained_on), params.image_layer
         )
@@ -152,7 +153,7 @@ def read_training_data(
         np.searchsorted(subjects, chosen["subject"]).astype(np.int64),
         np.searchsorted(stimuli, chosen["stimulus_id"]).astype(np.int64),
     )
-    in_train = (chosen["split"] == "train").to_numpy()
+    in_train = (chosen["split"] == TRAIN).to_numpy()
     split = "\n".join(f"{i} {s}" for i, s in zip(chosen["trial_id"], chosen["split"], strict=True))
     return TrainingData(
         everything.rows(in_train),
@@ -230,8 +231,8 @@ def refuse_strangers(trials: Path) -> None:
     """
     table = read_table(trials, TRIALS, ["subject", "split", "kept"]).to_pandas()
     table = table[table["kept"]]
-    known = set(table.loc[table["split"].isin(["train", "validation"]), "subject"])
-    held_out = set(table.loc[table["split"].isin(["test", "zero_shot"]), "subject"])
+    known = set(table.loc[table["split"].isin(SEEN), "subject"])
+    held_out = set(table.loc[table["split"].isin(HELD_OUT), "subject"])
     strangers = sorted(held_out - known)
     if strangers:
         raise TrainingDataError(
@@ -242,7 +243,7 @@ def refuse_strangers(trials: Path) -> None:
 
 def _check_splits(chosen: pd.DataFrame, path: Path, batch_size: int) -> None:
     remedy = "Mend `preprocess.split` in params.yaml and run `dvc repro preprocess`."
-    train = chosen[chosen["split"] == "train"]
+    train = chosen[chosen["split"] == TRAIN]
     if len(train) == len(chosen):
         raise TrainingDataError(
             f"{path} must hold kept trials of the split 'validation', by which the epoch is chosen; "

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from tasks.artifacts.splits import HELD_OUT
 from tasks.language.prompts import KIND_NAMES, TIER_OF, Tier
 from tasks.reporting.formats import sentence
 from tasks.reporting.study import Study
@@ -192,7 +193,7 @@ def _eligible(study: Study) -> list[str]:
     """Return the held-out trials that have pictures; where none were rendered, those with captions."""
     if not study.renders.empty:
         return sorted(study.renders["trial_id"].unique())
-    held_out = study.trials.loc[study.trials["split"].isin(["test", "zero_shot"]), "trial_id"]
+    held_out = study.trials.loc[study.trials["split"].isin(HELD_OUT), "trial_id"]
     return sorted(set(held_out) & set(study.retrievals["trial_id"]))
 
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.splits import SPLITS, TRAIN, ZERO_SHOT
 from tasks.reporting.design import design_warning, is_blocked, known_pictures
 from tasks.reporting.formats import enumeration, interval, number, plural
 from tasks.reporting.score_rows import BETTER, ScoreRow, reading, score_row, share_of_ceiling
@@ -11,7 +12,7 @@ from tasks.reporting.study import Study
 from tasks.scores.held_out import KNOWN
 
 RETRIEVAL = rf"(?:{KNOWN})?concept_recall_at_1_of_\d+"
-ZERO_SHOT = r"zero_shot_concept_recall_at_1_of_\d+"
+UNTRAINED = r"zero_shot_concept_recall_at_1_of_\d+"
 PICTURES = rf"(?:{KNOWN})?judged_concept_accuracy_decoded"
 
 
@@ -53,7 +54,7 @@ def facts(study: Study) -> list[Fact]:
     """
     trials, recordings = study.trials, study.recordings
     n_kept, n_trials = int(trials["kept"].sum()), len(trials)
-    held_out = trials[trials["split"] == "zero_shot"]["concept"].nunique()
+    held_out = trials[trials["split"] == ZERO_SHOT]["concept"].nunique()
     splits = trials.drop_duplicates(["stimulus_id", "split"])["split"].value_counts().to_dict()
     return [
         Fact("Dataset", ", ".join(sorted(recordings["dataset"].unique()))),
@@ -66,7 +67,7 @@ def facts(study: Study) -> list[Fact]:
         Fact(
             "Stimuli",
             f"{trials['stimulus_id'].nunique():,}",
-            ", ".join(f"{splits[s]:,} {s.replace('_', '-')}" for s in _SPLITS if s in splits),
+            ", ".join(f"{splits[s]:,} {s.replace('_', '-')}" for s in SPLITS if s in splits),
         ),
         Fact(
             "Concepts",
@@ -104,7 +105,7 @@ def headlines(study: Study) -> list[Headline]:
     questions = (
         ("Does the EEG find the caption?", RETRIEVAL),
         ("Do the pictures show the object?", PICTURES),
-        ("And concepts it has never met?", ZERO_SHOT),
+        ("And concepts it has never met?", UNTRAINED),
     )
     found = [(question, _find(study, pattern)) for question, pattern in questions]
     return [Headline(question, row) for question, row in found if row is not None]
@@ -133,7 +134,7 @@ def limits(study: Study) -> list[str]:
         One run of the pipeline.
     """
     found = []
-    trained = study.trials["split"] == "train"
+    trained = study.trials["split"] == TRAIN
     unknown = set(study.trials.loc[~trained, "subject"]) - set(study.trials.loc[trained, "subject"])
     if not unknown:
         found.append(
@@ -160,9 +161,6 @@ def limits(study: Study) -> list[str]:
             "pose, is the generator's invention."
         )
     return found
-
-
-_SPLITS = ("train", "validation", "test", "zero_shot")
 
 
 def _design(study: Study) -> tuple[str, str]:
@@ -224,7 +222,7 @@ def _pictures(study: Study) -> str:
 
 
 def _zero_shot(study: Study) -> str:
-    row = _find(study, ZERO_SHOT)
+    row = _find(study, UNTRAINED)
     if row is None:
         return ""
     return (

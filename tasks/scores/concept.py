@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.splits import TEST, ZERO_SHOT
 from tasks.scores.held_out import HeldOut
 from tasks.scores.params import OBJECT_TIER, TIERS, ScoreParams
 from tasks.scores.ranking import Ranking, mean_cosines, prototypes, rank
@@ -33,16 +34,15 @@ def decoding_scores(
         Ranks, intervals and p-values.
     """
     scores = stimulus_scores(held_out, "", params) | caption_scores(held_out, params)
-    test = held_out.of(held_out.trials["split"] == "test")
-    zero_shot = held_out.of(held_out.trials["split"] == "zero_shot")
+    test = held_out.of(held_out.trials["split"] == TEST)
+    zero_shot = held_out.of(held_out.trials["split"] == ZERO_SHOT)
     if len(test.trials):
         scores |= concept_scores(test, test.concepts(), "", "", oracle, params)
         scores |= concept_details(test, oracle, params)
         scores |= retrieved_concept_scores(test, retrievals, params)
     if len(zero_shot.trials):
-        prefix, held_out_concepts = "zero_shot_", sorted(set(zero_shot.trials["concept"]))
-        everything = zero_shot.concepts()
-        scores |= concept_scores(zero_shot, held_out_concepts, prefix, "", None, params)
+        prefix, everything = f"{ZERO_SHOT}_", zero_shot.concepts()
+        scores |= concept_scores(zero_shot, zero_shot.candidates(), prefix, "", None, params)
         scores |= concept_scores(zero_shot, everything, prefix, "_all_concepts", oracle, params)
         scores |= stimulus_scores(zero_shot, prefix, params)
     return scores
@@ -160,7 +160,7 @@ def _ceilings(oracle: pd.DataFrame | None, held_out: HeldOut) -> Mapping[int, fl
 
 def concept_confusion(held_out: HeldOut) -> pd.DataFrame:
     """Return the actual and the predicted concept of each trial, fused over the object tier."""
-    names = held_out.concepts()
+    names = held_out.candidates()
     nearest = concept_ranking(held_out, held_out.kinds(OBJECT_TIER), names).first.argmin(axis=1)
     predicted = [names[index] for index in nearest]
     return pd.DataFrame({"actual": held_out.trials["concept"], "predicted": predicted})
@@ -172,7 +172,7 @@ def recall_curves(held_out: HeldOut, largest_k: int) -> pd.DataFrame:
     Parameters
     ----------
     held_out : HeldOut
-        Trials of both splits; concepts are scored on the split test alone.
+        Trials of both splits; concepts are scored on those of `main_split`.
     largest_k : int
         Last k of a curve.
     """
@@ -184,12 +184,11 @@ def recall_curves(held_out: HeldOut, largest_k: int) -> pd.DataFrame:
         if kinds := held_out.kinds(tier):
             rankings[f"stimulus_{tier}"] = gallery.stimulus_ranking(kinds, held_out.predicted)
     curves = [_curve(name, ranking, own, largest_k) for name, ranking in rankings.items()]
-    test = held_out.of(held_out.trials["split"] == "test")
-    if len(test.trials):
-        names = held_out.concepts()
-        ranking = concept_ranking(test, test.kinds(OBJECT_TIER), names)
-        own = columns_of(test.trials["concept"].tolist(), names, "the candidate concepts")
-        curves.insert(0, _curve("concept", ranking, own, largest_k))
+    main = held_out.main()
+    names = main.candidates()
+    ranking = concept_ranking(main, main.kinds(OBJECT_TIER), names)
+    own = columns_of(main.trials["concept"].tolist(), names, "the candidate concepts")
+    curves.insert(0, _curve("concept", ranking, own, largest_k))
     return pd.concat(curves, ignore_index=True)
 
 

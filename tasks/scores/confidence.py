@@ -20,12 +20,12 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.splits import VALIDATION
 from tasks.scores.held_out import HeldOut
 from tasks.scores.params import OBJECT_TIER, ScoreParams
 from tasks.scores.ranking import mean_cosines, prototypes
 from tasks.statistics.resampling import Resampling, Statistic, Values, Weights
 
-VALIDATION = ("validation",)
 MIN_TRIALS = 30  # of validation, a tenth of them right or wrong, before anything is fitted
 N_BINS = 10
 COVERAGES = (50, 25, 10)  # per cent of the trials that are answered, the surest
@@ -42,7 +42,7 @@ def confidence_scores(
     Parameters
     ----------
     held_out : HeldOut
-        Held-out trials; those of the split ``test`` are checked.
+        Held-out trials; those of `main_split` are checked.
     validation : HeldOut or None
         Validation trials; None where none was predicted.
     params : ScoreParams
@@ -56,13 +56,14 @@ def confidence_scores(
     table : pandas.DataFrame
         One row per test trial: trial_id, confidence, correct.
     """
-    test = held_out.of(held_out.trials["split"] == "test")
+    test = held_out.main()
     kinds = held_out.kinds(OBJECT_TIER)
     nothing = pd.DataFrame({"trial_id": [], "confidence": [], "correct": []})
     if validation is None or not kinds or not len(test.trials):
         return {}, nothing
-    names = held_out.concepts()
-    seen, right = _answers(validation, kinds, names)
+    names = test.candidates()
+    known = sorted({*names, *validation.trials["concept"]}) if names != test.concepts() else names
+    seen, right = _answers(validation, kinds, known)
     rarest = min(right.sum(), (~right).sum())
     if len(right) < MIN_TRIALS or rarest < MIN_TRIALS // 10:
         return {}, nothing
@@ -89,10 +90,10 @@ def validation_trials(
     """
     predicted = set(predictions["trial_id"].to_pylist())
     shown = trials.to_pandas()
-    chosen = shown["kept"] & shown["split"].isin(VALIDATION) & shown["trial_id"].isin(predicted)
+    chosen = shown["kept"] & shown["split"].eq(VALIDATION) & shown["trial_id"].isin(predicted)
     if not chosen.any():
         return None
-    return HeldOut.join(trials, captions, text_vectors, predictions, splits=VALIDATION)
+    return HeldOut.join(trials, captions, text_vectors, predictions, splits=(VALIDATION,))
 
 
 def _answers(

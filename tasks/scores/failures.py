@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.sparse.csgraph import connected_components
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.splits import TRAIN
 from tasks.scores.held_out import HeldOut
 from tasks.scores.judged import CONCEPT, Pictures
 from tasks.scores.params import ScoreParams
@@ -202,7 +203,7 @@ def strayed_heads(held_out: HeldOut, seed: int) -> pd.DataFrame:
         for the true caption of the trial's picture in place of the prediction).
     """
     captions, kinds = held_out.captions, list(held_out.predicted)
-    training = np.unique(captions.loc[captions["split"] == "train", "stimulus_id"].to_numpy(str))
+    training = np.unique(captions.loc[captions["split"] == TRAIN, "stimulus_id"].to_numpy(str))
     if not len(training) or len(kinds) < MIN_KINDS:
         return pd.DataFrame(columns=STRAYED)
     rng = np.random.default_rng(seed)

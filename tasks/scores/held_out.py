@@ -11,13 +11,10 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Float
 
-from tasks.clip.galleries import GALLERY_SPLITS
+from tasks.artifacts.splits import HELD_OUT, SEEN, TRAIN, ZERO_SHOT, main_split
 from tasks.clip.vectors import table_to_vectors
 from tasks.runtime.errors import PerceptError
 from tasks.scores.ranking import CaptionGallery, Vectors
-
-SPLITS = GALLERY_SPLITS["test"]
-"""Splits that no training has seen: unseen pictures of trained concepts, and held-out concepts."""
 
 KNOWN = "known_"
 """What the names of scores begin with where held-out pictures were also in training."""
@@ -51,7 +48,7 @@ class HeldOut:
         captions: pa.Table,
         text_vectors: pa.Table,
         predictions: pa.Table,
-        splits: Sequence[str] = SPLITS,
+        splits: Sequence[str] = HELD_OUT,
     ) -> Self:
         """Join the tables of these names, for the trials of some splits.
 
@@ -67,7 +64,7 @@ class HeldOut:
                 f"Evaluation needs kept trials of the splits {', '.join(splits)}; found none. "
                 "Hold out stimuli in `preprocess`."
             )
-        of_stimulus = one_split_per_stimulus(shown, ("train", "validation"))
+        of_stimulus = one_split_per_stimulus(shown, SEEN)
         texts = captions.to_pandas().merge(of_stimulus, on="stimulus_id").sort_values("caption_id")
         ids = texts["caption_id"].tolist()
         return cls(
@@ -86,6 +83,10 @@ class HeldOut:
             predicted={kind: vectors[chosen] for kind, vectors in self.predicted.items()},
         )
 
+    def main(self) -> Self:
+        """Return the trials that headlines, audit and calibration are about: those of `main_split`."""
+        return self.of(self.trials["split"] == main_split(self.trials["split"]))
+
     def kinds(self, tier: str) -> list[str]:
         """Return the predicted kinds of a tier."""
         tiers = dict(zip(self.captions["kind"], self.captions["tier"], strict=True))
@@ -99,6 +100,16 @@ class HeldOut:
         """Return all concepts that captions can name: the trained ones and the held-out ones."""
         return sorted(set(self.captions["concept"][self._may_name()]))
 
+    def candidates(self) -> list[str]:
+        """Return the concepts that are told apart.
+
+        Where no concept that was shown was ever trained, these are the ones that were shown, as in the
+        200-way task of THINGS-EEG2; elsewhere all that captions can name.
+        """
+        if set(self.trials["split"]) == {ZERO_SHOT}:
+            return sorted(set(self.trials["concept"]))
+        return self.concepts()
+
     def naming(self, kind: str) -> tuple[Vectors, list[str]]:
         """Return the text vectors that may name concepts, and their concepts.
 
@@ -109,7 +120,7 @@ class HeldOut:
         return self.vectors[named.to_numpy()], self.captions["concept"][named].tolist()
 
     def _may_name(self) -> pd.Series[bool]:
-        return self.captions["split"].isin(["train", "zero_shot"])
+        return self.captions["split"].isin([TRAIN, ZERO_SHOT])
 
     def gallery(self, stimulus_ids: Sequence[str]) -> CaptionGallery:
         """Return the captions of some stimuli in every predicted kind.

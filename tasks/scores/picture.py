@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tasks.artifacts.metrics import Score
+from tasks.artifacts.splits import TEST, ZERO_SHOT
 from tasks.scores.distances import (
     HALVES,
     MIN_PICTURES,
@@ -60,7 +61,7 @@ def picture_scores(
         scores |= distance_scores(renders, held_out.vectors, training, params, n_halves)
     if CONCEPT in truth and n_pictures >= MIN_PICTURES:
         scores |= clarity_scores(renders, held_out, params, n_halves)
-    for split, prefix in (("test", ""), ("zero_shot", "zero_shot_")):
+    for split, prefix in ((TEST, ""), (ZERO_SHOT, f"{ZERO_SHOT}_")):
         drawn, shown = renders.where(split=split), held_out.where(split=split)
         if len(drawn.rows):
             scores |= judged_scores(drawn, shown, truth, prefix, params)

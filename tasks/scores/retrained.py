@@ -152,7 +152,7 @@ def _answers(
 ) -> pd.DataFrame | None:
     """Return, trial by trial, whether an encoder identifies the stimulus among the captions."""
     queries = trials.filter(pc.and_(trials["kept"], held_out_of(trials))).sort_by("trial_id")
-    if "test" not in queries["split"].to_pylist():
+    if not queries.num_rows:
         return None
     eeg, info = read_epochs(epochs, queries["trial_id"].to_pylist())
     encoder.require_channels(info.channels)

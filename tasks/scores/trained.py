@@ -16,12 +16,13 @@ from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.oracle import ORACLE
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.splits import HELD_OUT
 from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import vectors_to_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder
 from tasks.scores.concept import concept_ranking
-from tasks.scores.held_out import SPLITS, HeldOut
+from tasks.scores.held_out import HeldOut
 from tasks.scores.params import OBJECT_TIER
 
 Answers = dict[str, list[Any]]
@@ -61,7 +62,7 @@ class HeldOutEEG:
             Whose trials.
         """
         trials = read_table(artifacts.trials, TRIALS)
-        held_out = pc.is_in(trials["split"], pa.array(SPLITS))
+        held_out = pc.is_in(trials["split"], pa.array(HELD_OUT))
         theirs = pc.is_in(trials["subject"], pa.array(subjects))
         trials = trials.filter(pc.or_(pc.invert(held_out), theirs))
         chosen = pc.and_(pc.and_(trials["kept"], theirs_of(trials, subjects)), held_out_of(trials))
@@ -104,20 +105,18 @@ def theirs_of(trials: pa.Table, subjects: list[str]) -> pa.ChunkedArray:
 
 def held_out_of(trials: pa.Table) -> pa.ChunkedArray:
     """Tell which trials no training has seen."""
-    return pc.is_in(trials["split"], pa.array(SPLITS))
+    return pc.is_in(trials["split"], pa.array(HELD_OUT))
 
 
-def concept_answers(held_out: HeldOut, split: str, *, known: bool) -> Answers | None:
+def concept_answers(held_out: HeldOut, split: str | None) -> Answers | None:
     """Return, trial by trial, whether the concept is named.
 
     Parameters
     ----------
     held_out : HeldOut
         What was decoded.
-    split : str
-        ``test`` or ``zero_shot``.
-    known : bool
-        Whether the candidates are the concepts of this split alone, and not all of the study's.
+    split : str or None
+        The trials that are asked about; None where the study has none.
 
     Returns
     -------
@@ -129,14 +128,14 @@ def concept_answers(held_out: HeldOut, split: str, *, known: bool) -> Answers | 
     some = held_out.of(held_out.trials["split"] == split)
     if not kinds or not len(some.trials):
         return None
-    names = sorted(set(some.trials["concept"])) if known else held_out.concepts()
+    names = some.candidates()
     nearest = concept_ranking(some, kinds, names).first.argmin(axis=1)
     return _answers(some.trials, np.array(names)[nearest] == some.trials["concept"].to_numpy())
 
 
 def stimulus_answers(held_out: HeldOut) -> Answers | None:
     """Return, trial by trial, the probability that the stimulus is identified by all heads' captions."""
-    test = held_out.of(held_out.trials["split"] == "test")
+    test = held_out.main()
     if not len(test.trials):
         return None
     stimuli = test.stimuli()

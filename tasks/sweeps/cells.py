@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.splits import ZERO_SHOT, main_split
 from tasks.artifacts.tables import read_table
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.checkpoints import Encoder, description_of, reading_recorded
@@ -96,15 +97,16 @@ def _answers(cell: Cell, artifacts: Artifacts, encoder: Encoder) -> dict[str, An
     subjects = sorted(set(everybody.to_pylist())) if cell.fold == "all" else [cell.fold]
     data = HeldOutEEG.read(artifacts, subjects)
     held_out = data.decoded_by(encoder, None)
+    main = main_split(held_out.trials["split"])
     answers: dict[str, Any] = {
-        "concept": concept_answers(held_out, "test", known=False),
+        "concept": concept_answers(held_out, main),
         "stimulus": stimulus_answers(held_out),
-        "zero_shot": concept_answers(held_out, "zero_shot", known=True),
+        "zero_shot": concept_answers(held_out, ZERO_SHOT),
     }
     if answers["concept"] is not None:
         answers["concept"]["oracle"] = oracle_answers(artifacts, answers["concept"]["trial_id"])
     for n_presentations in REPETITIONS:
         if (mean := averaged(data, n_presentations)) is not None:
-            found = concept_answers(mean.decoded_by(encoder, None), "test", known=False)
+            found = concept_answers(mean.decoded_by(encoder, None), main)
             answers[f"concept_of_{n_presentations}"] = found
     return {question: found for question, found in answers.items() if found is not None}
