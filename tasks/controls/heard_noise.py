@@ -12,8 +12,9 @@ import pandas as pd
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.splits import TRAIN
 from tasks.artifacts.tables import read_table
-from tasks.clip.galleries import GALLERY_SPLITS, Gallery, build_galleries
+from tasks.clip.galleries import Gallery, build_galleries
 from tasks.clip.vectors import vectors_to_table
 from tasks.controls.evidence import Epochs
 from tasks.controls.noise import MAX_NOISE_SOURCES, gaussian_noise
@@ -95,7 +96,7 @@ class NoiseControl:
 
 def _noise_sources(trials: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Choose training trials of each subject by lot."""
-    training = trials[trials["kept"] & trials["split"].isin(GALLERY_SPLITS["train"])]
+    training = trials[trials["kept"] & trials["split"].eq(TRAIN)]
     if training.empty:
         raise PerceptError(
             "Noise is made of the epochs of kept training trials; found none. "
