@@ -62,7 +62,12 @@ def confidence_scores(
     if validation is None or not kinds or not len(test.trials):
         return {}, nothing
     names = test.candidates()
-    known = sorted({*names, *validation.trials["concept"]}) if names != test.concepts() else names
+    known = names
+    if names != test.concepts():  # none of them was ever trained: others are named in validation
+        known = sorted(set(test.concepts()) & set(validation.trials["concept"]))
+        validation = validation.of(validation.trials["concept"].isin(known))
+    if len(known) < 2:
+        return {}, nothing
     seen, right = _answers(validation, kinds, known)
     rarest = min(right.sum(), (~right).sum())
     if len(right) < MIN_TRIALS or rarest < MIN_TRIALS // 10:
