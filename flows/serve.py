@@ -1,18 +1,21 @@
 """`make ui`: a local Prefect server, and the deployments that its UI starts and retries."""
 
+import base64
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, cast
 
+from flows.guarded import PORT as PORT_NAME
+from flows.guarded import USER, key_of, path_of
 from flows.workspace import root
 from tasks import STAGES
 from tasks.runtime.environment import whole_number
@@ -40,15 +43,17 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` leaves it ignored
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the server is stopped, too
     try:
-        port = whole_number("PERCEPT_UI_PORT", most=LAST_PORT) or PORT
+        port = whole_number(PORT_NAME, most=LAST_PORT) or PORT
         os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
         with _server(port):
             from flows.served_files import served
 
-            with served(root(), port + 1) as files:
+            login = os.environ["PREFECT_API_AUTH_STRING"]
+            with served(root(), port + 1, path_of(login)) as files:
                 os.environ["PERCEPT_FILES_URL"] = files
                 sys.stdout.write(
-                    f"Prefect UI: http://{HOST}:{port}\nReport:     {files}\nStop with Ctrl-C.\n"
+                    f"Prefect UI: http://{HOST}:{port}\nLog in as:  {login}\nReport:     {files}\n"
+                    "Stop with Ctrl-C.\n"
                 )
                 sys.stdout.flush()
                 _serve()
@@ -73,11 +78,21 @@ def settings(workspace: Path, port: int) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Environment variables. Pages of other sites may neither read the server nor start runs on it.
+        Environment variables. Neither pages of other sites nor other accounts of this machine may read
+        the server or start runs on it.
+
+    Raises
+    ------
+    PerceptError
+        If others can read the file that holds the project's key.
     """
-    url = f"http://{HOST}:{port}"
+    url, home = f"http://{HOST}:{port}", workspace.resolve() / ".prefect"
+    login = f"{USER}:{key_of(home)}"
     return {
-        "PREFECT_HOME": str(workspace.resolve() / ".prefect"),
+        PORT_NAME: str(port),
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_AUTH_STRING": login,
+        "PREFECT_API_AUTH_STRING": login,
         "PREFECT_API_URL": f"{url}/api",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -149,7 +164,11 @@ def _server(port: int) -> Iterator[None]:
             "Stop that one, or set PERCEPT_UI_PORT to another port."
         )
     process = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
+        [
+            *(sys.executable, "-m", "uvicorn", "--factory", "flows.guarded:application"),
+            *("--host", HOST, "--port", str(port), "--log-level", "warning"),
+        ],
+        cwd=Path(__file__).parents[1],
         stdout=subprocess.DEVNULL,
     )
     try:
@@ -181,13 +200,20 @@ def _wait_for_answer(server: subprocess.Popen[bytes], port: int, timeout_s: floa
 
 def _home_of_the_server(port: int) -> str | None:
     """Return the home of the Prefect server that answers on a port; None where none does."""
+    login = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
+    connection = HTTPConnection(HOST, port, timeout=5)
     try:
-        with urllib.request.urlopen(
-            f"http://{HOST}:{port}/api/admin/settings", timeout=5
-        ) as response:
-            found: dict[str, Any] = json.load(response)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError):
+        connection.request(
+            "GET", "/api/admin/settings", headers={"Authorization": f"Basic {login}"}
+        )
+        answer = connection.getresponse()
+        if answer.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+            return "another folder, whose key is another"
+        found: dict[str, Any] = json.load(answer)
+    except (OSError, HTTPException, ValueError):
         return None
+    finally:
+        connection.close()
     return str(found.get("home"))
 
 

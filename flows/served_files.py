@@ -7,24 +7,24 @@ from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from flows.guarded import LOOPBACK, Guard
 from flows.showing import PICTURES
 
-LOOPBACK = "127.0.0.1"
 
-
-def file_application(root: Path) -> Starlette:
+def file_application(root: Path, key: str) -> Starlette:
     """Return an application that serves two folders of the workspace, and nothing outside them.
 
     Parameters
     ----------
     root
         Of the workspace.
+    key
+        What every path begins with: who does not know it finds nothing.
 
     Returns
     -------
@@ -37,15 +37,18 @@ def file_application(root: Path) -> Starlette:
         folder.mkdir(parents=True, exist_ok=True)
     return Starlette(
         routes=[
-            Route("/", _to_the_report),
-            *(Mount(path, StaticFiles(directory=folder)) for path, folder in folders.items()),
+            Route(f"/{key}/", _to_the_report),
+            *(
+                Mount(f"/{key}{path}", StaticFiles(directory=folder))
+                for path, folder in folders.items()
+            ),
         ],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[LOOPBACK, "localhost"])],
+        middleware=[Middleware(Guard)],
     )
 
 
 @contextmanager
-def served(root: Path, port: int) -> Iterator[str]:
+def served(root: Path, port: int, key: str) -> Iterator[str]:
     """Serve the files in a thread for as long as the block runs.
 
     Parameters
@@ -54,6 +57,8 @@ def served(root: Path, port: int) -> Iterator[str]:
         Of the workspace.
     port
         On loopback; 0 takes any.
+    key
+        What every path begins with.
 
     Yields
     ------
@@ -62,18 +67,20 @@ def served(root: Path, port: int) -> Iterator[str]:
     """
     import uvicorn
 
-    config = uvicorn.Config(file_application(root), host=LOOPBACK, port=port, log_level="warning")
+    config = uvicorn.Config(
+        file_application(root, key), host=LOOPBACK, port=port, log_level="warning"
+    )
     server = uvicorn.Server(config)
     socket = config.bind_socket()
     socket.listen()  # who asks before the server runs waits for it
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
     thread.start()
     try:
-        yield f"http://{LOOPBACK}:{socket.getsockname()[1]}"
+        yield f"http://{LOOPBACK}:{socket.getsockname()[1]}/{key}"
     finally:
         server.should_exit = True
         thread.join()
 
 
 def _to_the_report(_: Request) -> Response:
-    return RedirectResponse("/reports/index.html")
+    return RedirectResponse("reports/index.html")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 HIDDEN = "[hidden]"
-SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|AUTH_STRING", re.IGNORECASE)
 SHORTEST = 6
 """Shorter values are words, not secrets: a server without keys takes any."""
 SHAPES = re.compile(

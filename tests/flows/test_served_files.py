@@ -7,6 +7,8 @@ import pytest
 
 from flows.served_files import served
 
+KEY = "known-to-the-owner"
+
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
@@ -15,14 +17,14 @@ def address(tmp_path_factory):
     (root / "reports").mkdir()
     (root / "reports/index.html").write_text("the report")
     (root / "reports/way_out").symlink_to(root)
-    with served(root, 0) as url:
+    with served(root, 0, KEY) as url:
         yield urlsplit(url)
 
 
-def get(address, path: str, host: str | None = None) -> tuple[int, bytes]:
+def get(address, path: str, host: str | None = None, key: str = f"/{KEY}") -> tuple[int, bytes]:
     """Ask for exactly this path, which a browser would tidy up first."""
     connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
-    connection.putrequest("GET", path, skip_host=True)
+    connection.putrequest("GET", f"{key}{path}", skip_host=True)
     connection.putheader("Host", host or address.netloc)
     connection.endheaders()
     answer = connection.getresponse()
@@ -60,4 +62,10 @@ def test_no_path_climbs_out(address, path):
 
 
 def test_name_of_another_site_that_leads_here_is_refused(address):
-    assert get(address, "/reports/index.html", host="example.org")[0] == 400
+    assert get(address, "/reports/index.html", host="example.org")[0] == 403
+
+
+@pytest.mark.parametrize("key", ["", "/another"])
+def test_who_does_not_know_the_key_finds_nothing(address, key):
+    assert get(address, "/reports/index.html", key=key)[0] == 404
+    assert get(address, "/", key=key)[0] == 404

@@ -6,9 +6,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -61,10 +64,25 @@ def ui(workspace, repository) -> Iterator[str]:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the server outlives `make ui`"
 
 
+def printed(workspace: Path, name: str) -> str:
+    """Return what `make ui` printed behind a name."""
+    text = (workspace.parent / "serve.log").read_text()
+    return re.search(rf"^{name}: +(\S+)$", text, re.MULTILINE)[1]
+
+
+def log_in(page, login: str) -> None:
+    page.goto("/")
+    page.get_by_label(re.compile("password", re.IGNORECASE)).or_(
+        page.locator("input[type=password]")
+    ).first.fill(login)
+    page.get_by_role("button", name="Login").click()
+
+
 @pytest.fixture(scope="module")
-def page(ui, browser):
+def page(ui, browser, workspace):
     page = browser.new_page(viewport={"width": 1300, "height": 1000}, base_url=ui)
     page.set_default_timeout(PATIENCE_MS)
+    log_in(page, printed(workspace, "Log in as"))
     return page
 
 
@@ -82,7 +100,8 @@ def test_failed_stage_is_retried_by_a_click_and_finished_ones_are_skipped(page, 
     page.get_by_role("link", name="reproduce", exact=True).click()
     shoot(page, "1-deployment")
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Quick run").click()
+    with page.expect_response(re.compile("/create_flow_run$")):
+        page.get_by_text("Quick run").click()
     page.goto("/runs")
     page.locator('a[href*="/runs/flow-run/"]').first.click()
     page.get_by_text("Failed", exact=True).first.wait_for()
@@ -107,11 +126,11 @@ def test_failed_stage_is_retried_by_a_click_and_finished_ones_are_skipped(page, 
     shoot(page, "5-task-runs")
 
 
-def test_report_opens_from_the_run(page, ui):
-    port = int(ui.rsplit(":", 1)[1]) + 1
-    page.goto(f"http://127.0.0.1:{port}/")
+def test_report_opens_from_the_run(page, workspace):
+    report = printed(workspace, "Report")
+    page.goto(f"{report}/")
     page.get_by_text("The report of a small workspace").wait_for()
-    assert page.url == f"http://127.0.0.1:{port}/reports/index.html"
+    assert page.url == f"{report}/reports/index.html"
 
 
 def test_nothing_listens_beyond_loopback_and_other_sites_are_kept_out(ui):
@@ -132,3 +151,47 @@ def test_nothing_listens_beyond_loopback_and_other_sites_are_kept_out(ui):
 def test_history_is_the_projects_own(ui, workspace):
     assert (workspace / ".prefect/prefect.db").exists()
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", ui)
+
+
+ATTACK = """async (ui) => {
+    const ask = (path, options) => fetch(ui + path, options).then(a => a.text(), e => "refused");
+    const socket = new WebSocket(ui.replace("http", "ws") + "/api/events/in", ["prefect"]);
+    const opened = await new Promise(done => {
+        socket.onopen = () => done("opened");
+        socket.onerror = () => done("refused");
+    });
+    return [await ask("/api/admin/settings"), await ask("/api/flow_runs/filter", {method: "POST"}), opened];
+}"""
+
+
+def test_a_page_of_another_origin_reads_nothing_and_opens_no_socket(ui, browser):
+    with served_page() as foreign:
+        page = browser.new_context().new_page()
+        page.goto(foreign)
+        assert page.evaluate(ATTACK, ui) == ["refused", "refused", "refused"]
+        page.close()
+
+
+@contextmanager
+def served_page() -> Iterator[str]:
+    """Serve an empty page of another origin: another port of this machine is one."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_another_account_of_this_machine_gets_no_token_and_starts_nothing(ui):
+    """DNS rebinding as well: curl sends any host name, and no key."""
+    for words in (
+        ["-H", "Host: example.org", f"{ui}/api/csrf-token?client=x"],
+        [f"{ui}/api/csrf-token?client=x"],
+        ["-X", "PATCH", "-d", "{}", f"{ui}/api/deployments/00000000-0000-0000-0000-000000000000"],
+        ["-u", "percept:guess", f"{ui}/api/admin/settings"],
+    ):
+        command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout in ("401", "403"), words
