@@ -14,6 +14,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, cast
 
+import psutil
+
 from flows.guarded import PORT as PORT_NAME
 from flows.guarded import USER, key_of, path_of
 from flows.workspace import root
@@ -198,8 +200,35 @@ def _wait_for_answer(server: subprocess.Popen[bytes], port: int, timeout_s: floa
     )
 
 
+def is_ours(port: int) -> bool:
+    """Tell whether a process of this account listens on a port of this machine.
+
+    Raises
+    ------
+    ServerError
+        If one of another account does.
+    """
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            if connection.pid and psutil.Process(connection.pid).uids().real == os.getuid():
+                return True
+            raise ServerError(
+                f"Port {port} must be free; a process of another account has it. "
+                "Set PERCEPT_UI_PORT to another port."
+            )
+    return False
+
+
 def _home_of_the_server(port: int) -> str | None:
-    """Return the home of the Prefect server that answers on a port; None where none does."""
+    """Return the home of the Prefect server that answers on a port; None where none does.
+
+    Raises
+    ------
+    ServerError
+        If the port belongs to another account, which must not be told the key.
+    """
+    if not is_ours(port):
+        return None
     login = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
     connection = HTTPConnection(HOST, port, timeout=5)
     try:

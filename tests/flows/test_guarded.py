@@ -1,5 +1,7 @@
 """Who may knock at the Prefect server: the attack of a foreign page and of another account."""
 
+import os
+import socket
 import stat
 
 import pytest
@@ -10,7 +12,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from flows.guarded import Guard, key_of, path_of
-from flows.serve import settings
+from flows.serve import ServerError, is_ours, settings
 from tasks.runtime.errors import PerceptError
 
 PORT = 4321
@@ -87,3 +89,15 @@ def test_the_server_asks_for_the_key_and_the_report_does_not_show_it(tmp_path):
     key = key_of(tmp_path / ".prefect")
     assert found["PREFECT_SERVER_API_AUTH_STRING"] == f"percept:{key}"
     assert key not in path_of(found["PREFECT_SERVER_API_AUTH_STRING"])
+
+
+def test_the_key_is_sent_to_no_process_of_another_account(monkeypatch):
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        assert not is_ours(port)
+        listening.listen()
+        assert is_ours(port)
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+        with pytest.raises(ServerError, match="a process of another account has it"):
+            is_ours(port)
