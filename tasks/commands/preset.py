@@ -45,9 +45,11 @@ def _write(name: str, params_file: Path, *, force: bool) -> None:
     found = compare(old)
     if found.own and not force:
         lines = "".join(f"\n  {line}" for line in found.own)
+        near = f"The preset nearest to it is {found.nearest}"
         raise PresetError(
             f"{params_file} must hold nothing of yours to be replaced by the preset {name}; it does. "
-            f"The preset nearest to it is {found.nearest}. These lines would be lost:{lines}\n"
+            f"{near if found.nearest else 'It cannot be read as params'}. "
+            f"These lines would be lost:{lines}\n"
             "Keep a copy of what you need, then run the same command with --force. "
             f"`percept preset {name} --show` prints the preset and writes nothing."
         )

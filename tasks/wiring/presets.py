@@ -71,13 +71,13 @@ class Comparison:
     Attributes
     ----------
     nearest
-        The preset with the fewest differences.
+        The preset with the fewest differences; None where the file cannot be read as params.
     own
         What stands in none of the presets: a line of text for each value that differs from the nearest
         preset's, and for each comment that no preset has.
     """
 
-    nearest: str
+    nearest: str | None
     own: list[str]
 
 
@@ -98,8 +98,6 @@ def merged(name: str, folder: Path = PRESETS) -> str:
     ----------
     name
         File name in ``folder``, without its ending.
-    folder
-        Where the base and the presets lie.
 
     Raises
     ------
@@ -126,8 +124,6 @@ def splice(text: str, changes: str, file: Path) -> str:
 
     Parameters
     ----------
-    text
-        A complete params file.
     changes
         YAML with a dotted name and a value per change. Each value replaces what stands in the file as a
         whole; nothing is merged. A comment behind a value that takes one line replaces the old one.
@@ -169,22 +165,7 @@ def splice(text: str, changes: str, file: Path) -> str:
 
 
 def override(text: str, changes: Mapping[str, Any], file: Path) -> str:
-    """Replace values in the text of a params file.
-
-    Parameters
-    ----------
-    text
-        A complete params file.
-    changes
-        New values by dotted name.
-    file
-        What `text` is called in errors.
-
-    Raises
-    ------
-    PresetError
-        As `splice`.
-    """
+    """Replace values, given by dotted name, in the text of a params file as `splice` does."""
     return splice(
         text, "".join(f"{name}: {show(value)}\n" for name, value in changes.items()), file
     )
@@ -197,8 +178,6 @@ def compare(text: str, folder: Path = PRESETS) -> Comparison:
     ----------
     text
         The file. If it holds no params at all, every line that no preset has is its user's.
-    folder
-        Where the presets lie.
     """
     presets = {name: merged(name, folder) for name in preset_names(folder)}
     values = _read(text)
@@ -206,7 +185,7 @@ def compare(text: str, folder: Path = PRESETS) -> Comparison:
         known = {line.strip() for preset in presets.values() for line in preset.splitlines()}
         numbered = enumerate(text.splitlines(), 1)
         own = [f"line {n}: {line}" for n, line in numbered if line.strip() not in {"", *known}]
-        return Comparison("none", own)
+        return Comparison(None, own)
     differing = {name: _own_values(values, _read(t) or {}) for name, t in presets.items()}
     nearest = min(differing, key=lambda name: len(differing[name]))
     said = {comment for preset in presets.values() for _, comment in _comments(preset)}

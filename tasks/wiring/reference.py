@@ -74,12 +74,7 @@ class Param:
 def reference(stages: Sequence[str], folder: Path = PRESETS) -> list[Param]:
     """Return every param of some stages, in order. What stands in another stage's section is left out.
 
-    Parameters
-    ----------
-    stages
-        Their names; each is imported.
-    folder
-        Where the base and the presets lie.
+    Each stage is imported, which takes seconds.
     """
     texts = {"": (folder / BASE).read_text()}
     texts |= {name: merged(name, folder) for name in preset_names(folder)}
@@ -93,14 +88,7 @@ def reference(stages: Sequence[str], folder: Path = PRESETS) -> list[Param]:
 def lookup(values: Any, name: str, tag: Tag | None = None) -> list[Any]:
     """Return the value of a dotted name in a list, which is empty where there is none.
 
-    Parameters
-    ----------
-    values
-        Nested params.
-    name
-        With dots.
-    tag
-        The kind of section that the name belongs to.
+    Where the name belongs to one kind of section, ``tag``, there is none in a section of another kind.
     """
     if tag and lookup(values, tag[0]) != [tag[1]]:
         return []

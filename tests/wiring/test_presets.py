@@ -288,7 +288,9 @@ def test_a_comment_alone_is_kept_too(folder, capsys):
 def test_an_unreadable_file_counts_as_edited(folder, capsys, text):
     FILE.write_bytes(text)
     assert main(["preset", "tiny"]) == 1
-    assert "mine: " in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "It cannot be read as params. These lines would be lost:\n  line " in error
+    assert "mine: " in error
     assert FILE.read_bytes() == text
     assert main(["preset", "tiny", "--force"]) == 0
     assert "mine: " in capsys.readouterr().out
