@@ -22,7 +22,7 @@ from tasks.language.captioners.human import HumanCaptioner
 from tasks.language.captioners.ledger import Ledger, distinct
 from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
-from tasks.language.captioners.sidecar import SidecarCaptioner
+from tasks.language.captioners.scene_reader import SidecarCaptioner
 from tasks.language.checks import N_MARKS
 from tasks.language.quality import OnFailure, Status, usable
 from tasks.language.rows import captions_to_table

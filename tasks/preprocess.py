@@ -22,12 +22,12 @@ from tasks.eeg.cleaning import CleanRecording, clean_recording
 from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.design import describe_design
 from tasks.eeg.epochs import trial_id_of, write_epochs
+from tasks.eeg.published_epochs import clean_stored_epochs
 from tasks.eeg.rows import quality_row, quality_table, recording_of_row, trial_table
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.eeg.splits import SplitParams, assign_splits, named_by_training
-from tasks.eeg.stored import clean_stored_epochs
 from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
 from tasks.runtime.files import link_or_copy
 from tasks.runtime.map import Map

@@ -16,7 +16,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.caption import CaptionParams, caption
 from tasks.language.cache import CaptionCache, CaptionCacheError
 from tasks.language.captioners.scene import describe
-from tasks.language.captioners.sidecar import SidecarError
+from tasks.language.captioners.scene_reader import SidecarError
 from tasks.language.prompts import KIND_NAMES
 from tasks.language.quality import CaptionError
 from tasks.runtime.map import serial_map

@@ -21,7 +21,7 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
 from tasks.controls import heard_noise
-from tasks.diffusion import drawing, stored
+from tasks.diffusion import drawing, picture_files
 from tasks.diffusion.conditions import Condition, readable
 from tasks.diffusion.renderer import Drawn
 from tasks.eeg.epochs import EpochsInfo, write_epochs
@@ -504,7 +504,7 @@ def test_a_batch_that_was_cut_short_is_drawn_again_as_it_was(workplace, stand_in
         n_saved += 1
         if n_saved == 10:
             raise KeyboardInterrupt
-        stored.save_picture(*args, **options)
+        picture_files.save_picture(*args, **options)
 
     first = stand_in(StandIn())
     monkeypatch.setattr(drawing, "save_picture", save)

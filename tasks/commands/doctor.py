@@ -110,8 +110,8 @@ def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
     """Name every file of the study that is missing, where it goes and where it comes from."""
     from pydantic import TypeAdapter, ValidationError
 
-    from tasks.eeg.sources.obtaining import missing_files
     from tasks.eeg.sources.registry import AnySourceParams
+    from tasks.eeg.sources.required_files import missing_files
 
     try:
         source = TypeAdapter(AnySourceParams).validate_python(

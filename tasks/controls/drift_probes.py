@@ -19,7 +19,7 @@ from tasks.controls.answers import (
     score_labels,
 )
 from tasks.controls.evidence import Epochs, Evidence, Finding
-from tasks.controls.stand_in import binned, fit_stand_in
+from tasks.controls.small_decoder import binned, fit_small_decoder
 from tasks.statistics.permutation import permutation_p_value
 
 N_FOLDS = 5
@@ -40,7 +40,9 @@ def block_from_features(evidence: Evidence) -> Finding | None:
         for known, asked in _folds(shown.iloc[rows]):
             if len(set(labels[rows[known]])) > 1:
                 features, seed = evidence.features, evidence.params.seed
-                fitted = fit_stand_in(features[rows[known]], labels[rows[known]].tolist(), seed)
+                fitted = fit_small_decoder(
+                    features[rows[known]], labels[rows[known]].tolist(), seed
+                )
                 answers[rows[asked]] = fitted.predict(features[rows[asked]])
     if not (answers != "").any():
         return None
@@ -134,7 +136,7 @@ def _learnt(
         own = subjects == subject
         known = own & ~asked
         if len(set(labels[known])) == 2:
-            fitted = fit_stand_in(features[known], labels[known].tolist(), seed)
+            fitted = fit_small_decoder(features[known], labels[known].tolist(), seed)
             said[own & asked] = fitted.predict(features[own & asked])
     answers: list[str] = said[asked].tolist()
     return answers
@@ -171,7 +173,7 @@ def high_pass(evidence: Evidence) -> Finding | None:
 def _stand_in_score(evidence: Evidence, name: str, high_pass_hz: float, sfreq_hz: float) -> Score:
     training = _without_slow(evidence.training_eeg, name, high_pass_hz, sfreq_hz)
     asked = _without_slow(evidence.eeg, name, high_pass_hz, sfreq_hz)
-    fitted = fit_stand_in(
+    fitted = fit_small_decoder(
         _binned_or_power(training, evidence.training["subject"].tolist(), high_pass_hz),
         evidence.training["concept"].tolist(),
         evidence.params.seed,

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
 from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
+from tasks.diffusion.picture_files import require_disk, save_picture, verdict_of
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.settings import Request, Settings
-from tasks.diffusion.stored import require_disk, save_picture, verdict_of
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import fingerprint, write_json
 from tasks.runtime.map import Map, on_gpu, with_own_bar

@@ -18,7 +18,7 @@ CODE = (  # what the bytes depend on
     "repair.py",
     "resampling.py",
     "signal.py",
-    "stored.py",
+    "published_epochs.py",
     "trials.py",
     "whitening.py",
 )

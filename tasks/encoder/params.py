@@ -75,7 +75,7 @@ class NetworkParams(Params):
         Hidden units and remembered captions, at most, of each projection head.
     min_shared_frames : int
         Captions in which only one word differs, before the one is put for the other in further captions
-        that a head can then say; 0 for never (`tasks.encoder.recombination`).
+        that a head can then say; 0 for never (`tasks.encoder.synthetic_captions`).
     dropout : float
         In attention stacks and heads.
     """

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tasks.encoder.augmentation import EncodingModel, find_mates
+from tasks.encoder.caption_memory import Memory, fit_memory
 from tasks.encoder.dataset import TrainingData, Trials
 from tasks.encoder.filters import Filters, cosines, fit_filters, n_cosines
 from tasks.encoder.latents import Latents, fit_latents
 from tasks.encoder.losses import same_captions
-from tasks.encoder.memory import Memory, fit_memory
 from tasks.encoder.params import TrainParams
 from tasks.encoder.st_transformer import Sizes, STTransformer
 from tasks.encoder.words import components_by_factor, standardised

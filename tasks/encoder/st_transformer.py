@@ -201,7 +201,7 @@ class AttentionLayer(nn.Module):
 class ProjectionHeads(nn.Module):
     """One head per caption kind, from the latents to a unit vector.
 
-    A head attends to remembered captions (`tasks.encoder.memory`) and adds what a small network makes
+    A head attends to remembered captions (`tasks.encoder.caption_memory`) and adds what a small network makes
     of the latents, which begins at nothing.
 
     Parameters

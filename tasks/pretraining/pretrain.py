@@ -19,8 +19,8 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
 from tasks.pretraining import clip as clip_recipe
+from tasks.pretraining import clip_last_step
 from tasks.pretraining import judge as judge_recipe
-from tasks.pretraining import spread_clip
 from tasks.pretraining import unet as unet_recipe
 from tasks.pretraining import vae as vae_recipe
 from tasks.pretraining.corpus import FIRST_TRAINING_SEED, Corpus, make_corpus
@@ -76,7 +76,7 @@ def pretrain(
     corpus = make_corpus(n_scenes, FIRST_TRAINING_SEED, work)
     clip = clip_recipe.train_clip(corpus, work, seed, device)
     told = facts("clip", clip_recipe.BATCH_SIZE, n_scenes)
-    spread = spread_clip.spread(copy.deepcopy(clip), corpus, work, seed, device)
+    spread = clip_last_step.spread(copy.deepcopy(clip), corpus, work, seed, device)
     _replace(out / "clip", partial(export_clip, spread, told))
     judge = judge_recipe.train_judge(corpus, work, seed, device)
     told = facts("judge", judge_recipe.BATCH_SIZE, n_scenes)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from tasks.language.prompts import Tier
 from tasks.reporting.cards import Sample
 from tasks.reporting.charts import training_charts
+from tasks.reporting.definitions import TERMS, caption_source, provenance
 from tasks.reporting.design import design_caution, design_warning
 from tasks.reporting.failures import failure_families
 from tasks.reporting.glossary import OVERALL
@@ -19,7 +20,6 @@ from tasks.reporting.plots import (
     spaces_table,
     suspect_table,
 )
-from tasks.reporting.reading import TERMS, caption_source, provenance
 from tasks.reporting.score_rows import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
 from tasks.reporting.summary import facts, headlines, limits, result, title

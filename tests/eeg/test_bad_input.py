@@ -15,9 +15,9 @@ import torch
 from mne_bids import BIDSPath, write_raw_bids
 from PIL import Image
 
+from tasks.eeg.published_epochs import clean_stored_epochs
 from tasks.eeg.sources.bids import BidsSource
 from tasks.eeg.sources.protocol import Source, StoredEpochs
-from tasks.eeg.stored import clean_stored_epochs
 from tasks.eeg.study import examine_recording
 from tasks.runtime.errors import PerceptError
 from tests.eeg.stages import run_ingest

@@ -13,7 +13,7 @@ from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.bids import BidsParams, BidsSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import parse_params
-from tasks.eeg.sources.whole_files import FIF_END
+from tasks.eeg.sources.truncation import FIF_END
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from tasks.encoder.baselines.linear import LinearSizes
+from tasks.encoder.caption_memory import fit_memory
 from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.filters import cosines, fit_filters, inverse_square_root, n_cosines, signs
 from tasks.encoder.latents import fit_latents
-from tasks.encoder.memory import fit_memory
-from tasks.encoder.recombination import recombined
 from tasks.encoder.responses import Sources, Table, fit_responses, mean_responses
+from tasks.encoder.synthetic_captions import recombined
 from tasks.encoder.words import (
     components_by_factor,
     principal_components,

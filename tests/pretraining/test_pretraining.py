@@ -9,7 +9,7 @@ from tasks.clip.model import load_clip
 from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.settings import Request, Settings
-from tasks.pretraining import clip, judge, model_cards, pretrain, spread_clip, unet, vae
+from tasks.pretraining import clip, clip_last_step, judge, model_cards, pretrain, unet, vae
 from tasks.simulation.judge import Judge
 
 WEIGHTS = (
@@ -27,10 +27,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "BATCH_SIZE", 8)
         monkeypatch.setattr(module, "PLAN", replace(module.PLAN, steps=2, minutes=None))
     monkeypatch.setattr(vae, "DECODER_PLAN", replace(vae.DECODER_PLAN, steps=2))
-    monkeypatch.setattr(spread_clip, "BATCH_SIZE", 8)
+    monkeypatch.setattr(clip_last_step, "BATCH_SIZE", 8)
     for name in ("TEXT_PLAN", "IMAGE_PLAN"):
-        plan = replace(getattr(spread_clip, name), steps=2)
-        monkeypatch.setattr(spread_clip, name, plan)
+        plan = replace(getattr(clip_last_step, name), steps=2)
+        monkeypatch.setattr(clip_last_step, name, plan)
     monkeypatch.setattr(pretrain, "N_STEPS", 1)
 
 

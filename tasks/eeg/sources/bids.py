@@ -22,8 +22,8 @@ from tasks.eeg.sources.protocol import (
     SourceParams,
     Stimulus,
 )
+from tasks.eeg.sources.truncation import refuse_truncated
 from tasks.eeg.sources.tsv import read_rows
-from tasks.eeg.sources.whole_files import refuse_truncated
 
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
 REMEDY = "Mend the study, or name something else in ingest.source."

@@ -17,8 +17,8 @@ from tasks.eeg.sources.protocol import (
     SourceParams,
     Stimulus,
 )
+from tasks.eeg.sources.truncation import refuse_truncated_fif
 from tasks.eeg.sources.tsv import read_rows
-from tasks.eeg.sources.whole_files import refuse_truncated_fif
 
 REMEDY = "Run `dvc repro --force simulate` to make the study anew."
 

@@ -17,7 +17,7 @@ N_BINS = 8
 N_COMPONENTS = 100
 
 
-def fit_stand_in(
+def fit_small_decoder(
     features: Float[np.ndarray, "n_trials n_features"], labels: Sequence[str], seed: int
 ) -> Pipeline:
     """Fit principal components and a linear discriminant with Ledoit-Wolf shrinkage.

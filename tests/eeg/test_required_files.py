@@ -7,8 +7,8 @@ import yaml
 from pydantic import TypeAdapter
 
 from tasks.commands.doctor import examine
-from tasks.eeg.sources.obtaining import missing_files, needed_files
 from tasks.eeg.sources.registry import AnySourceParams
+from tasks.eeg.sources.required_files import missing_files, needed_files
 from tasks.wiring.presets import merged, preset_names
 from tests.conftest import REPOSITORY, preset
 

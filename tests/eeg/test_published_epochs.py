@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tasks.eeg.cleaning import CleanRecording, clean_recording
+from tasks.eeg.published_epochs import clean_stored_epochs
 from tasks.eeg.quality import QualityError
 from tasks.eeg.signal import SignalError
 from tasks.eeg.sources.protocol import StoredEpochs
-from tasks.eeg.stored import clean_stored_epochs
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
 
 NO_FILTERS = {"high_pass_hz": None, "low_pass_hz": None, "notch_hz": []}

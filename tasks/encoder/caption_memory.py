@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tasks.encoder.params import TrainParams
-from tasks.encoder.recombination import recombined
+from tasks.encoder.synthetic_captions import recombined
 from tasks.encoder.words import word_components
 
 PREFERENCE = 10.0  # of the words of a kind where those of others would explain as much
