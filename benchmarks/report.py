@@ -28,7 +28,12 @@ from tasks.reporting.sections import Selection, Shown
 from tasks.reporting.study import Study, read_study
 
 SELECTION = Selection(
-    max_trials=100_000, page_size=12, strip_trials=8, caption_examples=4, thumbnail_px=64, seed=7
+    max_trials=100_000,
+    page_size=12,
+    top_row_pictures=8,
+    caption_examples=4,
+    thumbnail_px=64,
+    seed=7,
 )
 N_RUNS = 3
 

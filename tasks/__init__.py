@@ -7,7 +7,7 @@ STAGES = (
     "caption",
     "embed",
     "train",
-    "appraise",
+    "check_captions",
     "retrieve",
     "render",
     "evaluate",

@@ -20,7 +20,7 @@ class ReportParams(Params):
         Trial cards at most.
     page_size
         Trial cards per page.
-    strip_trials
+    top_row_pictures
         Pairs of shown and decoded picture at the top.
     caption_examples
         Stimuli shown with all their captions.
@@ -32,7 +32,7 @@ class ReportParams(Params):
 
     max_trials: int = Field(ge=1)
     page_size: int = Field(ge=1)
-    strip_trials: int = Field(ge=0)
+    top_row_pictures: int = Field(ge=0)
     caption_examples: int = Field(ge=0)
     thumbnail_px: int = Field(ge=16)
     seed: int = Field(ge=0)
@@ -56,8 +56,8 @@ def report(
     explain_plots: Path,
     audit_metrics: Path,
     audit_plots: Path,
-    appraise_metrics: Path,
-    appraise_plots: Path,
+    check_captions_metrics: Path,
+    check_captions_plots: Path,
     raw: Path,
     *,
     report_page: Path,
@@ -79,7 +79,7 @@ def report(
         CSV with one row per epoch.
     evaluate_metrics, evaluate_plots, explain_metrics, explain_plots, audit_metrics, audit_plots : Path
         Scores, and folders of figures (PNG) and of the numbers behind them (CSV).
-    appraise_metrics, appraise_plots : Path
+    check_captions_metrics, check_captions_plots : Path
         Scores of the captions, and the folder of the numbers behind them (CSV).
     raw : Path
         Folder of the pictures that `stimuli` names.

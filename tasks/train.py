@@ -57,7 +57,7 @@ def train(
         If one of several processes is gone.
     """
     set_threads()
-    if params.filters.per_subject:
+    if params.start.per_subject:
         refuse_strangers(trials)
     data = read_training_data(
         trials,

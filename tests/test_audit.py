@@ -27,7 +27,7 @@ from tests.qualified import is_qualified
 PARAMS = stage.AuditParams(
     max_trials=300, max_training_trials=200, batch_size=64, seed=0, run="all", controls=CONTROLS
 )
-ABSENT = {"block_from_features", "order_of_errors"}  # one block per subject, and few mistakes
+ABSENT = {"block_from_features", "errors_follow_time"}  # one block per subject, and few mistakes
 SUMMED_UP = {"encoder", "explained_by_drift", "explained_by_leakage"}
 NAMES = {*CONTROLS_BY_NAME, *SUMMED_UP} - ABSENT
 
@@ -75,7 +75,7 @@ def test_encoder_passes_the_controls_that_it_should(outputs):
     for name in ("shuffled_eeg", "noise_eeg", "prestimulus", "subject_prior", "subject_only"):
         assert scores[name].value < 0.3, name
         assert scores[name].low <= scores[name].chance or scores[name].p_value > 0.05, name
-    assert scores["gallery_permutation"].value == scores["other_company"].value == 0
+    assert scores["gallery_permutation"].value == scores["batch_dependence"].value == 0
     assert scores["explained_by_drift"].verdict.startswith(
         "Partly open to drift: "
     )  # shown in order

@@ -213,7 +213,7 @@ def test_similarity_and_identification_follow_the_words(workplace):
 
 def test_distances_and_clarity_know_no_eeg(workplace):
     scores = run(workplace)
-    for measure in ("kid_clip", "fid_clip", "is_judge"):
+    for measure in ("kid_clip", "fid_clip", "inception_score_judge"):
         decoded = scores[f"{measure}_decoded"]
         assert decoded.n == 50
         assert decoded.control == scores[f"{measure}_shuffled_eeg"].value
@@ -222,7 +222,7 @@ def test_distances_and_clarity_know_no_eeg(workplace):
     assert scores["fid_clip_true_captions"].value == pytest.approx(0, abs=1e-4)
     assert scores["fid_clip_decoded"].lower_is_better
     assert "Against 50 held-out stimuli, from which 40" in scores["kid_clip_decoded"].verdict
-    assert 1 < scores["is_judge_decoded"].value < 10
+    assert 1 < scores["inception_score_judge_decoded"].value < 10
 
 
 def test_every_score_says_how_sure_it_is(workplace):
@@ -285,7 +285,9 @@ def test_concepts_that_the_judge_does_not_know_are_not_judged(workplace, monkeyp
     words = {**VOCABULARY, "concept": ("unicorn", *CONCEPTS[1:])}
     monkeypatch.setattr(StandInJudge, "vocabulary", words)
     scores = run(workplace)
-    assert not [name for name in scores if "judged_concept" in name or "is_judge" in name]
+    assert not [
+        name for name in scores if "judged_concept" in name or "inception_score_judge" in name
+    ]
     assert "judged_colour_accuracy_decoded" in scores
     rows = read_table(workplace / "judgements.parquet", JUDGEMENTS).to_pandas()
     assert set(rows["factor"]) == {"colour", "theme"}

@@ -36,7 +36,7 @@ N_TRIALS = 20
 COMPOSITION = {
     "kinds": KINDS,
     "captions_per_kind": 1,
-    "mix": 0.0,
+    "embedding_average_share": 0.0,
     "min_weight": 0.0,
     "temperature": 0.05,
     "negative_prompt": "",
@@ -572,7 +572,11 @@ def test_the_verdict_of_the_safety_checker_stands_in_the_manifest(workplace, sta
 
 def test_confidence_weighs_captions_and_guidance(workplace, stand_in):
     stand_in(StandIn())
-    composition = COMPOSITION | {"mix": 0.5, "guidance_scale": 5.0, "guidance_by_confidence": 1.0}
+    composition = COMPOSITION | {
+        "embedding_average_share": 0.5,
+        "guidance_scale": 5.0,
+        "guidance_by_confidence": 1.0,
+    }
     rows = run(workplace, composition=composition)
     true = rows[rows["condition"] == "true_captions"]
     assert set(true["guidance_scale"]) == {5.0}

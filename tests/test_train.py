@@ -147,7 +147,7 @@ def test_it_stops_when_no_better_epoch_comes():
     [
         {"image_weight": 0.5},
         {"image_layer": 2, "image_weight": 0.5},
-        {"kinds": ["ThemeTag"]},
+        {"caption_kinds": ["ThemeTag"]},
         {"shared_head": True},
         {"soft_targets": 0.3},
         {"shared_temperature": True, "learning_rate": 0.1},
@@ -236,7 +236,7 @@ def test_a_batch_larger_than_the_stimuli_is_refused():
 
 def test_unknown_kinds_are_refused():
     with pytest.raises(TrainingDataError) as error:
-        run(make_small_study(), params=changed(kinds=["Smell"]))
+        run(make_small_study(), params=changed(caption_kinds=["Smell"]))
     assert str(error.value) == (
         "train.kinds must name caption kinds of run/captions; Smell is none of ObjectSnap, ThemeTag. "
         "Mend train.kinds in params.yaml."
@@ -281,9 +281,9 @@ def test_a_channel_that_is_not_decoded_does_not_matter():
 
 
 def test_without_filters_per_subject_everybody_can_be_decoded():
-    filters = PARAMS.filters.model_copy(update={"per_subject": False})
+    start = PARAMS.start.model_copy(update={"per_subject": False})
     study = make_small_study()
-    encoder = load_encoder(run(study, params=changed(filters=filters, max_epochs=1))[0])
+    encoder = load_encoder(run(study, params=changed(start=start, max_epochs=1))[0])
     predicted = encoder.predict(study.eeg["sub-01"][:3], ["sub-09"] * 3)
     assert predicted.shape == (3, 2, 12)
 
@@ -295,9 +295,9 @@ def test_a_subject_left_out_is_refused_before_training_where_filters_are_per_sub
     with pytest.raises(TrainingDataError) as error:
         run(study)
     assert str(error.value) == (
-        "train.filters.per_subject must be false where a subject is held out altogether: there are no "
+        "train.start.per_subject must be false where a subject is held out altogether: there are no "
         "filters for sub-02. Set it to false in params.yaml."
     )
-    filters = PARAMS.filters.model_copy(update={"per_subject": False})
-    encoder = load_encoder(run(study, params=changed(filters=filters, max_epochs=1))[0])
+    start = PARAMS.start.model_copy(update={"per_subject": False})
+    encoder = load_encoder(run(study, params=changed(start=start, max_epochs=1))[0])
     assert encoder.subjects == ("sub-01",)

@@ -15,7 +15,7 @@ from dvc_render.vega_templates import TEMPLATES
 from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
-from tasks.wiring.contract import load_stage, params_for, params_model, reads, writes
+from tasks.wiring.contract import RENAMED, load_stage, params_for, params_model, reads, writes
 from tasks.wiring.dvc import import_closure, pipeline
 from tasks.wiring.presets import override
 from tests.flows.workspaces import make_workspace, run
@@ -222,7 +222,7 @@ def test_a_value_that_stages_must_agree_on_stands_once():
     assert {
         name: found for name in STAGES if (found := params_model(load_stage(name)).shared())
     } == {
-        "appraise": {
+        "check_captions": {
             "model": "embed.model",
             "precision": "embed.precision",
             "max_tokens": "caption.max_tokens",
@@ -270,19 +270,21 @@ def test_a_shared_param_makes_exactly_its_readers_stale(tmp_path):
         return set(json.loads(run(folder, "dvc", "status", "--json")))
 
     assert stale({"embed.batch_size": 64}) == {"embed"}
-    assert stale({"embed.model": "local-dir:clip"}) == {"embed", "appraise", "evaluate"}
-    assert stale({"embed.precision": "float16"}) == {"embed", "appraise"}
-    assert stale({"caption.max_tokens": 70}) == {"caption", "appraise"}
+    assert stale({"embed.model": "local-dir:clip"}) == {"embed", "check_captions", "evaluate"}
+    assert stale({"embed.precision": "float16"}) == {"embed", "check_captions"}
+    assert stale({"caption.max_tokens": 70}) == {"caption", "check_captions"}
 
 
 def test_the_old_place_of_a_shared_param_is_refused_with_the_one_place(tmp_path):
-    path = write_params(tmp_path, lambda c: c["appraise"].update(model="shipped", max_tokens=77))
+    path = write_params(
+        tmp_path, lambda c: c["check_captions"].update(model="shipped", max_tokens=77)
+    )
     with pytest.raises(PerceptError) as caught:
-        params_for(load_stage("appraise"), path)
+        params_for(load_stage("check_captions"), path)
     assert str(caught.value) == (
-        "appraise.model must not be set: it is embed.model, for all stages that need it. "
+        "check_captions.model must not be set: it is embed.model, for all stages that need it. "
         f"Remove it from {path}, and set embed.model there.\n"
-        "appraise.max_tokens must not be set: it is caption.max_tokens, for all stages that need it. "
+        "check_captions.max_tokens must not be set: it is caption.max_tokens, for all stages that need it. "
         f"Remove it from {path}, and set caption.max_tokens there."
     )
 
@@ -295,4 +297,19 @@ def test_a_shared_param_is_called_by_its_one_place(tmp_path):
         params_for(load_stage("evaluate"), path)
     path = write_params(tmp_path, lambda c: c["caption"].update(max_tokens="many"))
     with pytest.raises(PerceptError, match=r"^caption.max_tokens: .*; found 'many'. Mend it in "):
-        params_for(load_stage("appraise"), path)
+        params_for(load_stage("check_captions"), path)
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_param_of_an_earlier_version_is_refused_with_its_new_name(tmp_path, old, new):
+    def rename(content):
+        *place, name = new.split(".")
+        section = content
+        for part in place:
+            section = section[part]
+        section[old.split(".")[-1]] = section.pop(name)
+
+    path = write_params(tmp_path, rename)
+    with pytest.raises(PerceptError) as caught:
+        params_for(load_stage(new.split(".")[0]), path)
+    assert str(caught.value) == f"{old} is called {new} now. Rename it in {path}."

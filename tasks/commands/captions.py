@@ -138,7 +138,7 @@ def _grade(options: argparse.Namespace) -> None:
     verdicts = Counter(read_review(options.file).values())
     total = verdicts.total()
     print(", ".join(f"{verdict}: {verdicts[verdict]} of {total}" for verdict in VERDICTS))
-    print("Put the file into the folder of the study and name it in appraise.review_file.")
+    print("Put the file into the folder of the study and name it in check_captions.review_file.")
 
 
 def _params(options: argparse.Namespace) -> "CaptionParams":

@@ -32,7 +32,7 @@ class ControlParams(Params):
         Shuffles whose mean is the shuffled-EEG control.
     prestimulus_end_s : float
         Relative to picture onset: what comes later cannot be known to the prestimulus control.
-    n_stretches : int
+    n_time_segments : int
         Stretches of time that a recording without blocks is cut into.
     n_pseudo_labels : int
         Times that labels are drawn for blocks.
@@ -50,7 +50,7 @@ class ControlParams(Params):
 
     n_shuffles: PositiveInt
     prestimulus_end_s: float
-    n_stretches: int = Field(ge=2)
+    n_time_segments: int = Field(ge=2)
     n_pseudo_labels: PositiveInt
     high_pass_hz: tuple[PositiveFloat, ...]
     bottlenecks: tuple[PositiveInt, ...] = Field(min_length=1)

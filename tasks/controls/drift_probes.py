@@ -99,7 +99,7 @@ def pseudo_labels(evidence: Evidence) -> Finding | None:
     asked = np.arange(len(both)) >= len(evidence.training)
     subjects = both["subject"].to_numpy(str)
     features = binned(np.concatenate([evidence.training_eeg, evidence.eeg]), subjects.tolist())
-    blocks = _stretches(both, evidence.params.n_stretches)
+    blocks = _stretches(both, evidence.params.n_time_segments)
     answers, truth = [], []
     rng = np.random.default_rng(evidence.params.seed)
     for _ in range(evidence.params.n_pseudo_labels):
@@ -228,7 +228,7 @@ def time_to_training(evidence: Evidence) -> Finding | None:
     return Finding(verdict, curve, "s to the nearest training trial of the concept", "share named")
 
 
-def order_of_errors(evidence: Evidence) -> Finding | None:
+def errors_follow_time(evidence: Evidence) -> Finding | None:
     """Ask whether a concept is taken for those that were shown at about the same time.
 
     Concepts are put in the order in which a recording shows them, by the mean onset of their training
@@ -357,14 +357,14 @@ def _folds(shown: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(known, asked) for known, asked in folds]
 
 
-def _stretches(trials: pd.DataFrame, n_stretches: int) -> np.ndarray:
+def _stretches(trials: pd.DataFrame, n_time_segments: int) -> np.ndarray:
     """Return the block of each trial, or its stretch of time where a recording has few blocks."""
     names = np.empty(len(trials), dtype=object)
     for recording, own in trials.groupby("recording_id"):
         blocks = own["block"].to_numpy()
-        if len(np.unique(blocks)) < n_stretches:
+        if len(np.unique(blocks)) < n_time_segments:
             rank = own["onset_s"].rank(method="first").to_numpy() - 1
-            blocks = (rank * n_stretches // len(own)).astype(int)
+            blocks = (rank * n_time_segments // len(own)).astype(int)
         names[own.index] = [f"{recording}/{block}" for block in blocks]
     return names.astype(str)
 

@@ -60,7 +60,7 @@ def gallery_permutation(evidence: Evidence) -> Finding:
     )
 
 
-def other_company(evidence: Evidence) -> Finding:
+def batch_dependence(evidence: Evidence) -> Finding:
     """Predict trials beside other trials: no prediction may change, or test trials inform each other."""
     rows = np.random.default_rng(evidence.params.seed).permutation(len(evidence.eeg))
     rows = np.sort(rows[: max(1, len(rows) // 4)])

@@ -47,7 +47,7 @@ class CompositionParams(Params):
         Caption kinds that take part.
     captions_per_kind : int
         Nearest captions of each kind whose embeddings are mixed.
-    mix : float
+    embedding_average_share : float
         Share of the mean of single captions' embeddings; the rest is one prompt of all captions.
     min_weight : float
         Kinds of less weight are left out; the weights of all kinds add up to 1.
@@ -64,7 +64,7 @@ class CompositionParams(Params):
 
     kinds: tuple[str, ...] = Field(min_length=1)
     captions_per_kind: PositiveInt
-    mix: Share
+    embedding_average_share: Share
     min_weight: Share
     temperature: PositiveFloat
     negative_prompt: str
@@ -159,11 +159,11 @@ def condition_on(
     guidance = _guidance(sum(confidence.values()) / len(confidence), params)
     weights = _weights(confidence, params.min_weight)
     whole = compose({kind: next(iter(shares[kind])) for kind in weights}, list(weights))
-    mixed = {whole: 1 - params.mix}
+    mixed = {whole: 1 - params.embedding_average_share}
     for kind, weight in weights.items():
         nearest = dict(list(shares[kind].items())[: params.captions_per_kind])
         for text, share in nearest.items():
-            part = params.mix * weight * share / sum(nearest.values())
+            part = params.embedding_average_share * weight * share / sum(nearest.values())
             mixed[text] = mixed.get(text, 0.0) + part
     mix = tuple((text, round(weight, 4)) for text, weight in mixed.items() if weight > 0)
     return Conditioning(mix, guidance)

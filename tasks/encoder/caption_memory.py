@@ -64,18 +64,18 @@ def fit_memory(
     vectors : numpy.ndarray
         Of the captions.
     params : TrainParams
-        `network.max_slots` captions are remembered at most: those shown most often, then those made of
-        others (`network.min_shared_frames`); `filters` for the words that count.
+        `network.max_remembered_captions` captions are remembered at most: those shown most often, then those made of
+        others (`network.min_exchange_pairs`); `start` for the words that count.
     """
-    network, fitted = params.network, params.filters
-    seen = _distinct(vectors, stimulus_index)[: network.max_slots]
+    network, fitted = params.network, params.start
+    seen = _distinct(vectors, stimulus_index)[: network.max_remembered_captions]
     new: list[str] = []
     made = vectors[:0]
-    if network.min_shared_frames:
+    if network.min_exchange_pairs:
         new, made = recombined(
-            [texts[i] for i in seen], vectors[seen], min_shared_frames=network.min_shared_frames
+            [texts[i] for i in seen], vectors[seen], min_exchange_pairs=network.min_exchange_pairs
         )
-    n_new = network.max_slots - len(seen)
+    n_new = network.max_remembered_captions - len(seen)
     shown = np.unique(stimulus_index)
     said = word_components(
         [[text] for text in [*texts, *new[:n_new]]],

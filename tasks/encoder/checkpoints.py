@@ -75,7 +75,7 @@ class Encoder:
         if unknown:
             raise EncoderError(
                 f"The encoder has filters for {', '.join(self.subjects)}; {', '.join(unknown)} is "
-                "unknown to it. Train with this subject, or with train.filters.per_subject: false."
+                "unknown to it. Train with this subject, or with train.start.per_subject: false."
             )
         return torch.tensor([self.subjects.index(s) for s in subjects], dtype=torch.int64)
 
@@ -255,6 +255,6 @@ def description_of(data: TrainingData, params: TrainParams) -> dict[str, Any]:
         "kinds": data.kinds,
         "subjects": data.subjects,
         "channels": data.info.channels,
-        "per_subject": params.filters.per_subject,
+        "per_subject": params.start.per_subject,
         "n_times": data.train.eeg.shape[2],
     }

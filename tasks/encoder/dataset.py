@@ -131,7 +131,7 @@ def read_training_data(
     chosen = chosen.sort_values("trial_id")
     _check_splits(chosen, trials, params.batch_size)
     stimuli = sorted(chosen["stimulus_id"].unique())
-    kinds = None if params.kinds == "all" else params.kinds
+    kinds = None if params.caption_kinds == "all" else params.caption_kinds
     found_kinds, texts, targets = _text_targets(captions, text_vectors, stimuli, kinds)
     if params.shared_head:
         texts, targets = _as_one(texts, targets)
@@ -236,7 +236,7 @@ def refuse_strangers(trials: Path) -> None:
     strangers = sorted(held_out - known)
     if strangers:
         raise TrainingDataError(
-            "train.filters.per_subject must be false where a subject is held out altogether: there are "
+            "train.start.per_subject must be false where a subject is held out altogether: there are "
             f"no filters for {', '.join(strangers)}. Set it to false in params.yaml."
         )
 
@@ -279,8 +279,8 @@ def _text_targets(
     unknown = sorted(set(kinds or ()) - set(known))
     if unknown:
         raise TrainingDataError(
-            f"train.kinds must name caption kinds of {captions}; {', '.join(unknown)} is none of "
-            f"{', '.join(known)}. Mend train.kinds in params.yaml."
+            f"train.caption_kinds must name caption kinds of {captions}; {', '.join(unknown)} is none of "
+            f"{', '.join(known)}. Mend train.caption_kinds in params.yaml."
         )
     wanted = [kind for kind in known if kinds is None or kind in kinds]
     found = table.set_index(["stimulus_id", "kind"])

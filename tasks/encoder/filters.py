@@ -66,7 +66,7 @@ def fit_filters(
     n_virtual: int,
     n_sources: int,
     ridge: float,
-    pooling: float,
+    share_of_group: float,
     noise_floor: float,
     waves: Float[np.ndarray, "n_times n_waves"],
 ) -> list[Filters]:
@@ -86,7 +86,7 @@ def fit_filters(
         Number of sources that the responses are put down to.
     ridge : float
         Penalty of the encoding model, in trials.
-    pooling : float
+    share_of_group : float
         Weight of all groups' mean in each group's responses and covariances, from 0 to 1.
     noise_floor : float
         Share of the mean channel variance that is added to every channel's noise: bounds the gain of
@@ -96,11 +96,13 @@ def fit_filters(
     """
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
     means, responses, noise = _explain(
-        [eeg[m] for m in members], [scores[m] for m in members], ridge, pooling
+        [eeg[m] for m in members], [scores[m] for m in members], ridge, share_of_group
     )
-    spaces = _whiteners([part.transpose(0, 2, 1) for part in noise], pooling, noise_floor)
+    spaces = _whiteners([part.transpose(0, 2, 1) for part in noise], share_of_group, noise_floor)
     times = _whiteners(
-        [space @ part for space, part in zip(spaces, noise, strict=True)], pooling, noise_floor
+        [space @ part for space, part in zip(spaces, noise, strict=True)],
+        share_of_group,
+        noise_floor,
     )
     evoked = [
         _statistics(
@@ -109,7 +111,7 @@ def fit_filters(
         for m, space, part, response in zip(members, spaces, noise, responses, strict=True)
     ]
     spread = scores.std(axis=0)[:, None, None]
-    cleared = [spread * response for response in _cleared(evoked, n_sources, pooling)]
+    cleared = [spread * response for response in _cleared(evoked, n_sources, share_of_group)]
     patterns = _common_patterns(cleared, n_virtual)
     return [
         Filters(mean, space @ pattern, time)
@@ -134,7 +136,7 @@ def _explain(
     trials: list[Float[np.ndarray, "n_trials n_channels n_times"]],
     scores: list[Float[np.ndarray, "n_trials n_scores"]],
     ridge: float,
-    pooling: float,
+    share_of_group: float,
 ) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
     """Return of each group the epoch where all scores are zero, the responses to scores, and the rest."""
     usual = [own.mean(axis=0) for own in scores]
@@ -146,7 +148,7 @@ def _explain(
             encoding_model(own, part.reshape(len(part), -1), ridge).reshape(-1, *part.shape[1:])
             for own, part in zip(said, noise, strict=True)
         ],
-        pooling,
+        share_of_group,
     )
     for own, part, response in zip(said, noise, responses, strict=True):
         part -= np.tensordot(own, response, axes=1)
@@ -157,10 +159,10 @@ def _explain(
     return neutral, responses, noise
 
 
-def pooled(parts: list[np.ndarray], pooling: float) -> list[np.ndarray]:
+def pooled(parts: list[np.ndarray], share_of_group: float) -> list[np.ndarray]:
     """Move every array towards the mean of all."""
     mean = sum(parts) / len(parts)
-    return [pooling * mean + (1 - pooling) * part for part in parts]
+    return [share_of_group * mean + (1 - share_of_group) * part for part in parts]
 
 
 def encoding_model(
@@ -186,11 +188,11 @@ def inverse_square_root(
 
 def _whiteners(
     noise: list[Float[np.ndarray, "n_trials n_samples n_variables"]],
-    pooling: float,
+    share_of_group: float,
     noise_floor: float,
 ) -> list[Float[np.ndarray, "n_variables n_variables"]]:
     """Return the whitener of each group's last axis."""
-    covariances = pooled([_covariance(part, noise_floor) for part in noise], pooling)
+    covariances = pooled([_covariance(part, noise_floor) for part in noise], share_of_group)
     return [inverse_square_root(covariance) for covariance in covariances]
 
 
@@ -246,24 +248,24 @@ def _statistics(
 
 
 def _cleared(
-    groups: list[_Statistics], n_sources: int, pooling: float
+    groups: list[_Statistics], n_sources: int, share_of_group: float
 ) -> list[Float[np.ndarray, "n_scores n_channels n_waves"]]:
     """Return each group's responses of a few sources, divided by the noise at their frequency.
 
-    Other groups' trials count `pooling`.
+    Other groups' trials count `share_of_group`.
     """
     size = np.mean([own.size for own in groups], axis=0)
     gram = np.sum([own.gram for own in groups], axis=0)
     product = np.sum([own.product for own in groups], axis=0)
     inverses = [
-        np.linalg.inv(pooled(list(band), pooling))
+        np.linalg.inv(pooled(list(band), share_of_group))
         for band in zip(*(own.covariances for own in groups), strict=True)
     ]
     found = []
     for place, own in enumerate(groups):
         response = size * mean_responses(
-            pooling * gram + (1 - pooling) * own.gram,
-            (pooling * product + (1 - pooling) * own.product) / size,
+            share_of_group * gram + (1 - share_of_group) * own.gram,
+            (share_of_group * product + (1 - share_of_group) * own.product) / size,
             n_sources=n_sources,
             n_starts=N_STARTS,
         )

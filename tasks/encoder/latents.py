@@ -22,7 +22,7 @@ from scipy.linalg import toeplitz
 from sklearn.covariance import ledoit_wolf
 
 from tasks.encoder.filters import cosines, encoding_model, inverse_square_root, pooled, signs
-from tasks.encoder.params import FilterParams
+from tasks.encoder.params import StartParams
 from tasks.encoder.responses import Table, fit_responses
 
 SMALLEST = 1e-6  # share of the largest energy: latents with less say nothing
@@ -55,7 +55,7 @@ def fit_latents(
     *,
     parts: Int[np.ndarray, " n_scores"],
     waves: Float[np.ndarray, "n_times n_waves"],
-    params: FilterParams,
+    params: StartParams,
     seed: int,
 ) -> Latents:
     """Fit projections and templates on training trials.
@@ -72,7 +72,7 @@ def fit_latents(
         Which factor's words each score is of.
     waves : numpy.ndarray
         The cosines that time is seen through.
-    params : FilterParams
+    params : StartParams
         How to fit.
     seed : int
         Of the sources.
@@ -96,7 +96,7 @@ def fit_latents(
         parts,
         n_virtual=n_virtual,
         n_sources=params.n_latents,
-        pooling=params.pooling,
+        share_of_group=params.share_of_group,
         n_starts=params.n_starts,
         seed=seed,
     )
@@ -134,28 +134,31 @@ def _noise_whiteners(
     trials: list[Float[np.ndarray, "n_trials n_virtual n_times"]],
     scores: list[Float[np.ndarray, "n_trials n_scores"]],
     n_seen: int,
-    params: FilterParams,
+    params: StartParams,
 ) -> list[Float[np.ndarray, "n_values n_values"]]:
     """Return each group's whitener of cosines of virtual channels."""
     n_virtual, n_times = trials[0].shape[1:]
     waves = cosines(n_times, n_times - 1)
     values = [(part @ waves).reshape(len(part), -1) for part in trials]
     weights = pooled(
-        [encoding_model(own, part, params.ridge) for own, part in zip(scores, values, strict=True)],
-        params.pooling,
+        [
+            encoding_model(own, part, params.prior_trials)
+            for own, part in zip(scores, values, strict=True)
+        ],
+        params.share_of_group,
     )
     rest = [
         (part - own @ weight).reshape(-1, n_virtual, n_times - 1)
         for part, own, weight in zip(values, scores, weights, strict=True)
     ]
-    targets = pooled([_stationary(part, waves, n_seen) for part in rest], params.pooling)
+    targets = pooled([_stationary(part, waves, n_seen) for part in rest], params.share_of_group)
     firsts = [inverse_square_root(_raised(target, params.noise_floor)) for target in targets]
     covariances = pooled(
         [
             ledoit_wolf(part[:, :, :n_seen].reshape(len(part), -1) @ first, assume_centered=True)[0]
             for part, first in zip(rest, firsts, strict=True)
         ],
-        params.pooling,
+        params.share_of_group,
     )
     return [
         first @ inverse_square_root(covariance)

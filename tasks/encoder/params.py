@@ -24,19 +24,19 @@ Architecture = Literal[
 ]
 
 
-class FilterParams(Params):
+class StartParams(Params):
     """Closed-form filters and latents.
 
     Attributes
     ----------
     per_subject : bool
         Whether each subject has filters of its own; if not, unknown subjects can be decoded too.
-    pooling : float
+    share_of_group : float
         Weight of what all subjects have in common in each subject's responses and noise.
     min_word_count, n_scores : int
         Caption words that the encoding model predicts from: in at least so many training stimuli, and
         reduced to at most so many principal components.
-    ridge : float
+    prior_trials : float
         Penalty of the encoding model, in trials.
     noise_floor : float
         Share of the mean noise variance added to every channel's and sample's.
@@ -51,10 +51,10 @@ class FilterParams(Params):
     """
 
     per_subject: bool
-    pooling: float = Field(ge=0, le=1)
+    share_of_group: float = Field(ge=0, le=1)
     min_word_count: PositiveInt
     n_scores: PositiveInt
-    ridge: PositiveFloat
+    prior_trials: PositiveFloat
     noise_floor: PositiveFloat
     n_virtual: PositiveInt
     low_pass_hz: PositiveFloat
@@ -71,9 +71,9 @@ class NetworkParams(Params):
         Length of a patch of time.
     width, n_layers, n_attention_heads : int
         Of each attention stack.
-    head_width, max_slots : int
+    head_width, max_remembered_captions : int
         Hidden units and remembered captions, at most, of each projection head.
-    min_shared_frames : int
+    min_exchange_pairs : int
         Captions in which only one word differs, before the one is put for the other in further captions
         that a head can then say; 0 for never (`tasks.encoder.synthetic_captions`).
     dropout : float
@@ -85,8 +85,8 @@ class NetworkParams(Params):
     n_layers: NonNegativeInt
     n_attention_heads: PositiveInt
     head_width: PositiveInt
-    max_slots: PositiveInt
-    min_shared_frames: NonNegativeInt
+    max_remembered_captions: PositiveInt
+    min_exchange_pairs: NonNegativeInt
     dropout: float = Field(ge=0, lt=1)
 
 
@@ -115,7 +115,7 @@ class AugmentationParams(Params):
 
 
 class LinearParams(Params):
-    """The linear baseline; it shares `filters.n_scores`, `filters.ridge` and `filters.per_subject`.
+    """The linear baseline; it shares `start.n_scores`, `start.prior_trials` and `start.per_subject`.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class LinearParams(Params):
 
 
 class BaselineParams(Params):
-    """The other baselines; those in closed form share `linear` and `filters.per_subject`.
+    """The other baselines; those in closed form share `linear` and `start.per_subject`.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ class TrainParams(Params):
         Of weights, order and augmentation.
     architecture : str
         What is trained: the encoder, or a baseline of `tasks.encoder.baselines`.
-    kinds : list of str or "all"
+    caption_kinds : list of str or "all"
         Caption kinds that get a projection head.
     image_weight : float
         Weight of the image vector in the targets, beside 1 for the text vector.
@@ -183,13 +183,13 @@ class TrainParams(Params):
         Whether all heads share one.
     best_by : {"recall_at_1", "loss"}
         The validation score that chooses the epoch.
-    filters, network, augmentation, linear, baselines : Params
+    start, network, augmentation, linear, baselines : Params
         See there.
     """
 
     seed: NonNegativeInt
     architecture: Architecture
-    kinds: list[str] | Literal["all"]
+    caption_kinds: list[str] | Literal["all"]
     image_weight: NonNegativeFloat
     image_layer: PositiveInt | None
     shared_head: bool
@@ -209,7 +209,7 @@ class TrainParams(Params):
     soft_targets: float = Field(ge=0, lt=1)
     shared_temperature: bool
     best_by: Literal["recall_at_1", "loss"]
-    filters: FilterParams
+    start: StartParams
     network: NetworkParams
     augmentation: AugmentationParams
     linear: LinearParams

@@ -78,7 +78,7 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     data : TrainingData
         Train and validation trials.
     params : TrainParams
-        Sections `filters` and `network`, and `duplicate_cosine`.
+        Sections `start` and `network`, and `duplicate_cosine`.
 
     Returns
     -------
@@ -87,15 +87,15 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     prepared : Prepared
         For the training loop.
     """
-    per_subject = params.filters.per_subject
+    per_subject = params.start.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     shown = np.unique(data.train.stimulus_index)
     components, parts = components_by_factor(
         data.texts,
         data.concepts,
         shown,
-        min_count=params.filters.min_word_count,
-        max_scores=params.filters.n_scores,
+        min_count=params.start.min_word_count,
+        max_scores=params.start.n_scores,
     )
     scores = standardised(components, shown)
     filters, latents = _fit_filters(data, groups, scores, parts, params)
@@ -130,7 +130,7 @@ def _fit_filters(
     parts: Int[np.ndarray, " n_scores"],
     params: TrainParams,
 ) -> tuple[list[Filters], Latents]:
-    fitted, shown = params.filters, scores[data.train.stimulus_index]
+    fitted, shown = params.start, scores[data.train.stimulus_index]
     n_times = data.train.eeg.shape[2]
     waves = cosines(n_times, n_cosines(n_times, data.info.sfreq_hz, fitted.low_pass_hz))
     filters = fit_filters(
@@ -139,8 +139,8 @@ def _fit_filters(
         groups,
         n_virtual=fitted.n_virtual,
         n_sources=fitted.n_latents,
-        ridge=fitted.ridge,
-        pooling=fitted.pooling,
+        ridge=fitted.prior_trials,
+        share_of_group=fitted.share_of_group,
         noise_floor=fitted.noise_floor,
         waves=waves,
     )
@@ -191,7 +191,7 @@ def _sizes(
         n_virtual=train.virtual.shape[1],
         n_latents=n_latents,
         n_slots=max(len(memory.values) for memory in memories),
-        **params.network.model_dump(exclude={"max_slots", "min_shared_frames"}),
+        **params.network.model_dump(exclude={"max_remembered_captions", "min_exchange_pairs"}),
     )
 
 

@@ -113,7 +113,7 @@ def fit_responses(
     *,
     n_virtual: int,
     n_sources: int,
-    pooling: float,
+    share_of_group: float,
     n_starts: int,
     seed: int,
 ) -> list[Float[np.ndarray, "n_scores n_values"]]:
@@ -129,9 +129,9 @@ def fit_responses(
         Number of virtual channels that the values of a trial belong to.
     n_sources : int
         Number of sources.
-    pooling : float
+    share_of_group : float
         Weight of what all groups have in common, from 0 to 1: the variance of a group's topographies and
-        time courses about the common ones is ``(1 - pooling) / pooling`` of their own.
+        time courses about the common ones is ``(1 - share_of_group) / share_of_group`` of their own.
     n_starts : int
         Number of random starts, whose mean is returned.
     seed : int
@@ -151,7 +151,9 @@ def fit_responses(
     usual = np.sum([share * own for share, own in zip(shares, pairs, strict=True)], axis=0)
     together = np.sum(weighed, axis=0)
     undo = np.linalg.inv(np.mean([table.whitener for table in tables], axis=0))
-    spread = (1 - pooling) / max(pooling, 1 / LARGEST_SPREAD) if len(tables) > 1 else 0.0
+    spread = (
+        (1 - share_of_group) / max(share_of_group, 1 / LARGEST_SPREAD) if len(tables) > 1 else 0.0
+    )
     rng = np.random.default_rng(seed)
     found = [np.zeros((len(table.gram), product.shape[1])) for table in tables]
     for _ in range(n_starts):

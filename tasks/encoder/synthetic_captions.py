@@ -21,7 +21,7 @@ def recombined(
     texts: Sequence[str],
     vectors: Float[np.ndarray, "n_texts dim"],
     *,
-    min_shared_frames: int,
+    min_exchange_pairs: int,
 ) -> tuple[list[str], Float[np.ndarray, "n_new dim"]]:
     """Return captions with one word exchanged that are not among `texts`, and their likely vectors.
 
@@ -31,7 +31,7 @@ def recombined(
         Captions of one kind, each once.
     vectors : numpy.ndarray
         Their unit vectors.
-    min_shared_frames : int
+    min_exchange_pairs : int
         So many pairs of captions must differ in two words alone before one is put for the other.
 
     Returns
@@ -41,7 +41,7 @@ def recombined(
     vectors : numpy.ndarray
         Unit vectors, the mean over the ways to reach a caption.
     """
-    steps = _steps(texts, vectors, min_shared_frames)
+    steps = _steps(texts, vectors, min_exchange_pairs)
     known = {" ".join(text.split()) for text in texts}
     reached: dict[str, list[np.ndarray]] = defaultdict(list)
     for text, vector in zip(texts, vectors, strict=True):
@@ -59,7 +59,7 @@ def recombined(
 
 
 def _steps(
-    texts: Sequence[str], vectors: Float[np.ndarray, "n_texts dim"], min_shared_frames: int
+    texts: Sequence[str], vectors: Float[np.ndarray, "n_texts dim"], min_exchange_pairs: int
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return, word by word, the words that can stand for it and how the vector moves."""
     frames: dict[Frame, dict[str, int]] = defaultdict(dict)
@@ -75,6 +75,6 @@ def _steps(
                     moves[word, other].append(vectors[place] - vectors[index])
     steps: dict[str, dict[str, np.ndarray]] = defaultdict(dict)
     for (word, other), seen in moves.items():
-        if len(seen) >= min_shared_frames:
+        if len(seen) >= min_exchange_pairs:
             steps[word][other] = np.mean(seen, axis=0)
     return steps

@@ -124,7 +124,7 @@ def train_contrastive(
 def closed_form_log(module: nn.Module, data: TrainingData, params: TrainParams) -> list[Row]:
     """Return the log of an encoder that is fitted, not trained: its recall on validation trials."""
     shown = data.validation
-    groups = group_index(shown, per_subject=params.filters.per_subject)
+    groups = group_index(shown, per_subject=params.start.per_subject)
     predicted = torch.cat(
         [
             module(torch.from_numpy(shown.eeg[rows]), torch.from_numpy(groups[rows]))

@@ -29,7 +29,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
         "Accuracy by time to training",
         "Drift would name trials better that are near in time to a training trial of their concept.",
     ),
-    "order_of_errors": (
+    "errors_follow_time": (
         "Mistakes in order of presentation",
         "Drift would take concepts for those that were shown at about the same time.",
     ),
@@ -239,7 +239,7 @@ def suspect_table(folder: Path) -> Table | None:
     Parameters
     ----------
     folder : Path
-        Plots of the stage `appraise`.
+        Plots of the stage `check_captions`.
     """
     path = folder / "suspected_hallucinations.csv"
     if not path.exists():

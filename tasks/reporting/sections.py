@@ -33,7 +33,7 @@ class Selection:
 
     max_trials: int
     page_size: int
-    strip_trials: int
+    top_row_pictures: int
     caption_examples: int
     thumbnail_px: int
     seed: int
@@ -74,7 +74,7 @@ def _result(shown: Shown) -> Content:
     drawn = [card for card in shown.sample.cards if card.decoded is not None]
     return {
         "title": title(shown.study),
-        "strip": drawn[: shown.selection.strip_trials],
+        "strip": drawn[: shown.selection.top_row_pictures],
         "headlines": headlines(shown.study),
         "headline_caution": design_caution(shown.study),
         "result": result(shown.study),
@@ -132,9 +132,9 @@ def _captions(shown: Shown) -> Content:
 def _checks(shown: Shown) -> Content:
     study = shown.study
     return {
-        "appraised": grouped(study.appraise),
-        "appraise_uri": csv_uri(scores_csv(study.appraise)),
-        "suspects": suspect_table(study.plots.appraise),
+        "appraised": grouped(study.check_captions),
+        "check_captions_uri": csv_uri(scores_csv(study.check_captions)),
+        "suspects": suspect_table(study.plots.check_captions),
     }
 
 

@@ -27,7 +27,7 @@ Scores = Mapping[str, Score]
 class Plots:
     """The folders that stages drew into."""
 
-    appraise: Path
+    check_captions: Path
     evaluate: Path
     explain: Path
     audit: Path
@@ -47,7 +47,7 @@ class Study:
     judgements: pd.DataFrame
     saliency: pd.DataFrame
     training_log: pd.DataFrame
-    appraise: Scores
+    check_captions: Scores
     evaluate: Scores
     explain: Scores
     audit: Scores
@@ -78,12 +78,12 @@ def read_study(paths: Mapping[str, Path]) -> Study:
         judgements=_frame(paths["judgements"], JUDGEMENTS),
         saliency=_frame(paths["saliency"], SALIENCY),
         training_log=_read_training_log(paths["training_log"]),
-        appraise=read_scores(paths["appraise_metrics"]),
+        check_captions=read_scores(paths["check_captions_metrics"]),
         evaluate=read_scores(paths["evaluate_metrics"]),
         explain=read_scores(paths["explain_metrics"]),
         audit=read_scores(paths["audit_metrics"]),
         plots=Plots(
-            appraise=paths["appraise_plots"],
+            check_captions=paths["check_captions_plots"],
             evaluate=paths["evaluate_plots"],
             explain=paths["explain_plots"],
             audit=paths["audit_plots"],

@@ -170,7 +170,7 @@ def _of_sets(
     }
     floors = {name: measure(real, known, halves).value for name, measure in measures.items()}
     clarity = inception_score(softmax(seen, axis=1), halves).value
-    found: ByCondition = {"fid_inception": {}, "kid_inception": {}, "is_inception": {}}
+    found: ByCondition = {"fid_inception": {}, "kid_inception": {}, "inception_score_inception": {}}
     for condition, rows in firsts.items():
         features, logits = drawn[condition]["inception"][rows], drawn[condition]["logits"][rows]
         for name, measure in measures.items():
@@ -189,7 +189,7 @@ def _of_sets(
             )
         probabilities = softmax(logits, axis=1)
         mean, deviation, n_splits = score_over_splits(probabilities)
-        found["is_inception"][condition] = Score(
+        found["inception_score_inception"][condition] = Score(
             **vars(inception_score(probabilities, halves)),
             n=len(rows),
             chance=1.0,

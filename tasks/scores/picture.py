@@ -212,7 +212,7 @@ def clarity_scores(
         )
         for condition, chosen in conditions_of(renders.where(sample=0))
     }
-    return {f"is_judge_{c}": s for c, s in with_control(measured).items()}
+    return {f"inception_score_judge_{c}": s for c, s in with_control(measured).items()}
 
 
 def _over_splits(pictures: Pictures) -> str:

@@ -136,7 +136,7 @@ def _trained(recorded: Recorded, own: Encoder, human: Wording) -> Encoder:
             captions,
             vectors,
             recorded.image_vectors,
-            params=params.model_copy(update={"kinds": list(own.kinds)}),
+            params=params.model_copy(update={"caption_kinds": list(own.kinds)}),
         )
     logger.info("Training %s on people's captions.", params.architecture)
     saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))

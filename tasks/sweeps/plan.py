@@ -244,8 +244,8 @@ def _per_subject(protocol: Protocol, params: TrainParams) -> TrainParams:
     """Let a stranger be decoded: one set of filters for everybody where a subject is left out."""
     if protocol != "leave_one_subject_out":
         return params
-    common = params.filters.model_copy(update={"per_subject": False})
-    return params.model_copy(update={"filters": common})
+    common = params.start.model_copy(update={"per_subject": False})
+    return params.model_copy(update={"start": common})
 
 
 def _explain(where: Path | str, error: ValidationError) -> str:

@@ -3,8 +3,9 @@
 import importlib
 import inspect
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -18,6 +19,22 @@ from tasks.runtime.params import Params
 from tasks.runtime.runners import runner_map
 
 Stage = Callable[..., None]
+
+RENAMED: Mapping[str, str] = MappingProxyType(
+    {
+        "appraise": "check_captions",
+        "train.kinds": "train.caption_kinds",
+        "train.filters": "train.start",
+        "train.start.pooling": "train.start.share_of_group",
+        "train.start.ridge": "train.start.prior_trials",
+        "train.network.max_slots": "train.network.max_remembered_captions",
+        "train.network.min_shared_frames": "train.network.min_exchange_pairs",
+        "render.composition.mix": "render.composition.embedding_average_share",
+        "audit.controls.n_stretches": "audit.controls.n_time_segments",
+        "report.strip_trials": "report.top_row_pictures",
+    }
+)
+"""Old names of params, which a params file of an earlier version may hold, and what they are called now."""
 
 
 def load_stage(name: str) -> Stage:
@@ -63,6 +80,8 @@ def params_for(stage: Stage, params_file: Path) -> Params:
     name, model = stage.__name__, params_model(stage)
     content = read_params(params_file)
     section = content.get(name)
+    if old := next((old for old, new in RENAMED.items() if new == name and old in content), None):
+        raise PerceptError(_renamed(old, params_file))
     if not isinstance(section, dict):
         raise PerceptError(
             f"{params_file} must have a section {name!r}; it has none. "
@@ -135,13 +154,15 @@ def _explain(error: ValidationError, name: str, model: type[Params], params_file
     """Turn a validation error into one sentence per param: what must hold, what was found, what to do."""
     places = model.shared()
     known = ", ".join(field for field in model.model_fields if field not in places)
+    found = {_where(problem["loc"], name, places): problem for problem in error.errors()}
+    said_by_old_names = {RENAMED[where] for where in found if where in RENAMED}
     lines = []
-    for problem in error.errors():
-        parts = [name, *(str(part) for part in problem["loc"])]
-        where = ".".join(
-            [places[parts[1]], *parts[2:]] if parts[1:] and parts[1] in places else parts
-        )
-        if problem["type"] == "missing":
+    for where, problem in found.items():
+        if where in RENAMED:
+            lines.append(_renamed(where, params_file))
+        elif where in said_by_old_names:
+            continue
+        elif problem["type"] == "missing":
             lines.append(f"{where} must be set; it is missing. Add it to {params_file}.")
         elif problem["type"] == "extra_forbidden":
             lines.append(
@@ -152,3 +173,13 @@ def _explain(error: ValidationError, name: str, model: type[Params], params_file
                 f"{where}: {problem['msg']}; found {problem['input']!r}. Mend it in {params_file}."
             )
     return "\n".join(lines)
+
+
+def _where(loc: Sequence[int | str], name: str, places: Mapping[str, str]) -> str:
+    """Return the dotted name of a param, in the section where its value stands."""
+    first, *rest = (str(part) for part in loc) if loc else ("",)
+    return ".".join([places.get(first, f"{name}.{first}" if first else name), *rest])
+
+
+def _renamed(old: str, params_file: Path) -> str:
+    return f"{old} is called {RENAMED[old]} now. Rename it in {params_file}."

@@ -14,7 +14,7 @@ from tasks.wiring.contract import load_stage, params_model, reads, writes
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
 METRICS = (
     "caption_metrics",
-    "appraise_metrics",
+    "check_captions_metrics",
     "evaluate_metrics",
     "explain_metrics",
     "audit_metrics",
@@ -32,7 +32,7 @@ DRAWN = (
     ("Bottleneck", "lines", "x", "audit_plots", "bottleneck.csv", "value"),
     ("Repetitions", "lines", "x", "audit_plots", "repetitions.csv", "value"),
     ("Time to training", "lines", "x", "audit_plots", "time_to_training.csv", "value"),
-    ("Mistakes in order", "lines", "x", "audit_plots", "order_of_errors.csv", "value"),
+    ("Mistakes in order", "lines", "x", "audit_plots", "errors_follow_time.csv", "value"),
 )
 """Name, template, x, folder, file and y of the plots that `dvc plots` draws anew from numbers.
 

@@ -68,7 +68,7 @@ def test_vision_in_random_order_passes(seen):
         "label_permutation_within_blocks": "Answers exchanged within a block score",
         "subject_only": "The mean epoch of the subject scores",
         "gallery_permutation": "No ranking changes",
-        "other_company": "The encoder predicts each trial the same",
+        "batch_dependence": "The encoder predicts each trial the same",
         "time_to_training": "Nearness in time to a training trial of the same concept does not help",
     }
     for name, start in starts.items():
@@ -101,8 +101,8 @@ def test_mistakes_of_drift_lie_near_in_time():
     words = {c: naming[np.array(concepts) == c].mean(axis=0) for c in order}
     vectors = np.stack([words[c] / np.linalg.norm(words[c]) for c in neighbour])
     mistaken = replace(evidence.held_out, predicted={"ObjectSnap": vectors})
-    found = run_controls(replace(evidence, held_out=mistaken), ["order_of_errors"])
-    assert found["order_of_errors"].score.verdict.startswith(
+    found = run_controls(replace(evidence, held_out=mistaken), ["errors_follow_time"])
+    assert found["errors_follow_time"].score.verdict.startswith(
         "Concepts are taken for those shown at about the same time (nearness 0.86 of 1, chance"
     )
 
@@ -201,8 +201,8 @@ def test_trials_that_inform_each_other_are_found(seen):
             kind: v - v.mean(axis=0) * (len(eeg) < len(seen.eeg)) for kind, v in vectors.items()
         }
 
-    said = verdicts(replace(seen, predict=transductive), "other_company")
-    assert "trials inform each other" in said["other_company"]
+    said = verdicts(replace(seen, predict=transductive), "batch_dependence")
+    assert "trials inform each other" in said["batch_dependence"]
 
 
 def test_pictures_like_training_pictures_that_alone_are_named_are_found(seen):

@@ -16,7 +16,7 @@ from tests.synthetic_study import DIM, make_study, unit
 PARAMS = ControlParams(
     n_shuffles=5,
     prestimulus_end_s=0.0,
-    n_stretches=4,
+    n_time_segments=4,
     n_pseudo_labels=2,
     high_pass_hz=(5.0,),
     bottlenecks=(1, 4, 16),

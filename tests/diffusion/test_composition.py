@@ -49,7 +49,7 @@ def composition(**changes) -> CompositionParams:
     values = {
         "kinds": ("ObjectSnap", "ThemeTag"),
         "captions_per_kind": 1,
-        "mix": 0.0,
+        "embedding_average_share": 0.0,
         "min_weight": 0.0,
         "temperature": 0.1,
         "negative_prompt": "",
@@ -79,16 +79,18 @@ def test_confidence_is_a_softmax_in_which_equal_texts_count_as_one() -> None:
 
 
 def test_a_mix_weighs_captions_by_their_confidence() -> None:
-    mix = dict(conditioning(mix=1.0).mix)
+    mix = dict(conditioning(embedding_average_share=1.0).mix)
     assert set(mix) == {"a red dog", "night"}
     assert mix["a red dog"] > mix["night"]
     assert sum(mix.values()) == pytest.approx(1, abs=1e-3)
-    mix = dict(conditioning(mix=0.4, captions_per_kind=2).mix)
+    mix = dict(conditioning(embedding_average_share=0.4, captions_per_kind=2).mix)
     assert mix["a red dog, night"] == 0.6
     assert set(mix) == {"a red dog, night", "a red dog", "a red cat", "night", "ocean"}
     assert mix["night"] > mix["ocean"] > 0
     assert sum(mix.values()) == pytest.approx(1, abs=1e-3)
-    assert conditioning(mix=0.4).prompt.startswith("0.60 x (a red dog, night) + 0.")
+    assert conditioning(embedding_average_share=0.4).prompt.startswith(
+        "0.60 x (a red dog, night) + 0."
+    )
 
 
 def test_doubtful_kinds_can_be_left_out_and_guidance_lowered() -> None:
@@ -104,7 +106,9 @@ def test_doubtful_kinds_can_be_left_out_and_guidance_lowered() -> None:
 
 def test_the_name_of_the_concept_stands_alone() -> None:
     named = {CLASS_NAME: [Caption("dog", 1.0)]}
-    assert conditioning(named, "class_name", mix=1.0) == Conditioning((("dog", 1.0),), 5.0)
+    assert conditioning(named, "class_name", embedding_average_share=1.0) == Conditioning(
+        (("dog", 1.0),), 5.0
+    )
     message = (
         r"^A prompt needs a caption of each kind; trial trial-1 has none of class_name in the "
         r"condition class_name\. Name the concepts in `ingest`\.$"

@@ -27,7 +27,7 @@ PARAMS = TrainParams.model_validate(
     {
         "seed": 0,
         "architecture": "st_transformer",
-        "kinds": "all",
+        "caption_kinds": "all",
         "image_weight": 0.0,
         "image_layer": None,
         "shared_head": False,
@@ -47,12 +47,12 @@ PARAMS = TrainParams.model_validate(
         "soft_targets": 0.0,
         "shared_temperature": False,
         "best_by": "recall_at_1",
-        "filters": {
+        "start": {
             "per_subject": True,
-            "pooling": 0.3,
+            "share_of_group": 0.3,
             "min_word_count": 2,
             "n_scores": 6,
-            "ridge": 1.0,
+            "prior_trials": 1.0,
             "noise_floor": 0.01,
             "n_virtual": 4,
             "low_pass_hz": 12.0,
@@ -65,8 +65,8 @@ PARAMS = TrainParams.model_validate(
             "n_layers": 1,
             "n_attention_heads": 2,
             "head_width": 8,
-            "max_slots": 10,
-            "min_shared_frames": 2,
+            "max_remembered_captions": 10,
+            "min_exchange_pairs": 2,
             "dropout": 0.1,
         },
         "augmentation": {

@@ -158,7 +158,7 @@ def test_what_it_was_not_trained_for_is_refused(folder):
         encoder.predict(np.zeros((1, 3, 10)), ["sub-03"])
     assert str(error.value) == (
         "The encoder has filters for sub-01, sub-02; sub-03 is unknown to it. Train with this "
-        "subject, or with train.filters.per_subject: false."
+        "subject, or with train.start.per_subject: false."
     )
 
 

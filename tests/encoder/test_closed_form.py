@@ -43,7 +43,7 @@ def study():
 @pytest.fixture(scope="module")
 def filters(study):
     eeg, scores, groups = study
-    return fit_filters(eeg, scores, groups, pooling=0.0, **FILTERS)
+    return fit_filters(eeg, scores, groups, share_of_group=0.0, **FILTERS)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_the_noise_of_virtual_channels_is_white_in_space_and_time(study, virtual
 
 
 def latents_of(virtual, filters, scores, groups, **changes):
-    options = {"ridge": 1.0, "pooling": 0.0, "n_latents": 2, "n_starts": 2}
+    options = {"prior_trials": 1.0, "share_of_group": 0.0, "n_latents": 2, "n_starts": 2}
     return fit_latents(
         virtual,
         np.stack([own.temporal for own in filters]),
@@ -81,7 +81,7 @@ def latents_of(virtual, filters, scores, groups, **changes):
         groups,
         parts=np.zeros(3, int),
         waves=WAVES,
-        params=PARAMS.filters.model_copy(update=options | changes),
+        params=PARAMS.start.model_copy(update=options | changes),
         seed=0,
     )
 
@@ -148,7 +148,7 @@ def error_of(found, truth):
 @pytest.mark.parametrize("n_parts", [1, 2])
 def test_sources_find_responses_that_least_squares_loses_in_the_noise(n_parts):
     truth, parts, tables = planted_responses(n_parts)
-    options = {"n_virtual": 8, "n_sources": 12, "pooling": 0.9, "seed": 0}
+    options = {"n_virtual": 8, "n_sources": 12, "share_of_group": 0.9, "seed": 0}
     responses = fit_responses(tables, parts, n_starts=3, **options)
     for table, found in zip(tables, responses, strict=True):
         plain = np.linalg.solve(table.gram, table.product)
@@ -158,7 +158,7 @@ def test_sources_find_responses_that_least_squares_loses_in_the_noise(n_parts):
 def test_refined_sources_are_better_than_those_of_whitened_trials():
     truth, parts, tables = planted_responses(2)
     (found, _) = fit_responses(
-        tables, parts, n_virtual=8, n_sources=12, pooling=1.0, n_starts=3, seed=0
+        tables, parts, n_virtual=8, n_sources=12, share_of_group=1.0, n_starts=3, seed=0
     )
     gram, product = sum(t.gram for t in tables), sum(t.product for t in tables)
     first = mean_responses(gram, product.reshape(12, 8, 10), n_sources=12, n_starts=3)
@@ -167,7 +167,7 @@ def test_refined_sources_are_better_than_those_of_whitened_trials():
 
 def test_parts_that_share_no_source_are_told_apart():
     truth, parts, tables = planted_responses(2)
-    options = {"n_virtual": 8, "n_sources": 12, "pooling": 1.0, "n_starts": 3, "seed": 0}
+    options = {"n_virtual": 8, "n_sources": 12, "share_of_group": 1.0, "n_starts": 3, "seed": 0}
     apart, together = (
         error_of(fit_responses(tables, chosen, **options)[0], truth)
         for chosen in (parts, np.zeros_like(parts))
@@ -180,7 +180,7 @@ def test_more_sources_than_there_are_do_no_harm():
     responses = (rng.standard_normal((6, 1, 1)) * np.ones((6, 4, 5))).reshape(6, 20)
     table = Table(np.eye(6) * 100, 100 * responses, np.eye(20))
     (found,) = fit_responses(
-        [table], np.zeros(6, int), n_virtual=4, n_sources=9, pooling=0.5, n_starts=2, seed=0
+        [table], np.zeros(6, int), n_virtual=4, n_sources=9, share_of_group=0.5, n_starts=2, seed=0
     )
     np.testing.assert_allclose(found, responses, atol=0.2)
 
@@ -204,7 +204,7 @@ def test_channels_are_chosen_by_the_noise_at_the_frequency_of_a_response():
         n_virtual=1,
         n_sources=2,
         ridge=1.0,
-        pooling=1.0,
+        share_of_group=1.0,
         noise_floor=1e-3,
         waves=cosines(n_times, 32),
     )
@@ -221,8 +221,8 @@ def test_cosines_are_orthonormal_without_the_constant_and_end_at_the_low_pass():
 
 def test_pooling_shares_what_subjects_have_in_common(study):
     eeg, scores, groups = study
-    own = fit_filters(eeg, scores, groups, pooling=0.0, **FILTERS)
-    common = fit_filters(eeg, scores, groups, pooling=1.0, **FILTERS)
+    own = fit_filters(eeg, scores, groups, share_of_group=0.0, **FILTERS)
+    common = fit_filters(eeg, scores, groups, share_of_group=1.0, **FILTERS)
     assert not np.allclose(own[0].temporal, own[1].temporal, atol=1e-3)
     np.testing.assert_allclose(common[0].temporal, common[1].temporal, atol=1e-4)
 
@@ -273,10 +273,13 @@ def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():
     np.testing.assert_allclose(scores[:30].std(axis=0), 1, atol=1e-5)
 
 
-def memory_params(max_slots, min_shared_frames=0, ridge=1e-3):
-    filters = PARAMS.filters.model_copy(update={"ridge": ridge, "min_word_count": 1})
-    network = {"max_slots": max_slots, "min_shared_frames": min_shared_frames}
-    return changed(filters=filters, network=PARAMS.network.model_copy(update=network))
+def memory_params(max_remembered_captions, min_exchange_pairs=0, ridge=1e-3):
+    start = PARAMS.start.model_copy(update={"prior_trials": ridge, "min_word_count": 1})
+    network = {
+        "max_remembered_captions": max_remembered_captions,
+        "min_exchange_pairs": min_exchange_pairs,
+    }
+    return changed(start=start, network=PARAMS.network.model_copy(update=network))
 
 
 def test_a_memory_gives_the_posterior_over_captions():
@@ -336,13 +339,13 @@ def test_captions_no_picture_had_are_made_of_those_that_some_had():
     hidden = "a green cup"
     seen = [text for text in told if text != hidden]
     vectors = np.array([told[text] for text in seen])
-    texts, made = recombined(seen, vectors, min_shared_frames=2)
+    texts, made = recombined(seen, vectors, min_exchange_pairs=2)
     assert texts == [hidden]
     wanted = told[hidden] / np.linalg.norm(told[hidden])
     np.testing.assert_allclose(made[0], wanted, atol=1e-9)
-    assert recombined(seen, vectors, min_shared_frames=5)[0] == []
+    assert recombined(seen, vectors, min_exchange_pairs=5)[0] == []
     alone = ["one two", "three four five"]
-    assert recombined(alone, np.eye(2), min_shared_frames=1)[0] == []
+    assert recombined(alone, np.eye(2), min_exchange_pairs=1)[0] == []
 
 
 def test_a_memory_holds_what_it_can_make_of_captions_and_no_more():
@@ -390,7 +393,9 @@ def test_latents_and_filters_do_not_depend_on_rounding(study):
     """A thousandth of what single precision drops from the trials changes them by as little."""
     eeg, scores, groups = study
     rounded = eeg * (1 + 1e-11 * np.random.default_rng(0).standard_normal(eeg.shape))
-    pair = [fit_filters(each, scores, groups, pooling=0.5, **FILTERS) for each in (eeg, rounded)]
+    pair = [
+        fit_filters(each, scores, groups, share_of_group=0.5, **FILTERS) for each in (eeg, rounded)
+    ]
     for one, other in zip(*pair, strict=True):
         np.testing.assert_allclose(other.spatial, one.spatial, atol=1e-7)
         np.testing.assert_allclose(other.temporal, one.temporal, atol=1e-7)

@@ -283,13 +283,15 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
                 value=0.012, n=n, low=0.01, high=0.014, lower_is_better=True, unit="distance"
             ),
             "kid_clip_shuffled_eeg": Score(value=0.013, n=n, lower_is_better=True, unit="distance"),
-            "is_judge_decoded": Score(value=18.4, n=n, low=17.9, high=18.9, unit="score"),
+            "inception_score_judge_decoded": Score(
+                value=18.4, n=n, low=17.9, high=18.9, unit="score"
+            ),
             "clip_image_similarity_decoded": _share(0.71, n, ceiling=0.9, unit="cosine"),
             "a_score_of_tomorrow": Score(value=-3.25, n=n, unit="bits"),
         },
     )
     write_scores(
-        artifacts.appraise_metrics,
+        artifacts.check_captions_metrics,
         {
             "clip_score": _share(0.62, n, chance=0.41),
             "clip_score_ThemeTag": _share(0.5, n, chance=0.45),
@@ -336,7 +338,7 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
 
 def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
     for folder, names in (
-        (artifacts.appraise_plots, ()),
+        (artifacts.check_captions_plots, ()),
         (artifacts.evaluate_plots, ()),
         (artifacts.explain_plots, ("scalp_maps_by_tier", "tsne_of_heads", "a_new_figure")),
         (artifacts.audit_plots, ()),
@@ -354,7 +356,7 @@ def _plots(artifacts: Artifacts, rng: np.random.Generator) -> None:
     _csv(artifacts.evaluate_plots / "recall.csv", "score,n_items,k,value,chance", curves)
     suspects = ["stim-0000_ThemeTag,a zebra by the sea,zebra"]
     _csv(
-        artifacts.appraise_plots / "suspected_hallucinations.csv",
+        artifacts.check_captions_plots / "suspected_hallucinations.csv",
         "caption_id,text,objects",
         suspects,
     )

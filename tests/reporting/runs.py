@@ -9,7 +9,7 @@ from tests.reporting.documents import Document
 PARAMS: dict[str, int] = {
     "max_trials": 20,
     "page_size": 6,
-    "strip_trials": 4,
+    "top_row_pictures": 4,
     "caption_examples": 3,
     "thumbnail_px": 64,
     "seed": 3,

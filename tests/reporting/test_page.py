@@ -173,7 +173,7 @@ def test_missing_tables_are_said_in_a_sentence(
 
 
 def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts) -> None:
-    for name in ("appraise", "evaluate", "explain", "audit"):
+    for name in ("check_captions", "evaluate", "explain", "audit"):
         write_scores(getattr(artifacts, f"{name}_metrics"), {})
         for plot in getattr(artifacts, f"{name}_plots").iterdir():
             plot.unlink()

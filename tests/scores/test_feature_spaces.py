@@ -162,7 +162,12 @@ def test_inception_scores_are_those_of_torch_fidelity(pictures, tmp_path):
         PARAMS,
         n_halves=4,
     )
-    for name in ("fid_inception", "kid_inception", "is_inception", "two_way_inception"):
+    for name in (
+        "fid_inception",
+        "kid_inception",
+        "inception_score_inception",
+        "two_way_inception",
+    ):
         assert f"{name}_decoded" in scores
     assert scores["fid_inception_true_captions"].value == pytest.approx(0, abs=1e-4)
     assert scores["fid_inception_decoded"].value > 0

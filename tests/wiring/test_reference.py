@@ -35,7 +35,12 @@ def test_every_param_of_every_preset_is_in_it(params, name):
 def test_every_param_is_named_once_for_each_kind_of_its_section(params):
     names = [(param.name, param.tag) for param in params]
     assert len(names) == len(set(names))
-    shared = {"evaluate.model", "appraise.model", "appraise.precision", "appraise.max_tokens"}
+    shared = {
+        "evaluate.model",
+        "check_captions.model",
+        "check_captions.precision",
+        "check_captions.max_tokens",
+    }
     assert not {name for name, _ in names} & shared
 
 

@@ -116,12 +116,12 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     data : TrainingData
         Train and validation trials.
     params : TrainParams
-        `linear`, and of `filters`: `ridge`, `min_word_count`, `n_latents` (directions) and `per_subject`.
+        `linear`, and of `start`: `ridge`, `min_word_count`, `n_latents` (directions) and `per_subject`.
     """
-    per_subject = params.filters.per_subject
+    per_subject = params.start.per_subject
     stimuli = np.unique(data.train.stimulus_index)
     factors = caption_factors(
-        data.texts, data.concepts, stimuli, min_count=params.filters.min_word_count
+        data.texts, data.concepts, stimuli, min_count=params.start.min_word_count
     )
     levels = tuple(int(factor.max()) + 1 for factor in factors)
     shown = np.concatenate(
@@ -130,7 +130,7 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     module = FactorEncoder(
         FactorSizes(
             n_groups=len(data.subjects) if per_subject else 1,
-            n_directions=min(params.filters.n_latents, sum(levels) - len(levels)),
+            n_directions=min(params.start.n_latents, sum(levels) - len(levels)),
             levels=levels,
             **shapes_of(data),
             **params.linear.model_dump(),
@@ -146,7 +146,7 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     of_trial = shown[np.searchsorted(stimuli, data.train.stimulus_index)]
     for group in range(module.sizes.n_groups):
         rows = groups == group
-        _fit(module, group, data.train.eeg[rows], of_trial[rows], params.filters.ridge)
+        _fit(module, group, data.train.eeg[rows], of_trial[rows], params.start.prior_trials)
     return fitted(module, data, params)
 
 

@@ -88,13 +88,13 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     data : TrainingData
         Train and validation trials.
     params : TrainParams
-        Sections `linear` and `filters` (scores, ridge and whether filters are per subject).
+        Sections `linear` and `start` (scores, ridge and whether filters are per subject).
     """
     stimuli = np.unique(data.train.stimulus_index)
-    all_scores = vector_scores(data.targets, stimuli, params.filters.n_scores)
+    all_scores = vector_scores(data.targets, stimuli, params.start.n_scores)
     vectors = data.targets.reshape(len(data.targets), -1)
     mean = vectors[stimuli].mean(axis=0)
-    per_subject = params.filters.per_subject
+    per_subject = params.start.per_subject
     module = LinearEncoder(
         LinearSizes(
             n_groups=len(data.subjects) if per_subject else 1,
@@ -105,7 +105,7 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     )
     groups = group_index(data.train, per_subject=per_subject)
     scores = all_scores[data.train.stimulus_index]
-    _fit(module, data.train.eeg, groups, scores, params.filters.ridge)
+    _fit(module, data.train.eeg, groups, scores, params.start.prior_trials)
     back = np.linalg.lstsq(all_scores[stimuli], vectors[stimuli] - mean, rcond=None)[0]
     module.vectors.copy_(torch.from_numpy(back))
     module.vectors_mean.copy_(torch.from_numpy(mean))

@@ -179,7 +179,7 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
     data : TrainingData
         Train and validation trials.
     params : TrainParams
-        `architecture`, `baselines`, `filters.per_subject` and `duplicate_cosine`.
+        `architecture`, `baselines`, `start.per_subject` and `duplicate_cosine`.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
     prepared : Prepared
         For the training loop.
     """
-    per_subject = params.filters.per_subject
+    per_subject = params.start.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     module = NetworkEncoder(
         NetworkSizes(

@@ -66,9 +66,9 @@ def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
     data : TrainingData
         Train and validation trials.
     params : TrainParams
-        `linear.bin_samples`, `baselines.ridge_alphas` and `filters.per_subject`.
+        `linear.bin_samples`, `baselines.ridge_alphas` and `start.per_subject`.
     """
-    per_subject = params.filters.per_subject
+    per_subject = params.start.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     module = RidgeEncoder(
         ClosedFormSizes(

@@ -83,9 +83,9 @@ def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
     data : TrainingData
         Train and validation trials.
     params : TrainParams
-        `linear` and `filters.per_subject`.
+        `linear` and `start.per_subject`.
     """
-    per_subject = params.filters.per_subject
+    per_subject = params.start.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     concept_of = np.array(data.concepts)[data.train.stimulus_index]
     concepts, labels = np.unique(concept_of, return_inverse=True)

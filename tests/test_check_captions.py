@@ -1,4 +1,4 @@
-"""The stage `appraise` on photographs: captions of a server held against those that people wrote."""
+"""The stage `check_captions` on photographs: captions of a server held against those that people wrote."""
 
 import csv
 import hashlib
@@ -14,13 +14,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from tasks.appraise import AppraiseParams, appraise
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import write_table
 from tasks.caption import CaptionParams, caption
+from tasks.check_captions import CheckCaptionsParams, check_captions
 from tasks.eeg.epochs import write_epochs
 from tasks.embed import EmbedParams, embed
 from tasks.language.human import CaptionFileError
@@ -96,7 +96,7 @@ def photographs(shared_data, tmp_path_factory):
         run_embed(artifacts)
         record(artifacts)
         run_train(artifacts)
-        run_appraise(artifacts, human_file="human_captions.json")
+        run_check_captions(artifacts, human_file="human_captions.json")
     return root
 
 
@@ -189,9 +189,9 @@ def run_embed(artifacts):
     )
 
 
-def run_appraise(artifacts, **changes):
-    section = params_for(appraise, REPOSITORY / "params.yaml").model_dump()
-    appraise(
+def run_check_captions(artifacts, **changes):
+    section = params_for(check_captions, REPOSITORY / "params.yaml").model_dump()
+    check_captions(
         artifacts.stimuli,
         artifacts.raw,
         artifacts.captions,
@@ -202,9 +202,9 @@ def run_appraise(artifacts, **changes):
         artifacts.trials,
         artifacts.epochs,
         artifacts.encoder,
-        appraise_metrics=artifacts.appraise_metrics,
-        appraise_plots=artifacts.appraise_plots,
-        params=AppraiseParams.model_validate(section | {"n_resamples": 50} | changes),
+        check_captions_metrics=artifacts.check_captions_metrics,
+        check_captions_plots=artifacts.check_captions_plots,
+        params=CheckCaptionsParams.model_validate(section | {"n_resamples": 50} | changes),
         map=serial_map,
     )
 
@@ -216,7 +216,7 @@ def artifacts(photographs, monkeypatch):
 
 
 def test_human_scores_stand_beside_chance_and_what_people_score(artifacts):
-    scores = read_scores(artifacts.appraise_metrics)
+    scores = read_scores(artifacts.check_captions_metrics)
     for name in ("bleu_4", "rouge_l", "cider", "bleu_4_object", "cider_thematic"):
         score = scores[name]
         assert 0 <= score.chance < score.value
@@ -226,8 +226,8 @@ def test_human_scores_stand_beside_chance_and_what_people_score(artifacts):
 
 
 def test_exactly_the_planted_objects_are_suspected(artifacts):
-    scores = read_scores(artifacts.appraise_metrics)
-    path = artifacts.appraise_plots / "suspected_hallucinations.csv"
+    scores = read_scores(artifacts.check_captions_metrics)
+    path = artifacts.check_captions_plots / "suspected_hallucinations.csv"
     zebras = [
         row for row in csv.DictReader(io.StringIO(path.read_text())) if "zebra" in row["objects"]
     ]
@@ -236,11 +236,13 @@ def test_exactly_the_planted_objects_are_suspected(artifacts):
     assert all(row["text"].endswith(INVENTED) for row in zebras)
     chair = scores["suspected_hallucinations"]
     assert chair.value < chair.chance / 2
-    assert "zebra" in " ".join(" ".join(r) for r in suspect_table(artifacts.appraise_plots).rows)
+    assert "zebra" in " ".join(
+        " ".join(r) for r in suspect_table(artifacts.check_captions_plots).rows
+    )
 
 
 def test_statuses_and_costs_are_handed_on(artifacts):
-    scores = read_scores(artifacts.appraise_metrics)
+    scores = read_scores(artifacts.check_captions_metrics)
     assert scores["captions_ok"].value == 1
     assert scores["caption_tokens"].value == 100 * N_PICTURES
     assert scores["caption_cost_usd"].value == pytest.approx(N_PICTURES * 190e-6)
@@ -261,7 +263,7 @@ def test_people_can_write_the_captions_in_the_place_of_a_model(artifacts, tmp_pa
 
 
 def test_an_encoder_trained_on_human_captions_stands_beside_that_of_the_study(artifacts):
-    scores = read_scores(artifacts.appraise_metrics)
+    scores = read_scores(artifacts.check_captions_metrics)
     own, human, gain = (
         scores[f"{name}_captions"]
         for name in ("trained_on_study", "trained_on_human", "human_instead_of_study")
@@ -285,10 +287,10 @@ def test_no_encoder_is_trained_where_a_stimulus_has_no_human_caption(artifacts, 
     (folder / "some.json").write_text(
         json.dumps({name: said for name, said in human.items() if name != first})
     )
-    run_appraise(artifacts, human_file="some.json")
-    assert "trained_on_human_captions" not in read_scores(artifacts.appraise_metrics)
+    run_check_captions(artifacts, human_file="some.json")
+    assert "trained_on_human_captions" not in read_scores(artifacts.check_captions_metrics)
     assert f"1 of {N_PICTURES} stimuli have none in {folder / 'some.json'}" in caplog.text
-    run_appraise(artifacts, human_file="human_captions.json")
+    run_check_captions(artifacts, human_file="human_captions.json")
 
 
 def test_reviews_are_scored(artifacts, tmp_path):
@@ -297,17 +299,17 @@ def test_reviews_are_scored(artifacts, tmp_path):
     lines = [f"{i},{verdict}" for i, verdict in zip(ids, verdicts, strict=False)]
     review = Path("data/raw/coco/reviews.csv")
     review.write_text("\n".join(["caption_id,verdict", *lines]))
-    run_appraise(artifacts, review_file="reviews.csv")
-    scores = read_scores(artifacts.appraise_metrics)
+    run_check_captions(artifacts, review_file="reviews.csv")
+    scores = read_scores(artifacts.check_captions_metrics)
     assert scores["reviewed_correct"].value == 0.75
     assert scores["reviewed_invented"].n == 8
     assert "bleu_4" not in scores
-    run_appraise(artifacts, human_file="human_captions.json")
+    run_check_captions(artifacts, human_file="human_captions.json")
 
 
 def test_a_missing_file_of_human_captions_is_named(artifacts):
     with pytest.raises(CaptionFileError) as error:
-        run_appraise(artifacts, human_file="nobody.csv")
+        run_check_captions(artifacts, human_file="nobody.csv")
     assert str(error.value).endswith(
         "must have nobody.csv; it has none. Put it into the folder of the study, or choose another "
         "caption.backend."

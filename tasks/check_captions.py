@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 SUSPECTS = "suspected_hallucinations.csv"
 
 
-class AppraiseParams(Params):
+class CheckCaptionsParams(Params):
     """What captions are held against, and how scores are drawn.
 
     Attributes
@@ -86,7 +86,7 @@ class AppraiseParams(Params):
     seed: NonNegativeInt
 
 
-def appraise(
+def check_captions(
     stimuli: Path,
     raw: Path,
     captions: Path,
@@ -98,9 +98,9 @@ def appraise(
     epochs: Path,
     encoder: Path,
     *,
-    appraise_metrics: Path,
-    appraise_plots: Path,
-    params: AppraiseParams,
+    check_captions_metrics: Path,
+    check_captions_plots: Path,
+    params: CheckCaptionsParams,
     map: Map,
 ) -> None:
     """Score the captions; what can be compared with chance is.
@@ -121,11 +121,11 @@ def appraise(
         Folder of the shipped model.
     trials, epochs, encoder : Path
         What the study's encoder was trained on, and its folder.
-    appraise_metrics : Path
+    check_captions_metrics : Path
         Scores to write.
-    appraise_plots : Path
+    check_captions_plots : Path
         Folder to write: the captions that name objects nothing else speaks for, as CSV.
-    params : AppraiseParams
+    params : CheckCaptionsParams
         What captions are held against.
     map : Map
         Embeds human captions.
@@ -163,9 +163,9 @@ def appraise(
     if params.review_file and len(shown):
         path = study_file(params.review_file, _stimuli(shown)[0].image_path, raw)
         scores |= review_scores(frame, read_review(path), draw)
-    write_scores(appraise_metrics, scores)
-    appraise_plots.mkdir(parents=True, exist_ok=True)
-    write_text(appraise_plots / SUSPECTS, suspects.to_csv(index=False, lineterminator="\n"))
+    write_scores(check_captions_metrics, scores)
+    check_captions_plots.mkdir(parents=True, exist_ok=True)
+    write_text(check_captions_plots / SUSPECTS, suspects.to_csv(index=False, lineterminator="\n"))
 
 
 def _sample(
@@ -173,7 +173,7 @@ def _sample(
     captions: Path,
     text_vectors: Path,
     image_vectors: Path,
-    params: AppraiseParams,
+    params: CheckCaptionsParams,
 ) -> tuple[pd.DataFrame, Vectors, Vectors]:
     """Return captions of some pictures, with the vectors of each and of its picture."""
     frame = read_table(captions, CAPTIONS).to_pandas()
@@ -216,7 +216,7 @@ def _human_wording(
     path: Path,
     raw: Path,
     embedder: Embedder,
-    params: AppraiseParams,
+    params: CheckCaptionsParams,
     map: Map,
 ) -> Wording | None:
     """Return what people say of every stimulus in every kind; None where they say nothing of some."""
@@ -224,7 +224,7 @@ def _human_wording(
     if without := [s.stimulus_id for s in shown if s.stimulus_id not in texts]:
         logger.warning(
             "No encoder is trained on human captions: %d of %d stimuli have none in %s, the first is "
-            "%s. Add them, or set appraise.retrain: false.",
+            "%s. Add them, or set check_captions.retrain: false.",
             len(without), len(shown), path, without[0],
         )  # fmt: skip
         return None
@@ -234,7 +234,7 @@ def _human_wording(
     return Wording(table, vectors_to_table({"caption_id": table["caption_id"]}, vectors))
 
 
-def _embedder(params: AppraiseParams, clip_model: Path) -> Embedder:
+def _embedder(params: CheckCaptionsParams, clip_model: Path) -> Embedder:
     source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model
     return Embedder(source, params.precision, params.batch_size, params.shard_size)
 
