@@ -35,8 +35,6 @@ class Guard:
 
     Parameters
     ----------
-    app
-        What stands behind.
     port
         On which this server is reached; None where a request may name any.
     """

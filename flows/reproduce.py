@@ -67,8 +67,6 @@ def reproduce_stage(stage: str, force: bool = False, settled: bool = False) -> S
 
     Parameters
     ----------
-    stage
-        Its name.
     force
         Run it even where DVC finds nothing changed.
     settled

@@ -70,13 +70,6 @@ def main() -> int:
 def settings(workspace: Path, port: int) -> dict[str, str]:
     """Return the settings of Prefect: a home of this project's own, loopback, no telemetry.
 
-    Parameters
-    ----------
-    workspace
-        Where its home lies.
-    port
-        Of the server.
-
     Returns
     -------
     dict of str to str

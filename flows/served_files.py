@@ -21,8 +21,6 @@ def file_application(root: Path, key: str) -> Starlette:
 
     Parameters
     ----------
-    root
-        Of the workspace.
     key
         What every path begins with: who does not know it finds nothing.
 
@@ -53,8 +51,6 @@ def served(root: Path, port: int, key: str) -> Iterator[str]:
 
     Parameters
     ----------
-    root
-        Of the workspace.
     port
         On loopback; 0 takes any.
     key

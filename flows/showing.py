@@ -20,13 +20,7 @@ PICTURES = FOLDER / "pictures"
 
 
 def show_results(root: Path) -> None:
-    """Publish what the run made, as far as it exists.
-
-    Parameters
-    ----------
-    root
-        Of the workspace.
-    """
+    """Publish what the run made, as far as it exists."""
     artifacts = Artifacts(root)
     if artifacts.evaluate_metrics.exists():
         rows = [_row(n, s) for n, s in read_scores(artifacts.evaluate_metrics).items()]

@@ -16,8 +16,6 @@ def sweep(name: str, params_file: Path = Path("params.yaml")) -> Path:
     ----------
     name
         A file of the folder `sweeps`.
-    params_file
-        What the sweep changes.
 
     Returns
     -------

@@ -41,8 +41,6 @@ def tolerance(score: Score, part: str = "value") -> float:
 
     Parameters
     ----------
-    score
-        Of either run.
     part
         A key of `PARTS`.
     """

@@ -80,8 +80,6 @@ def read_picture(path: Path, sha256: str) -> tuple[bytes, Image.Image]:
 
     Parameters
     ----------
-    path : Path
-        The picture.
     sha256 : str
         Hexadecimal SHA-256 of its bytes.
 
@@ -113,8 +111,6 @@ def decode_rgb(content: bytes, path: Path) -> Image.Image:
 
     Parameters
     ----------
-    content : bytes
-        The file.
     path : Path
         Its name, for errors.
 
@@ -128,11 +124,6 @@ def decode_rgb(content: bytes, path: Path) -> Image.Image:
 
 def examine(path: Path) -> tuple[int, int]:
     """Check that a picture is whole, and return its width and height as it is seen.
-
-    Parameters
-    ----------
-    path : Path
-        The picture.
 
     Raises
     ------
@@ -168,11 +159,6 @@ def size_in_header(path: Path) -> tuple[int, int]:
 
 def texts_of(path: Path) -> dict[str | tuple[int, int], object]:
     """Return what a PNG file says beside its pixels, making sure that it is whole.
-
-    Parameters
-    ----------
-    path : Path
-        A PNG file.
 
     Raises
     ------

@@ -76,10 +76,6 @@ def read_table(path: Path, schema: pa.Schema, columns: list[str] | None = None) 
 
     Parameters
     ----------
-    path
-        A Parquet file.
-    schema
-        Its contract.
     columns
         Return these columns alone; the whole table is validated all the same.
 

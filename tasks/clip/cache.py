@@ -85,11 +85,6 @@ class VectorCache:
     def read(self, keys: Sequence[str]) -> tuple[Vectors, Bool[np.ndarray, " n_vectors"]]:
         """Look vectors up.
 
-        Parameters
-        ----------
-        keys : Sequence[str]
-            Whose vectors are wanted.
-
         Returns
         -------
         vectors : Vectors

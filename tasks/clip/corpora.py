@@ -92,8 +92,6 @@ def add_corpus(
         Of the gallery: small letters, digits, ``-`` and ``_``.
     column : str or None
         Column of a Parquet file that holds the captions; None: the one named as usual.
-    root : Path
-        Where galleries lie.
 
     Raises
     ------

@@ -74,8 +74,6 @@ class Embedder:
         ----------
         paths, sha256s : Sequence[str]
             The pictures, and the SHA-256 of their bytes.
-        map : Map
-            Runs the shards.
         layer : int or None
             As in `tasks.clip.model.ClipModel.encode_images`.
 
@@ -112,12 +110,8 @@ def embed_missing(
         What to embed; the same key may come often.
     work : Callable[[Pieces], None]
         Embeds a shard into the cache.
-    cache : VectorCache
-        Where vectors are kept.
     shard_size : int
         Pieces per shard.
-    map : Map
-        Runs the shards.
 
     Returns
     -------

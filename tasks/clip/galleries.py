@@ -106,10 +106,6 @@ def build_galleries(
 
     Parameters
     ----------
-    trials, captions, text_vectors : pyarrow.Table
-        Under their contracts.
-    kinds : Sequence[str]
-        Caption kinds.
     names : Sequence[str]
         Of `GALLERY_SPLITS`.
 
@@ -131,13 +127,7 @@ def build_galleries(
 
 
 def known_stimuli(trials: pa.Table) -> list[str]:
-    """Return the held-out stimuli that are training stimuli too, by name; none where pictures are held out.
-
-    Parameters
-    ----------
-    trials : pyarrow.Table
-        Columns stimulus_id and split.
-    """
+    """Return the held-out stimuli that are training stimuli too, by name; none where pictures are held out."""
     names = {
         gallery: set(
             trials["stimulus_id"]

@@ -100,8 +100,6 @@ class ClipModel:
 
         Parameters
         ----------
-        pictures : Sequence[PIL.Image.Image]
-            Prepared side by side.
         layer : int or None
             A block of the image tower, the first being 1: the mean over its patches. None: the vector
             in the space of texts.
@@ -150,8 +148,6 @@ def load_clip(source: str, precision: Precision = "float32") -> ClipModel:
     ----------
     source : str
         ``local-dir:FOLDER``, ``hf-hub:REPOSITORY``, or ``NAME/PRETRAINED`` of open_clip.
-    precision : Precision
-        Of its vectors.
 
     Raises
     ------

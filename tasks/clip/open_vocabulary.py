@@ -42,8 +42,6 @@ def search_corpus(
     ----------
     corpus : Corpus
         The gallery; its captions are embedded if they were not.
-    predictions : Path
-        Table of predicted vectors.
     embedder : Embedder
         The CLIP in whose space they were predicted.
     k : int

@@ -87,8 +87,6 @@ def layers_to_column(layers: Mapping[int, Vectors], n_rows: int) -> pa.Array:
     ----------
     layers : Mapping[int, Vectors]
         Layer to shape (n_rows, dim of the layer), unit norm.
-    n_rows : int
-        Pictures.
     """
     for vectors in layers.values():
         require_unit_norm(vectors)
@@ -103,8 +101,6 @@ def column_to_layer(table: pa.Table, layer: int) -> Vectors:
     ----------
     table : pyarrow.Table
         With a column ``layers``.
-    layer : int
-        The layer.
 
     Raises
     ------

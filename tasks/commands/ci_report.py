@@ -115,8 +115,6 @@ def regressions(changes: list[Change], guards: Mapping[str, Any]) -> Iterator[st
 
     Parameters
     ----------
-    changes
-        Of all scores.
     guards
         What `read_thresholds` returned.
     """

@@ -59,13 +59,6 @@ class Finding:
 def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
     """Look at everything the params need: data files, weights, key, device, disk.
 
-    Parameters
-    ----------
-    params_file
-        The params in force.
-    root
-        Root of the repository.
-
     Returns
     -------
     list of Finding

@@ -64,8 +64,6 @@ def update_readme(readme: Path, artifacts: Artifacts) -> None:
     ----------
     readme
         Markdown with the two markers.
-    artifacts
-        Where the metrics lie.
 
     Raises
     ------

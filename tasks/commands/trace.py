@@ -32,8 +32,6 @@ def trace(trial_id: str, root: Path = Path()) -> Iterator[str]:
     ----------
     trial_id
         For instance ``sub-01_ses-01_trial-0042``.
-    root
-        Root of the repository.
 
     Raises
     ------

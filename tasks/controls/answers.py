@@ -70,15 +70,7 @@ def concept_hits(held_out: HeldOut) -> Hits:
 
 
 def encoder_score(held_out: HeldOut, params: ControlParams) -> Score:
-    """Score the encoder itself: the share of trials whose concept it names.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        Trials of trained concepts.
-    params : ControlParams
-        Intervals.
-    """
+    """Score the encoder itself: the share of trials whose concept it names."""
     found = score_hits(held_out.trials, concept_hits(held_out), params)
     return judged(
         found,
@@ -115,10 +107,6 @@ def score_labels(
         With the stimulus of each trial, which the bootstrap draws.
     answers, truth : Sequence[str]
         One each per trial.
-    params : ControlParams
-        Intervals and p-values.
-    within : Sequence[str]
-        Group of each trial.
     """
     said, actual = np.asarray(answers), np.asarray(truth)
     permuted = [
@@ -146,10 +134,6 @@ def score_correlation(
         With the stimulus of each trial, which the bootstrap draws.
     found, truth : Float[np.ndarray, "n_trials"]
         One each per trial.
-    params : ControlParams
-        Intervals and p-values.
-    within : Sequence[str]
-        Group of each trial.
     """
     a, b = _ranks(found, within), _ranks(truth, within)
     norm = float(np.sqrt((a @ a) * (b @ b))) or 1.0
@@ -203,13 +187,6 @@ def resampling_of(trials: pd.DataFrame, params: ControlParams) -> Resampling:
 
     Of stimuli alone: to draw subjects too would widen intervals, and an alarm that errs on the quiet side is
     none.
-
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        Column stimulus_id.
-    params : ControlParams
-        Sizes and seed.
     """
     stimuli = shown_stimuli(trials)["stimulus_id"].tolist()
     return Resampling.draw(

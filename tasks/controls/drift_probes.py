@@ -89,11 +89,6 @@ def pseudo_labels(evidence: Evidence) -> Finding | None:
 
     Li et al. (2021) could decode such labels from block-design recordings as well as classes. A
     recording of few blocks is cut into stretches of time instead.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        With training epochs.
     """
     both = pd.concat([evidence.training, evidence.shown], ignore_index=True)
     asked = np.arange(len(both)) >= len(evidence.training)
@@ -233,11 +228,6 @@ def errors_follow_time(evidence: Evidence) -> Finding | None:
 
     Concepts are put in the order in which a recording shows them, by the mean onset of their training
     trials; in a confusion matrix in that order, drift heaps mistakes about the diagonal.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Audited trials.
     """
     shown, training, named = evidence.shown, evidence.trained, evidence.named
     lags, rows, n_places = [], [], 0

@@ -55,8 +55,6 @@ class NoiseControl:
 
         Parameters
         ----------
-        chosen : pandas.DataFrame
-            The trials.
         k : int
             Captions per trial and kind.
 

@@ -71,11 +71,6 @@ def label_permutation(evidence: Evidence) -> Finding:
 def label_permutation_within_blocks(evidence: Evidence) -> Finding | None:
     """Give each trial the answers for other pictures of its block: what is left comes from the block.
 
-    Parameters
-    ----------
-    evidence : Evidence
-        Audited trials.
-
     Returns
     -------
     Finding or None

@@ -35,11 +35,6 @@ def caption_overlap(evidence: Evidence) -> Finding:
 
     Short captions of different pictures are equal now and then. How often is told by the training
     pictures among themselves; held-out pictures that do so more often were copied.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Captions of all stimuli.
     """
     leaked = _described_in_training(evidence)
     rate, usual, p_value = _copied(evidence)
@@ -151,11 +146,6 @@ def explained_by_leakage(evidence: Evidence) -> Finding:
     The rule: *no leak* if no audited picture is in training and captions are copied no more often
     than among training pictures. Otherwise the trials without a leak are scored alone: *explained by
     leakage* if they cannot be told from guessing or there are none, else *not explained*.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Audited trials.
     """
     leaked = _shown_in_training(evidence)
     rate, usual, p_value = _copied(evidence)

@@ -22,10 +22,6 @@ def gaussian_noise(
 
     Parameters
     ----------
-    training_eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
-        Training epochs.
-    training_subjects : Sequence[str]
-        Subject of each.
     subjects : Sequence[str]
         Subject of each trial to draw.
     seed : int

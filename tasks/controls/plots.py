@@ -26,8 +26,6 @@ def draw_controls(folder: Path, found: Mapping[str, Finding]) -> None:
     ----------
     folder : Path
         Where `controls.png`, `controls.csv` and a pair of files for each curve go.
-    found : Mapping[str, Finding]
-        Name to finding.
     """
     compared = {
         name.replace("_", " ").replace("eeg", "EEG"): found[name].score

@@ -22,8 +22,6 @@ def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]
 
     Parameters
     ----------
-    evidence : Evidence
-        What they look at.
     names : Sequence[str]
         Which of `CONTROLS`.
 

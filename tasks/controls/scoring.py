@@ -93,11 +93,6 @@ def bottleneck(evidence: Evidence) -> Finding:
 
     After BrainBits (Mayo et al. 2024): the fewer dimensions give the whole score, the less of the brain
     it shows. Dimensions are the principal components of training captions.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Audited trials.
     """
     held_out, encoder = evidence.held_out, evidence.encoder
     kinds = held_out.kinds(OBJECT_TIER)
@@ -188,11 +183,6 @@ def random_codebook(evidence: Evidence) -> Finding:
     Li et al. (2021): random codes, one per class, drive a generator as well as EEG does, so fine
     pictures show no more than a class. Random codes lead to the mean caption of their class, whatever they
     are; here they are asked for the picture, among pictures of one concept.
-
-    Parameters
-    ----------
-    evidence : Evidence
-        Audited trials.
     """
     held_out = evidence.held_out
     names, named = held_out.candidates(), evidence.named

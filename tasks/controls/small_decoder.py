@@ -24,12 +24,8 @@ def fit_small_decoder(
 
     Parameters
     ----------
-    features : Float[np.ndarray, "n_trials n_features"]
-        Of training trials.
     labels : Sequence[str]
         At least two different ones.
-    seed : int
-        Of the principal components.
     """
     names, group, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     usual = counts[group] > 1  # a single trial has no covariance
@@ -47,8 +43,6 @@ def binned(eeg: Epochs, subjects: Sequence[str]) -> Float[np.ndarray, "n_trials 
 
     Parameters
     ----------
-    eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
-        Epochs.
     subjects : Sequence[str]
         One per trial.
     """

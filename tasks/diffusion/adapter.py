@@ -50,13 +50,6 @@ class ImagePromptParams(Params):
 def find_image_encoder(params: ImagePromptParams, pipeline: Path) -> Path | None:
     """Return the folder of the image encoder after a look at all parts; None without an adapter.
 
-    Parameters
-    ----------
-    params : ImagePromptParams
-        Where the parts lie.
-    pipeline : Path
-        Folder of the generator.
-
     Raises
     ------
     PerceptError

@@ -138,10 +138,6 @@ def condition_on(
     ----------
     captions : Captions
         Of a trial in a condition.
-    params : CompositionParams
-        How.
-    trial_id, condition : str
-        Whose they are.
 
     Raises
     ------

@@ -80,8 +80,6 @@ def select_trials(trials: pd.DataFrame, max_trials: int, seed: int) -> pd.DataFr
     ----------
     trials : pandas.DataFrame
         Rows of the contract of `trials`.
-    max_trials : int
-        At most this many.
     seed : int
         Decides which trial of a stimulus and which stimulus of a concept; the order of the rows does
         not matter.
@@ -132,13 +130,7 @@ class Sources:
     seed: int
 
     def captions_of(self, condition: Condition) -> list[Captions]:
-        """Return the captions of each chosen trial in a condition, in the order of the trials.
-
-        Parameters
-        ----------
-        condition : Condition
-            Its name.
-        """
+        """Return the captions of each chosen trial in a condition, in the order of the trials."""
         stimulus_ids = self.chosen["stimulus_id"].tolist()
         match condition:
             case "decoded":

@@ -70,8 +70,6 @@ class Drawing:
         ----------
         requests : Sequence[Request]
             Conditioning and seed of each picture.
-        map : Map
-            Runs the shards.
 
         Returns
         -------
@@ -135,17 +133,7 @@ def _by_guidance(pictures: Sequence[Picture], batch_size: int) -> list[list[str]
 @on_gpu
 @with_own_bar
 def draw_shard(folder: Path, settings: Settings, batches: Sequence[Sequence[Picture]]) -> None:
-    """Draw some batches and put each one on disk while the next one is denoised.
-
-    Parameters
-    ----------
-    folder : Path
-        The diffusion pipeline.
-    settings : Settings
-        How it draws.
-    batches : Sequence[Sequence[Picture]]
-        What to draw.
-    """
+    """Draw some batches and put each one on disk while the next one is denoised."""
     renderer = load_renderer(folder, settings)
     with ThreadPoolExecutor(1) as finishing:
         unfinished: Future[None] | None = None
@@ -162,13 +150,6 @@ def denoise_all(
     renderer: Renderer, batch: Sequence[Picture]
 ) -> Iterator[tuple[list[Picture], Float[Tensor, "n ..."]]]:
     """Denoise a batch, in halves of halves if need be: as many pictures at once as fit into memory.
-
-    Parameters
-    ----------
-    renderer : Renderer
-        The generator.
-    batch : Sequence[Picture]
-        What to draw.
 
     Raises
     ------

@@ -52,11 +52,6 @@ def find_pipeline(model: str, shipped: Path) -> Path:
 def require_text_to_image(folder: Path) -> None:
     """Refuse a pipeline that does not draw pictures from text.
 
-    Parameters
-    ----------
-    folder : Path
-        Of the pipeline.
-
     Raises
     ------
     PerceptError
@@ -92,11 +87,6 @@ def denoiser_of(folder: Path) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a pipeline.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
 
     Raises
     ------

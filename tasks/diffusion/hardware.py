@@ -40,15 +40,7 @@ def _worker() -> int:
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the numbers to draw with; ``auto`` is half precision on a GPU.
-
-    Parameters
-    ----------
-    precision : str
-        The param.
-    device : torch.device
-        Where.
-    """
+    """Return the numbers to draw with; ``auto`` is half precision on a GPU."""
     if precision != "auto":
         return {
             "float32": torch.float32,
@@ -72,10 +64,6 @@ def lay_out(pipeline: DiffusionPipeline, device: torch.device, *, compiled: bool
 
     Parameters
     ----------
-    pipeline : diffusers.DiffusionPipeline
-        Loaded.
-    device : torch.device
-        Where to.
     compiled : bool
         Whether the denoiser is compiled.
     """
@@ -99,8 +87,6 @@ def largest_batch(draw: Callable[[int], object], device: torch.device) -> int:
 
     Parameters
     ----------
-    draw : callable
-        Draws so many pictures.
     device : torch.device
         Where; on a CPU nothing is probed, and any number is said to fit.
     """
@@ -124,8 +110,6 @@ def in_shards(batches: Sequence[Shard], per_shard: int) -> list[list[Shard]]:
     ----------
     batches : Sequence
         In order.
-    per_shard : int
-        On a CPU.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     n_shards = min(n_gpus, len(batches)) if n_gpus else -(-len(batches) // per_shard)

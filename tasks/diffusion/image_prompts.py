@@ -275,11 +275,6 @@ class ImagePrompts:
         """Return the embedding of each chosen trial in a condition, in the order of the trials.
 
         A class has a name and no picture: there it is zeros, which is what guidance leads away from.
-
-        Parameters
-        ----------
-        condition : Condition
-            Its name.
         """
         rounded = self._embeddings(condition).astype(np.float64).round(DECIMALS)
         return [tuple(row) for row in rounded.tolist()]

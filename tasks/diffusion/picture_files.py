@@ -26,10 +26,6 @@ def save_picture(image: Image.Image, path: Path, *, flagged: bool) -> None:
 
     Parameters
     ----------
-    image : Image.Image
-        The picture.
-    path : Path
-        A PNG file.
     flagged : bool
         Whether the safety checker blackened it.
 
@@ -53,13 +49,7 @@ def save_picture(image: Image.Image, path: Path, *, flagged: bool) -> None:
 
 
 def verdict_of(path: Path) -> bool | None:
-    """Tell whether a kept picture was flagged; None where it is missing or damaged.
-
-    Parameters
-    ----------
-    path : Path
-        A PNG file.
-    """
+    """Tell whether a kept picture was flagged; None where it is missing or damaged."""
     if not path.exists():
         return None
     try:
@@ -72,15 +62,6 @@ def verdict_of(path: Path) -> bool | None:
 
 def require_disk(folder: Path, n_pictures: int, size_px: int) -> None:
     """Refuse to start where the pictures might not fit: uncompressed, in the cache and as copies.
-
-    Parameters
-    ----------
-    folder : Path
-        Where they are kept.
-    n_pictures : int
-        Pictures to draw.
-    size_px : int
-        Their side.
 
     Raises
     ------

@@ -58,8 +58,6 @@ class PromptEncoder:
 
         Parameters
         ----------
-        mix : Mix
-            Texts and weights.
         n_pieces : int
             Shorter texts are filled up with empty pieces.
         """
@@ -78,13 +76,7 @@ class PromptEncoder:
         return Embedding(torch.zeros_like(found.states), pooled)
 
     def split(self, text: str) -> list[str]:
-        """Cut a text into pieces that every text encoder takes as a whole.
-
-        Parameters
-        ----------
-        text : str
-            Of any length.
-        """
+        """Cut a text into pieces that every text encoder takes as a whole."""
         pieces, rest = [], text.split()
         while rest:
             n_words = _longest(rest, self._fits)

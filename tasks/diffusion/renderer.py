@@ -38,8 +38,6 @@ class Renderer:
     ----------
     pipeline : diffusers.DiffusionPipeline
         Stable Diffusion of any kind, Flux, or another pipeline that takes prompt embeddings.
-    settings : Settings
-        How it draws.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, settings: Settings) -> None:
@@ -62,8 +60,6 @@ class Renderer:
         ----------
         folder : pathlib.Path
             What ``save_pretrained`` wrote, or a snapshot of the hub.
-        settings : Settings
-            How it draws.
 
         Raises
         ------

@@ -54,14 +54,8 @@ def subjects_of(
 
     Parameters
     ----------
-    recordings
-        Rows of RECORDINGS.
     findings
         After whitening, by recording.
-    shown
-        Contract EVENTS.
-    splits
-        Of each event.
     """
     subject_of = {row["recording_id"]: row["subject"] for row in recordings}
     groups: dict[str, Subject] = defaultdict(lambda: Subject({}, {}))
@@ -83,10 +77,6 @@ def average_subject(
     ----------
     cache
         Where finished recordings are kept.
-    params
-        How many.
-    subject
-        Its epochs.
 
     Returns
     -------
@@ -117,15 +107,7 @@ def average_subject(
 
 
 def group_trials(subject: Subject, params: RepetitionParams) -> dict[str, str]:
-    """Return, for each kept trial, the first trial of its average.
-
-    Parameters
-    ----------
-    subject
-        Its findings.
-    params
-        How many.
-    """
+    """Return, for each kept trial, the first trial of its average."""
     sizes = params.model_dump() | {"none": 1}
     kept = {
         t

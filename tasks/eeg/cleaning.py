@@ -74,10 +74,6 @@ def clean_recording(
     ----------
     raw
         Any recording that MNE opens; its EEG channels are used.
-    onsets_s
-        From its first sample.
-    params
-        The steps.
     name
         Of the recording, for messages.
     training
@@ -173,16 +169,8 @@ def deviating_channels(
 
     Parameters
     ----------
-    epochs
-        Not yet re-referenced.
     inside
         Which epochs may be looked at; some of them are.
-    bad
-        Channels known as bad.
-    channels
-        All names.
-    params
-        The thresholds.
     name
         Of the recording, for messages.
 

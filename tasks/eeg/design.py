@@ -48,10 +48,6 @@ def describe_design(events: pa.Table, stimuli: pa.Table, timed: bool = True) -> 
 
     Parameters
     ----------
-    events
-        Contract EVENTS.
-    stimuli
-        Contract STIMULI.
     timed
         Whether the order of presentation of every recording is known.
 

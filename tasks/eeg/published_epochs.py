@@ -32,8 +32,6 @@ def clean_stored_epochs(
 
     Parameters
     ----------
-    stored
-        From a source.
     params
         The steps (``resample`` can only mean the epochs); without filters, and for standardised numbers without thresholds in microvolt.
     name

@@ -46,8 +46,6 @@ def find_broken_channels(
     ----------
     signal
         The raw recording in microvolt.
-    channels
-        Their names.
     flat_uv
         A channel whose standard deviation is below this is flat; None finds none.
     """
@@ -69,10 +67,6 @@ def refuse_other_units(
 
     Parameters
     ----------
-    signal
-        The raw recording.
-    good
-        Channels to look at.
     name
         Of the recording, for messages.
 
@@ -104,10 +98,6 @@ def find_deviating_channels(
     ----------
     epochs
         Filtered, not yet re-referenced; the median over trials keeps single artefacts out.
-    channels
-        Their names.
-    params
-        The thresholds.
     """
     if not len(epochs):
         return {}
@@ -127,13 +117,6 @@ def interpolation_matrix(
     info: mne.Info, bad: Sequence[str]
 ) -> Float64[np.ndarray, "n_channels n_channels"]:
     """Return the matrix that replaces bad channels by MNE's spherical splines over the good ones.
-
-    Parameters
-    ----------
-    info
-        Channels with positions.
-    bad
-        The names to replace.
 
     Raises
     ------
@@ -166,14 +149,10 @@ def reject_reasons(
 
     Parameters
     ----------
-    epochs
-        Clean epochs in microvolt.
     inside
         Whether the epoch lies inside the recording.
     flat
         Whether a good channel stood still in the raw epoch.
-    channels
-        Their names.
     peak_to_peak_uv
         Largest range that is kept; None keeps all.
     """
@@ -217,12 +196,6 @@ def line_noise_ratio(
 
     Parameters
     ----------
-    signal
-        The raw recording.
-    good
-        Channels to look at.
-    sfreq_hz
-        Its rate.
     mains_hz
         50 or 60 Hz.
 

@@ -74,12 +74,8 @@ def find_noisy_channels(
 
     Parameters
     ----------
-    raw
-        EEG channels alone.
     good
         Channels to look at: those with a signal.
-    params
-        Of pyprep.
 
     Raises
     ------
@@ -123,8 +119,6 @@ def remove_ocular_components(
         Which the components are fitted on.
     high_pass_hz
         Of the filter that was applied.
-    params
-        Of the decomposition.
 
     Raises
     ------
@@ -183,16 +177,12 @@ def repair_trials(
 
     Parameters
     ----------
-    epochs
-        Clean epochs in microvolt.
     info
         Of these channels, with positions, at the rate of the epochs.
     inside
         Which epochs lie inside the recording; the others are left as they are.
     training
         Which thresholds are chosen on.
-    params
-        Of autoreject.
 
     Returns
     -------

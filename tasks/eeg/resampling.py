@@ -53,8 +53,6 @@ def resampling_matrix(n_times: int, up: int, down: int) -> Float32[np.ndarray, "
 
     Parameters
     ----------
-    n_times
-        Samples of an epoch.
     up, down
         The new rate is the old one times ``up / down``.
     """

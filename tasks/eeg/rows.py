@@ -25,12 +25,8 @@ def recording_table(dataset: str, source: str, facts: Sequence[RecordingFacts]) 
 
     Parameters
     ----------
-    dataset
-        Name of the source.
     source
         Its params, as JSON.
-    facts
-        What was found.
     """
     rows = [
         {
@@ -52,13 +48,7 @@ def recording_table(dataset: str, source: str, facts: Sequence[RecordingFacts]) 
 
 
 def recording_of_row(row: Mapping[str, Any]) -> Recording:
-    """Return what a row of `recordings` was made from.
-
-    Parameters
-    ----------
-    row
-        Under contract RECORDINGS.
-    """
+    """Return what a row of `recordings` was made from."""
     names = ("recording_id", "subject", "session", "timed")
     return Recording(**{name: row[name] for name in names}, path=Path(row["path"]))
 
@@ -83,8 +73,6 @@ def stimulus_table(images: Sequence[ImageFacts], official_split: Mapping[str, st
 
     Parameters
     ----------
-    images
-        What was found.
     official_split
         The publisher's, by stimulus_id.
     """
@@ -109,17 +97,7 @@ def trial_table(
     stimuli: pa.Table,
     findings: dict[str, Findings],
 ) -> pa.Table:
-    """Return one row per presentation, under contract TRIALS but without the split.
-
-    Parameters
-    ----------
-    recordings
-        Rows of RECORDINGS.
-    events, stimuli
-        Under their contracts.
-    findings
-        By recording.
-    """
+    """Return one row per presentation, under contract TRIALS but without the split."""
     recording_of = {row["recording_id"]: row for row in recordings}
     concept_of = {row["stimulus_id"]: row["concept"] for row in stimuli.to_pylist()}
     rows = []
@@ -141,15 +119,7 @@ def trial_table(
 
 
 def quality_row(name: str, clean: CleanRecording) -> dict[str, Any]:
-    """Return a row of QUALITY.
-
-    Parameters
-    ----------
-    name
-        Of the recording.
-    clean
-        What was found.
-    """
+    """Return a row of QUALITY."""
     bad = [channel for channel in clean.info.channels if channel in clean.bad_channels]
     reasons = Counter(_kind_of(reason) for reason in clean.reject_reasons if reason)
     return {
@@ -172,13 +142,7 @@ def _kind_of(reason: str) -> str:
 
 
 def quality_table(findings: dict[str, Findings]) -> pa.Table:
-    """Return one row per recording, under contract QUALITY.
-
-    Parameters
-    ----------
-    findings
-        By recording.
-    """
+    """Return one row per recording, under contract QUALITY."""
     return pa.Table.from_pylist([found.quality for found in findings.values()], QUALITY)
 
 

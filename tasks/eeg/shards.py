@@ -59,8 +59,6 @@ class ShardCache:
 
         Parameters
         ----------
-        name
-            Of the recording.
         inputs
             All that its results depend on, beside the code, as JSON-able values.
         """

@@ -140,14 +140,8 @@ def cut_epochs(
     ----------
     signal
         The raw recording, finite.
-    sfreq_hz
-        Its rate.
-    onsets_s
-        From its first sample.
     grid
         From `make_grid`.
-    filters
-        What to remove.
     after
         What each epoch is multiplied by once it is cut, for instance to resample it.
 

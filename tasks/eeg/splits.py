@@ -44,8 +44,6 @@ def assign_splits(
         ``recording_id`` and ``onset_s`` for ``time_chunk``.
     stimuli
         Contract STIMULI; also those that were never shown.
-    params
-        Names the strategy.
     untimed
         Recordings whose order and onsets were not published.
 

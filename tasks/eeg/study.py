@@ -49,13 +49,6 @@ class ImageFacts:
 def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
     """Open a recording, read its last sample and hash its files.
 
-    Parameters
-    ----------
-    source
-        Where it comes from.
-    recording
-        One of its recordings.
-
     Returns
     -------
     RecordingFacts
@@ -175,8 +168,6 @@ def check_inside(folder: Path, paths: Iterable[Path]) -> None:
 
     Parameters
     ----------
-    folder
-        Of the study.
     paths
         Files that the source names.
 

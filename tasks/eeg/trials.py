@@ -50,12 +50,6 @@ def repair(
     ----------
     trials
         Their epochs are changed in place.
-    info
-        Of all channels.
-    bad
-        Channels to interpolate.
-    params
-        The steps.
 
     Returns
     -------

@@ -73,8 +73,6 @@ def sessions_of(
 
     Parameters
     ----------
-    recordings
-        Rows of RECORDINGS.
     findings
         After cleaning, by recording.
     stimulus_of
@@ -108,10 +106,6 @@ def whiten_session(
     ----------
     cache
         Where finished recordings are kept.
-    params
-        How.
-    session
-        Its clean epochs.
 
     Returns
     -------
@@ -148,13 +142,6 @@ def whiten_session(
 def fit_session(session: Session, params: WhiteningParams) -> Matrix:
     """Return the matrix that whitens a session, from its kept training trials alone.
 
-    Parameters
-    ----------
-    session
-        Its clean epochs.
-    params
-        How.
-
     Raises
     ------
     WhiteningError
@@ -184,15 +171,6 @@ def fit_whitener(eeg: Epochs, stimuli: Sequence[str], params: WhiteningParams) -
     Guggenmos et al. measure it per stimulus and average; here the stimuli's means are subtracted and
     the deviations pooled before they are shrunk, which a handful of trials per stimulus allows.
     With ``epochs`` it is measured over the times of each epoch and averaged over epochs.
-
-    Parameters
-    ----------
-    eeg
-        Training epochs.
-    stimuli
-        What each shows.
-    params
-        How.
 
     Raises
     ------

@@ -61,8 +61,6 @@ def fit_memory(
         The caption of this kind of each stimulus.
     stimulus_index : numpy.ndarray
         What was shown in each training trial.
-    vectors : numpy.ndarray
-        Of the captions.
     params : TrainParams
         `network.max_remembered_captions` captions are remembered at most: those shown most often, then those made of
         others (`network.min_exchange_pairs`); `start` for the words that count.

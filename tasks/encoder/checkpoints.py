@@ -91,8 +91,6 @@ class Encoder:
         ----------
         eeg : numpy.ndarray
             Epochs with the channels and samples that the encoder was trained on.
-        subjects : Sequence[str]
-            Subject of each trial.
 
         Raises
         ------
@@ -190,8 +188,6 @@ class _Chosen(nn.Module):
 
     Parameters
     ----------
-    encoder : torch.nn.Module
-        Reads the chosen channels.
     channels : Sequence of int
         Their places among the recorded ones.
     """
@@ -216,8 +212,6 @@ def reading_recorded(module: nn.Module, decoded_channels: Sequence[int] | None) 
 
     Parameters
     ----------
-    module : torch.nn.Module
-        Reads the decoded ones.
     decoded_channels : Sequence of int or None
         Which these are; None for all.
     """
@@ -248,8 +242,6 @@ def description_of(data: TrainingData, params: TrainParams) -> dict[str, Any]:
     ----------
     data : TrainingData
         What an encoder was trained on.
-    params : TrainParams
-        How.
     """
     return {
         "kinds": data.kinds,

@@ -32,8 +32,6 @@ def caption_factors(
     ----------
     texts : Sequence of Sequence of str
         The caption of each stimulus and kind.
-    concepts : Sequence of str
-        What each stimulus shows.
     train_stimuli : numpy.ndarray
         Indices of the stimuli that may be looked at.
     min_count : int

@@ -74,14 +74,10 @@ def fit_filters(
 
     Parameters
     ----------
-    eeg : numpy.ndarray
-        Training trials.
     scores : numpy.ndarray
         What their captions say, centred.
     groups : numpy.ndarray
         0, 1, ...: whose filters a trial shares, usually its subject.
-    n_virtual : int
-        Number of virtual channels.
     n_sources : int
         Number of sources that the responses are put down to.
     ridge : float

@@ -72,10 +72,6 @@ def fit_latents(
         Which factor's words each score is of.
     waves : numpy.ndarray
         The cosines that time is seen through.
-    params : StartParams
-        How to fit.
-    seed : int
-        Of the sources.
     """
     n_virtual = virtual.shape[1]
     members = [np.flatnonzero(groups == group) for group in range(len(whiteners))]

@@ -75,8 +75,6 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
     params : TrainParams
         Sections `start` and `network`, and `duplicate_cosine`.
 

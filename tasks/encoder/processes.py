@@ -61,13 +61,7 @@ def own_share(n: int) -> slice:
 
 
 def of_all(own: Tensor) -> Tensor:
-    """Return the rows of all processes, in their order; gradients reach the own ones.
-
-    Parameters
-    ----------
-    own : torch.Tensor
-        Rows of this process.
-    """
+    """Return the rows of all processes, in their order; gradients reach the own ones."""
     if count() == 1:
         return own
     gathered: Tensor = _Gathered.apply(own)

@@ -127,15 +127,11 @@ def fit_responses(
         Which scores have the same spread over sources: those of a factor.
     n_virtual : int
         Number of virtual channels that the values of a trial belong to.
-    n_sources : int
-        Number of sources.
     share_of_group : float
         Weight of what all groups have in common, from 0 to 1: the variance of a group's topographies and
         time courses about the common ones is ``(1 - share_of_group) / share_of_group`` of their own.
     n_starts : int
         Number of random starts, whose mean is returned.
-    seed : int
-        Of the starts.
     """
     gram = np.sum([table.gram for table in tables], axis=0)
     any_part = _unit_rows(gram)

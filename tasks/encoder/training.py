@@ -78,10 +78,6 @@ def train_contrastive(
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
-    params : TrainParams
-        How to train.
     saved : SavedRun
         Where the state is kept after every epoch.
     build : callable
@@ -158,8 +154,6 @@ class Run:
         What is trained; see `ContrastiveModule`.
     prepared : Prepared
         What it is trained on.
-    params : TrainParams
-        How.
     """
 
     def __init__(self, module: Any, prepared: Prepared, params: TrainParams) -> None:

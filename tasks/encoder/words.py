@@ -70,8 +70,6 @@ def components_by_factor(
     ----------
     texts : Sequence of Sequence of str
         The captions of each stimulus.
-    concepts : Sequence of str
-        What each stimulus shows.
     train_stimuli, min_count, max_scores
         As of `word_components`; the strongest components of all factors are kept.
     """

@@ -27,12 +27,8 @@ def draw_scalp_maps(
 
     Parameters
     ----------
-    path : Path
-        A PNG file.
     maps : Mapping[str, Mapping[str, Float[np.ndarray, "n_channels"]]]
         Row title to column title to a map; each map is drawn from 0 to its own maximum.
-    channels : Sequence[str]
-        Names of the electrodes.
     montage : str
         A standard montage of MNE.
     n_columns : int or None
@@ -112,8 +108,6 @@ def draw_planes(path: Path, planes: Sequence[Plane]) -> None:
 
     Parameters
     ----------
-    path : Path
-        A PNG file.
     planes : Sequence[Plane]
         Panels, from left to right.
     """
@@ -155,8 +149,6 @@ def draw_region_shares(path: Path, shares: pd.DataFrame) -> None:
 
     Parameters
     ----------
-    path : Path
-        A PNG file.
     shares : pandas.DataFrame
         From `tasks.explanation.tier_maps.region_table`.
     """
@@ -186,12 +178,8 @@ def draw_courses(path: Path, curves: pd.DataFrame, x_label: str, y_label: str) -
 
     Parameters
     ----------
-    path : Path
-        A PNG file.
     curves : pandas.DataFrame
         Columns tier, series, x, value and, where known, low and high.
-    x_label, y_label : str
-        Of the axes.
     """
     tiers = list(dict.fromkeys(curves["tier"]))
     with rc_context(STYLE):

@@ -82,8 +82,6 @@ class Heads:
 
         Parameters
         ----------
-        eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
-            Epochs.
         subjects : Sequence[str]
             One per trial.
         directions : Float[np.ndarray, "n_trials dim"]
@@ -92,8 +90,6 @@ class Heads:
             Caption kind of the head.
         method : {"gradient", "gradient_x_input", "integrated_gradients"}
             Of captum. Integrated gradients start from the mean epoch.
-        n_steps : int
-            Of integrated gradients.
         """
         head = list(self.kinds).index(kind)
 

@@ -110,8 +110,6 @@ def explained_trials(held_out: HeldOut, eeg: Epochs) -> Explained:
 
     Parameters
     ----------
-    held_out : HeldOut
-        The trials.
     eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
         In the order of `held_out.trials`.
     """
@@ -134,14 +132,8 @@ def make_maps(
 
     Parameters
     ----------
-    explained : Explained
-        Held-out trials.
-    heads : Heads
-        The trained network.
     planted : Mapping[str, Float[np.ndarray, "n_channels"]]
         Tier to the truth; empty where unknown.
-    params : MapParams
-        Method and sizes.
     """
     few = explained.sample(params.max_gradient_trials, params.seed)
     trials = explained if params.attribution == "pattern" else few
@@ -180,10 +172,6 @@ def map_scores(maps: Maps, channels: Sequence[str], params: MapParams) -> dict[s
     ----------
     maps : Maps
         From `make_maps`.
-    channels : Sequence[str]
-        Names of the electrodes.
-    params : MapParams
-        Sizes of the tests.
     """
     rotations = Rotations.draw(
         directions_of(channels, params.montage), params.n_rotations, params.seed

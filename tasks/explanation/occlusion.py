@@ -22,15 +22,6 @@ from tasks.statistics.resampling import MIN_SUBJECTS, Resampling
 def occlude(explained: Explained, heads: Heads, regions: Sequence[str]) -> pd.DataFrame:
     """Return what each head's score of the own caption loses when a region holds the mean epoch.
 
-    Parameters
-    ----------
-    explained : Explained
-        Held-out trials.
-    heads : Heads
-        The trained network.
-    regions : Sequence[str]
-        Region of each channel.
-
     Returns
     -------
     pandas.DataFrame
@@ -131,8 +122,6 @@ def over_time(
 
     Parameters
     ----------
-    explained : Explained
-        Held-out trials.
     times_s : Float[np.ndarray, "n_times"]
         Of the samples, relative to picture onset.
     n_resamples, confidence, seed : int, float, int
@@ -185,13 +174,6 @@ def dominance(
     held_out: HeldOut, n_resamples: int, confidence: float, seed: int
 ) -> tuple[pd.DataFrame, dict[str, Score]]:
     """Tell which head places the shown picture best, by concept.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        The trials.
-    n_resamples, confidence, seed : int, float, int
-        Of the bootstrap.
 
     Returns
     -------

@@ -32,12 +32,8 @@ def draw_maps(folder: Path, maps: Maps, channels: Sequence[str], params: MapPara
 
     Parameters
     ----------
-    folder : Path
-        Where the files go.
     maps : Maps
         From `make_maps`.
-    channels : Sequence[str]
-        Names of the electrodes.
     params : MapParams
         Montage, and the name of the attribution.
     """
@@ -84,8 +80,6 @@ def draw_second_opinions(
 
     Parameters
     ----------
-    folder : Path
-        Where the files go.
     drops : pandas.DataFrame
         What taking regions away costs, from `tasks.explanation.occlusion`.
     courses : tuple[pandas.DataFrame, pandas.DataFrame]
@@ -114,8 +108,6 @@ def draw_separation(folder: Path, separation: Separation) -> None:
 
     Parameters
     ----------
-    folder : Path
-        Where the files go.
     separation : Separation
         From `separate`.
     """

@@ -106,8 +106,6 @@ def channel_weights(
         The network; `pattern` needs no more of it than the outputs in `explained`.
     method : {"gradient", "gradient_x_input", "integrated_gradients", "pattern"}
         All but `pattern` take the mean absolute attribution over trials and times.
-    n_steps : int
-        Of integrated gradients.
     """
     weights = {}
     for subject, trials in explained.by_subject().items():
@@ -136,8 +134,6 @@ def pattern(
 
     Parameters
     ----------
-    eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
-        Of one subject.
     predicted, directions : Float[np.ndarray, "n_trials dim"]
         Output of the head, and the contrastive directions of the trials' own captions.
     """
@@ -153,8 +149,6 @@ def evidence(
 
     Parameters
     ----------
-    eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
-        Of one subject.
     predicted, directions : Float[np.ndarray, "n_trials dim"]
         As in `pattern`.
     """

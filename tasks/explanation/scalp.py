@@ -45,8 +45,6 @@ def directions_of(channels: Sequence[str], montage: str) -> Float[np.ndarray, "n
 
     Parameters
     ----------
-    channels : Sequence[str]
-        Names of electrodes.
     montage : str
         A standard montage of MNE.
 
@@ -71,8 +69,6 @@ def regions_of(channels: Sequence[str], montage: str) -> tuple[str, ...]:
 
     Parameters
     ----------
-    channels : Sequence[str]
-        Names of electrodes.
     montage : str
         A standard montage of MNE that holds the 10-20 electrodes too.
     """
@@ -103,10 +99,6 @@ class Rotations:
 
         Parameters
         ----------
-        directions : Float[np.ndarray, "n_channels 3"]
-            Unit vectors.
-        n : int
-            How many.
         seed : int
             Same seed, same rotations.
         """
@@ -152,8 +144,6 @@ def region_shares(weights: Map, regions: Sequence[str]) -> dict[str, float]:
     ----------
     weights : Float[np.ndarray, "n_channels"]
         A map without negative values.
-    regions : Sequence[str]
-        Region of each channel.
     """
     of = np.asarray(regions)
     means = {name: float(weights[of == name].mean()) for name in REGIONS if (of == name).any()}

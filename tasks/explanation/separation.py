@@ -105,10 +105,6 @@ def spread_of_overlap(
         Caption kind to vectors, in the same order of trials.
     tiers : Mapping[str, str]
         Caption kind to its tier.
-    stimuli : Sequence[str]
-        Of each trial.
-    seed : int
-        Of the halves.
     """
     names, of = np.unique(np.asarray(stimuli), return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -145,8 +141,6 @@ def overlap_scores(
     ----------
     heads, captions : pandas.DataFrame
         From `head_overlap`, of predicted vectors and of the true captions of the same trials.
-    n_trials : int
-        How many.
     spread : Mapping[bool, float]
         From `spread_of_overlap`, of the heads.
     """
@@ -218,15 +212,7 @@ class Separation:
 
 
 def separate(held_out: HeldOut, params: SeparationParams) -> Separation:
-    """Compare the heads on held-out trials.
-
-    Parameters
-    ----------
-    held_out : HeldOut
-        The trials.
-    params : SeparationParams
-        Sizes.
-    """
+    """Compare the heads on held-out trials."""
     trials = held_out.trials
     predicted = {k: held_out.predicted[k] for k in TIER_OF if k in held_out.predicted}
     true = held_out.gallery(held_out.stimuli())

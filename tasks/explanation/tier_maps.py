@@ -92,11 +92,6 @@ def contrasts(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     Captions of one tier also speak of the things of another ("a dog left of a tree"), and so heads of
     different tiers rightly share sources. What is left of a map, scaled to sum 1, after the mean of the
     other tiers' maps is taken off shows what is the tier's own.
-
-    Parameters
-    ----------
-    maps : Mapping[str, Float[np.ndarray, "... n_channels"]]
-        Tier to maps.
     """
     scaled = {
         tier: weights / np.maximum(weights.sum(axis=-1, keepdims=True), np.finfo(float).tiny)
@@ -124,8 +119,6 @@ def region_table(
         Tier to maps of subjects.
     planted : Mapping[str, Float[np.ndarray, "n_channels"]]
         Tier to the truth; may lack tiers.
-    regions : Sequence[str]
-        Region of each channel.
     n_resamples, confidence, seed : int, float, int
         Of the bootstrap over subjects.
 

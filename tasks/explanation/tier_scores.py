@@ -115,8 +115,6 @@ def matching_score(found: TierMaps, planted: Mapping[str, Map]) -> tuple[pd.Data
     ----------
     found : Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
         Tier to maps of subjects.
-    planted : Mapping[str, Float[np.ndarray, "n_channels"]]
-        Tier to the truth.
 
     Returns
     -------

@@ -14,10 +14,6 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[
 
     Parameters
     ----------
-    archive
-        The file.
-    folder
-        Where its content goes.
     advance
         Is told how many bytes are unpacked by now.
 

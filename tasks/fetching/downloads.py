@@ -46,8 +46,6 @@ def look_up(url: str, attempts: int = 6, pause_s: float = 1.0) -> Remote:
 
     Parameters
     ----------
-    url
-        Of the file.
     attempts
         After which it gives up.
     pause_s

@@ -35,8 +35,6 @@ def fetch_study(
 
     Parameters
     ----------
-    study
-        What there is.
     folder
         Of the study. ``fetched.json`` in it records address, size and checksum of every file.
     subjects

@@ -97,8 +97,6 @@ def hallucinations(
         One row per caption.
     human : HumanCaptions
         Human captions and annotated or detected objects.
-    concepts : Mapping[str, str]
-        Concept of each stimulus.
     draw : Draw
         How intervals and other pictures are drawn.
 
@@ -139,8 +137,6 @@ def review_scores(captions: pd.DataFrame, verdicts: Mapping[str, str], draw: Dra
         One row per caption.
     verdicts : Mapping[str, str]
         Verdict of each caption that was reviewed.
-    draw : Draw
-        How intervals are drawn.
     """
     reviewed = captions[captions["caption_id"].isin(list(verdicts))]
     if reviewed.empty:

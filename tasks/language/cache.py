@@ -196,13 +196,7 @@ class CaptionCache:
             yield _load(path)
 
     def add(self, entries: Iterable[Entry]) -> int:
-        """Add entries of another cache that are not there yet; return how many.
-
-        Parameters
-        ----------
-        entries : Iterable of Entry
-            Intact ones.
-        """
+        """Add entries of another cache that are not there yet; return how many."""
         n_added = 0
         for entry in entries:
             folder = self._folder_of(entry.image_sha256, entry.model)

@@ -58,8 +58,6 @@ def check_text(text: str, max_tokens: int) -> Status:
 
     Parameters
     ----------
-    text : str
-        The caption.
     max_tokens : int
         Longest caption, in CLIP's tokens, the marks of start and end included.
     """
@@ -75,8 +73,6 @@ def fits(text: str, max_tokens: int) -> bool:
 
     Parameters
     ----------
-    text : str
-        A caption.
     max_tokens : int
         What it reads, the marks of start and end included.
     """
@@ -91,8 +87,6 @@ def shorten(text: str, max_tokens: int) -> str:
 
     Parameters
     ----------
-    text : str
-        A caption.
     max_tokens : int
         What CLIP reads, the marks of start and end included.
 

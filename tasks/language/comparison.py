@@ -37,8 +37,6 @@ def compare(texts: Sequence[str], references: Sequence[References]) -> Likeness:
 
     Parameters
     ----------
-    texts : Sequence[str]
-        Captions.
     references : Sequence[References]
         Human captions of the picture of each, one at least.
     """
@@ -82,8 +80,6 @@ def unsupported(
 
     Parameters
     ----------
-    text : str
-        The caption.
     evidence : Evidence
         What speaks for objects in its picture.
     vocabulary : Mapping[str, str]

@@ -18,8 +18,6 @@ def export_answers(cache: CaptionCache, path: Path) -> int:
 
     Parameters
     ----------
-    cache : CaptionCache
-        Where the answers are.
     path : Path
         Gzipped JSON, one answer per line.
 
@@ -47,8 +45,6 @@ def import_answers(cache: CaptionCache, path: Path) -> tuple[int, int]:
 
     Parameters
     ----------
-    cache : CaptionCache
-        Where they go.
     path : Path
         What `export_answers` wrote.
 

@@ -38,15 +38,6 @@ class HumanCaptions:
 def study_file(name: str, image_path: Path, raw: Path) -> Path:
     """Return a file of the study that a picture belongs to.
 
-    Parameters
-    ----------
-    name : str
-        Of the file.
-    image_path : Path
-        The picture.
-    raw : Path
-        Folder of all studies.
-
     Returns
     -------
     Path

@@ -42,16 +42,10 @@ def scored(
     ----------
     values : Float[np.ndarray, "n"]
         One per caption.
-    groups : Int[np.ndarray, "n"]
-        Picture of each.
     draw : Draw
         How the interval is drawn.
     chance : float or None
         The same for captions of other pictures.
-    unit : str
-        Of the values.
-    verdict : str
-        What it shows.
     lower_is_better : bool
         Whether a low value is good.
     """
@@ -89,8 +83,6 @@ def clip_scores(
     ----------
     texts, images : Vectors
         Unit vectors of captions of one kind, and of the picture of each.
-    groups : Int[np.ndarray, "n"]
-        Picture of each.
     name : str
         What is scored; empty for all captions.
     draw : Draw
@@ -117,8 +109,6 @@ def agreement(
     ----------
     first, second : Vectors
         Unit vectors of two kinds of caption of the same pictures.
-    groups : Int[np.ndarray, "n"]
-        Picture of each.
     draw : Draw
         How different pictures are paired.
     """

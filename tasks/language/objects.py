@@ -117,8 +117,6 @@ def named_objects(text: str, vocabulary: Mapping[str, str]) -> frozenset[str]:
 
     Parameters
     ----------
-    text : str
-        A caption.
     vocabulary : Mapping[str, str]
         Phrase in the singular to object.
     """

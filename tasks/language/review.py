@@ -49,8 +49,6 @@ def write_review(path: Path, sheets: Sequence[Sheet]) -> None:
     ----------
     path : Path
         ``.html`` or ``.csv``.
-    sheets : Sequence[Sheet]
-        The captions.
 
     Raises
     ------

@@ -115,8 +115,6 @@ def contrastive_loss(
     ----------
     image_vectors, text_vectors : Float[Tensor, "n dim"]
         Unit-norm vectors of a batch.
-    scale : Tensor
-        Inverse temperature.
     holds : Tensor
         Whether text ``i`` holds of picture ``j``.
     """

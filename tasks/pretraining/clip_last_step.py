@@ -38,21 +38,7 @@ SCALE = 14.0
 def spread(
     clip: open_clip.CLIP, corpus: Corpus, work: Path, seed: int, device: torch.device
 ) -> open_clip.CLIP:
-    """Spread the captions of objects, then let the image tower follow; resumable, in place.
-
-    Parameters
-    ----------
-    clip : open_clip.CLIP
-        A trained CLIP.
-    corpus : Corpus
-        Training scenes.
-    work : pathlib.Path
-        Folder of the checkpoints.
-    seed : int
-        Seed of the batches.
-    device : torch.device
-        Where to train.
-    """
+    """Spread the captions of objects, then let the image tower follow; resumable, in place."""
     tokenizer = open_clip.SimpleTokenizer(
         context_length=CONFIG["model_cfg"]["text_cfg"]["context_length"]
     )

@@ -44,8 +44,6 @@ def make_corpus(n_scenes: int, first_seed: int, cache: Path | None = None) -> Co
 
     Parameters
     ----------
-    n_scenes : int
-        How many.
     first_seed : int
         Scene ``i`` comes from seed ``first_seed + i``.
     cache : pathlib.Path or None

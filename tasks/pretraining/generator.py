@@ -20,8 +20,6 @@ def make_text_encoder(clip: open_clip.CLIP, corpus: Corpus) -> TextEncoder:
 
     Parameters
     ----------
-    clip : open_clip.CLIP
-        Trained.
     corpus : Corpus
         Scenes whose captions hold every word.
     """

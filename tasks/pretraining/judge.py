@@ -48,15 +48,7 @@ def train_judge(corpus: Corpus, work: Path, seed: int, device: torch.device) -> 
 def disturb(
     pictures: UInt8[np.ndarray, "n height width 3"], rng: np.random.Generator
 ) -> Float[Tensor, "n 3 height width"]:
-    """Disturb pictures: shifts, JPEG, blur, contrast and noise, each of random strength.
-
-    Parameters
-    ----------
-    pictures : UInt8[np.ndarray, "n height width 3"]
-        Clean pictures.
-    rng : numpy.random.Generator
-        Source of randomness.
-    """
+    """Disturb pictures: shifts, JPEG, blur, contrast and noise, each of random strength."""
     shifted = np.stack([_disturb_pixels(picture, rng) for picture in pictures])
     tensors = normalise(shifted)
     n = len(tensors)

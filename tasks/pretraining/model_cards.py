@@ -56,14 +56,8 @@ def training_facts(progress: Progress, batch_size: int, seed: int, n_scenes: int
 
     Parameters
     ----------
-    progress : Progress
-        Where the training ended.
     batch_size : int
         Scenes per step.
-    seed : int
-        Of weights and batches.
-    n_scenes : int
-        Size of the corpus.
     """
     return {
         "data": f"{n_scenes} random scenes of `tasks.simulation.scene`, seeds from "

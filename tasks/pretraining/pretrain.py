@@ -61,8 +61,6 @@ def pretrain(
         Budget of the denoiser; more minutes than before continue its training.
     seed : int
         Seed of weights and batches.
-    n_scenes : int
-        Size of the corpus.
     remarks : Mapping[str, str]
         For the model cards of ``clip``, ``judge`` and ``diffusion``: what this recipe cannot tell.
     """
@@ -108,17 +106,7 @@ def _train_unet(
 
 
 def export_clip(clip: open_clip.CLIP, facts: Mapping[str, str], folder: Path) -> None:
-    """Write the CLIP with its card.
-
-    Parameters
-    ----------
-    clip : open_clip.CLIP
-        The CLIP.
-    facts : Mapping[str, str]
-        How it was trained.
-    folder : pathlib.Path
-        Where to.
-    """
+    """Write the CLIP with its card."""
     clip_recipe.export_clip(clip, folder)
     card = Card(
         "CLIP of scenes",

@@ -32,15 +32,7 @@ def fresh_scenes(n_scenes: int) -> list[Scene]:
 
 
 def score_clip(folder: Path, n_scenes: int = 400) -> Scores:
-    """Measure zero-shot accuracy: of the concept over all concepts, of each kind over all captions.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The exported CLIP.
-    n_scenes : int
-        Fresh scenes.
-    """
+    """Measure zero-shot accuracy: of the concept over all concepts, of each kind over all captions."""
     clip = load_clip(f"local-dir:{folder}")
     scenes = fresh_scenes(n_scenes)
     pictures = clip.encode_images([draw(scene) for scene in scenes])
@@ -62,15 +54,7 @@ def score_clip(folder: Path, n_scenes: int = 400) -> Scores:
 
 
 def score_judge(folder: Path, n_scenes: int = 400) -> Scores:
-    """Measure the judge's accuracy on pictures of scenes.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        The exported judge.
-    n_scenes : int
-        Fresh scenes.
-    """
+    """Measure the judge's accuracy on pictures of scenes."""
     scenes = fresh_scenes(n_scenes)
     return _agreement(Judge.load(folder).predict([draw(scene) for scene in scenes]), scenes)
 
@@ -84,10 +68,6 @@ def score_generator(
     ----------
     folder, judge_folder : pathlib.Path
         The exported generator and judge.
-    n_steps, guidance_scale : int, float
-        How to render.
-    n_scenes : int
-        Fresh scenes.
     """
     scenes = fresh_scenes(n_scenes)
     renderer = Renderer.load(folder, Settings(n_steps))

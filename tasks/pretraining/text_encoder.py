@@ -76,8 +76,6 @@ def make_tokenizer(vocabulary: SmallVocabulary, context_length: int) -> CLIPToke
 
     Parameters
     ----------
-    vocabulary : SmallVocabulary
-        Its tokens.
     context_length : int
         Length to which prompts are padded and cut.
     """
@@ -99,8 +97,6 @@ def convert_text_tower(clip: open_clip.CLIP, vocabulary: SmallVocabulary) -> CLI
     ----------
     clip : open_clip.CLIP
         Any with a plain text transformer.
-    vocabulary : SmallVocabulary
-        Tokens to keep.
     """
     tower = clip.state_dict()
     table = tower["token_embedding.weight"][list(vocabulary.old_indices)]

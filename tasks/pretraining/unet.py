@@ -92,10 +92,6 @@ def encode_latents(
 
     Parameters
     ----------
-    vae : diffusers.AutoencoderKL
-        The trained autoencoder.
-    corpus : Corpus
-        Scenes.
     work : pathlib.Path
         Keeps the latents for the next call.
     """
@@ -126,16 +122,10 @@ def train_unet(
 
     Parameters
     ----------
-    corpus : Corpus
-        Training scenes.
     latents : Float[Tensor, "n channels height width"]
         Their latents, scaled to unit variance.
-    text : TextEncoder
-        The frozen text encoder.
     plan : Plan
         How long and how fast.
-    work : pathlib.Path
-        Folder of the checkpoint.
     seed : int
         Seed of the initial weights and of the batches.
     """

@@ -70,21 +70,7 @@ def train_vae(corpus: Corpus, work: Path, seed: int, device: torch.device) -> Au
 def train_decoder(
     vae: AutoencoderKL, corpus: Corpus, work: Path, seed: int, device: torch.device
 ) -> None:
-    """Sharpen the decoder alone, in place: the latents, and so the denoiser, stay valid.
-
-    Parameters
-    ----------
-    vae : diffusers.AutoencoderKL
-        The trained autoencoder.
-    corpus : Corpus
-        Training scenes.
-    work : pathlib.Path
-        Folder of the checkpoint.
-    seed : int
-        Seed of the batches.
-    device : torch.device
-        Where to train.
-    """
+    """Sharpen the decoder alone, in place: the latents, and so the denoiser, stay valid."""
     vae.encoder.requires_grad_(False)
     vae.quant_conv.requires_grad_(False)
     decoding = nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})

@@ -35,8 +35,6 @@ def bar(score: Score, real: float | None = None) -> Bar:
 
     Parameters
     ----------
-    score : Score
-        The score.
     real : float or None
         The value of the score that it controls.
     """

@@ -145,8 +145,6 @@ def draw_sample(study: Study, max_trials: int, seed: int) -> Sample:
 
     Parameters
     ----------
-    study : Study
-        Tables of one run.
     max_trials : int
         At most so many cards.
     seed : int
@@ -165,8 +163,6 @@ def cards_of(study: Study, trial_ids: list[str]) -> tuple[TrialCard, ...]:
 
     Parameters
     ----------
-    study : Study
-        Tables of one run.
     trial_ids : list[str]
         Which trials, in order.
     """

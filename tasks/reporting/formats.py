@@ -32,10 +32,6 @@ def interval(low: float | None, high: float | None, unit: str) -> str:
 
     Parameters
     ----------
-    low : float or None
-        Lower bound.
-    high : float or None
-        Upper bound.
     unit : str
         As in `number`.
     """
@@ -45,13 +41,7 @@ def interval(low: float | None, high: float | None, unit: str) -> str:
 
 
 def probability(p_value: float) -> str:
-    """Return a p-value as text.
-
-    Parameters
-    ----------
-    p_value : float
-        Of a permutation test.
-    """
+    """Return a p-value as text."""
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
 
 
@@ -80,26 +70,12 @@ def sentence(name: str) -> str:
 
 
 def plural(n: int, noun: str) -> str:
-    """Return a count with its noun: "1 trial", "2,400 trials".
-
-    Parameters
-    ----------
-    n : int
-        The count.
-    noun : str
-        Its singular.
-    """
+    """Return a count with its noun: "1 trial", "2,400 trials"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def enumeration(parts: list[str]) -> str:
-    """Join phrases with commas and a final "and".
-
-    Parameters
-    ----------
-    parts : list[str]
-        The phrases.
-    """
+    """Join phrases with commas and a final "and"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 

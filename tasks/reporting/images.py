@@ -13,24 +13,12 @@ QUALITY = 80
 
 
 def embed(path: Path) -> str:
-    """Return a PNG file, byte for byte, as a data URI.
-
-    Parameters
-    ----------
-    path : Path
-        A picture file.
-    """
+    """Return a PNG file, byte for byte, as a data URI."""
     return _data_uri(path.read_bytes(), "png")
 
 
 def size(path: Path) -> tuple[int, int]:
-    """Return width and height of a picture, so that the page keeps its place free.
-
-    Parameters
-    ----------
-    path : Path
-        A picture file.
-    """
+    """Return width and height of a picture, so that the page keeps its place free."""
     return open_rgb(path).size
 
 

@@ -38,8 +38,6 @@ def write_picture_grid(artifacts: Artifacts, path: Path) -> None:
     ----------
     artifacts : Artifacts
         Where the tables and pictures of the study lie.
-    path : Path
-        PNG file to write.
     """
     study = read_study(artifacts.paths())
     picture_grid(study, path, n_trials=README_TRIALS, seed=README_SEED)
@@ -54,12 +52,6 @@ def picture_grid(study: Study, path: Path, *, n_trials: int, seed: int) -> None:
     ----------
     study : Study
         One run of the pipeline.
-    path : Path
-        PNG file to write.
-    n_trials : int
-        Columns of the grid.
-    seed : int
-        Of the draw.
 
     Raises
     ------

@@ -118,8 +118,6 @@ def score_row(name: str, score: Score, real: Score | None = None) -> ScoreRow:
     ----------
     name : str
         Key in the metrics file.
-    score : Score
-        The numbers.
     real : Score or None
         The score that this one controls.
     """
@@ -149,26 +147,14 @@ def _probability(score: Score) -> str:
 
 
 def share_of_ceiling(score: Score) -> float | None:
-    """Return value over ceiling, or None where the ratio means nothing.
-
-    Parameters
-    ----------
-    score : Score
-        The numbers.
-    """
+    """Return value over ceiling, or None where the ratio means nothing."""
     if score.unit != "share" or score.lower_is_better or not score.ceiling:
         return None
     return score.value / score.ceiling
 
 
 def reading(score: Score) -> str:
-    """Say where the confidence interval lies, seen from chance; empty where one is unknown.
-
-    Parameters
-    ----------
-    score : Score
-        The numbers.
-    """
+    """Say where the confidence interval lies, seen from chance; empty where one is unknown."""
     if score.low is None or score.high is None or score.chance is None:
         return ""
     if score.low <= score.chance <= score.high:
@@ -178,13 +164,7 @@ def reading(score: Score) -> str:
 
 
 def score_rows(scores: Mapping[str, Score]) -> list[ScoreRow]:
-    """Return one row per score: numbers in names in their order, conditions as they are shown.
-
-    Parameters
-    ----------
-    scores : Mapping[str, Score]
-        Name to score.
-    """
+    """Return one row per score: numbers in names in their order, conditions as they are shown."""
     return [score_row(name, scores[name]) for name in sorted(scores, key=_order)]
 
 
@@ -197,13 +177,7 @@ class ControlFamily:
 
 
 def control_families(controls: Mapping[str, Score]) -> list[ControlFamily]:
-    """Return the controls of the audit by question, each beside the score that it controls.
-
-    Parameters
-    ----------
-    controls : Mapping[str, Score]
-        Scores of the audit.
-    """
+    """Return the controls of the audit by question, each beside the score that it controls."""
     names = [name for name in CONTROLS if name in controls]
     names += sorted(set(controls) - set(names), key=_order)
     real = controls.get(CONTROLLED)
@@ -216,13 +190,7 @@ def control_families(controls: Mapping[str, Score]) -> list[ControlFamily]:
 
 
 def grouped(scores: Mapping[str, Score]) -> list[ScoreGroup]:
-    """Return scores by the question that they answer, in the order of `GROUPS`.
-
-    Parameters
-    ----------
-    scores : Mapping[str, Score]
-        Name to score.
-    """
+    """Return scores by the question that they answer, in the order of `GROUPS`."""
     rows = score_rows(scores)
     groups = []
     for key, group in GROUPS.items():
@@ -239,8 +207,6 @@ def scores_csv(scores: Mapping[str, Score], caution: str = "") -> str:
 
     Parameters
     ----------
-    scores : Mapping[str, Score]
-        Name to score.
     caution : str
         What the design of the study makes of each of them; empty: nothing.
     """
@@ -253,13 +219,7 @@ def scores_csv(scores: Mapping[str, Score], caution: str = "") -> str:
 
 
 def csv_uri(text: str) -> str:
-    """Return CSV text as a data URI that a link can download.
-
-    Parameters
-    ----------
-    text : str
-        CSV.
-    """
+    """Return CSV text as a data URI that a link can download."""
     return f"data:text/csv;charset=utf-8,{quote(text)}"
 
 

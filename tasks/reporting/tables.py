@@ -136,12 +136,8 @@ def caption_examples(study: Study, n_examples: int, seed: int) -> tuple[CaptionE
 
     Parameters
     ----------
-    study : Study
-        Tables of one run.
     n_examples : int
         At most so many stimuli.
-    seed : int
-        Of the draw.
     """
     captioned = study.stimuli[study.stimuli["stimulus_id"].isin(study.captions["stimulus_id"])]
     order = np.random.default_rng(seed).permutation(len(captioned))
@@ -174,12 +170,6 @@ def table(
 
     Parameters
     ----------
-    name : str
-        Of the CSV.
-    caption : str
-        What the table says.
-    frame : pandas.DataFrame
-        The numbers.
     columns : Mapping[str, tuple[str, str]]
         Column to its heading and unit; no unit: text.
     """

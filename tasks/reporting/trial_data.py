@@ -38,8 +38,6 @@ def trial_data(sample: Sample, thumbnail: Callable[[Path], str]) -> TrialData:
 
     Parameters
     ----------
-    sample : Sample
-        The trials.
     thumbnail : callable
         Path of a picture to its data URI.
     """

@@ -22,8 +22,6 @@ def whole_number(variable: str, *, most: int | None = None) -> int | None:
 
     Parameters
     ----------
-    variable
-        Its name.
     most
         The largest number that can be used.
 
@@ -47,11 +45,6 @@ def whole_number(variable: str, *, most: int | None = None) -> int | None:
 
 def seconds(variable: str) -> float | None:
     """Return a variable as seconds, zero or more; None where it is unset or empty.
-
-    Parameters
-    ----------
-    variable
-        Its name.
 
     Raises
     ------
@@ -101,8 +94,6 @@ def existing_folder(variable: str, default: Path) -> Path:
 
     Parameters
     ----------
-    variable
-        Its name.
     default
         Stands for a variable that is unset or empty.
 

@@ -43,8 +43,6 @@ def on_worker(folder: str, code: str, work: Callable[[Shard], Result], shard: Sh
         The workspace, at the same path on every machine.
     code
         What `code_fingerprint` returned where the shard was sent from.
-    work, shard
-        What to do.
 
     Raises
     ------

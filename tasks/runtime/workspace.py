@@ -39,8 +39,6 @@ def sole_writer(what: str, root: Path = Path()) -> Iterator[None]:
     ----------
     what
         What runs, for whoever has to wait.
-    root
-        Root of the workspace.
 
     Raises
     ------
@@ -63,13 +61,7 @@ def sole_writer(what: str, root: Path = Path()) -> Iterator[None]:
 
 
 def is_free(root: Path = Path()) -> bool:
-    """Tell whether nothing writes the workspace at the moment.
-
-    Parameters
-    ----------
-    root
-        Root of the workspace.
-    """
+    """Tell whether nothing writes the workspace at the moment."""
     (root / FOLDER).mkdir(parents=True, exist_ok=True)
     locks = [root / FOLDER / name for name in ("writer", "stages")]
     with locks[0].open("a") as writer, locks[1].open("a") as stages:
@@ -101,11 +93,6 @@ def use_the_code_of(root: Path = Path()) -> None:
 
     DVC hashes the code in the workspace, so that is what must run: also in a clone or in the copy of a
     queued experiment.
-
-    Parameters
-    ----------
-    root
-        Root of the workspace.
     """
     own = root / "tasks" / "__main__.py"
     if own.exists() and own.resolve() != (PACKAGE / "__main__.py"):

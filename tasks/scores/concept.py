@@ -24,8 +24,6 @@ def decoding_scores(
 
     Parameters
     ----------
-    held_out : HeldOut
-        All held-out trials.
     retrievals : pandas.DataFrame
         Rows of the contract of `retrievals`.
     oracle : pandas.DataFrame
@@ -68,10 +66,6 @@ def concept_scores(
 
     Parameters
     ----------
-    held_out : HeldOut
-        The trials.
-    names : Sequence[str]
-        Candidate concepts.
     prefix, suffix : str
         Of the names of the scores.
     oracle : pandas.DataFrame or None
@@ -140,10 +134,6 @@ def oracle_accuracy(oracle: pd.DataFrame, trial_ids: Sequence[str], factor: str)
     ----------
     oracle : pandas.DataFrame
         Columns trial_id, factor, predicted, actual; no rows where the truth is unknown.
-    trial_ids : Sequence[str]
-        The scored trials.
-    factor : str
-        What the oracle answered.
     """
     answers = oracle[(oracle["factor"] == factor) & oracle["trial_id"].isin(list(trial_ids))]
     if answers.empty or len(answers) < len(trial_ids):

@@ -45,8 +45,6 @@ def confidence_scores(
         Held-out trials; those of `main_split` are checked.
     validation : HeldOut or None
         Validation trials; None where none was predicted.
-    params : ScoreParams
-        Intervals.
 
     Returns
     -------
@@ -161,8 +159,6 @@ def calibration_error(
     ----------
     confidence : numpy.ndarray
         Probability that each answer is right.
-    correct : numpy.ndarray
-        Whether it is.
     weights : numpy.ndarray or None
         How often each trial counts, row by row.
     """

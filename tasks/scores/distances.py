@@ -32,8 +32,6 @@ class Halves:
 
     Parameters
     ----------
-    n_halves : int
-        How many.
     confidence : float
         Share of the distribution inside an interval.
     seed : int
@@ -100,8 +98,6 @@ def frechet_distance(real: Vectors, generated: Vectors, halves: Halves) -> Estim
 
     Parameters
     ----------
-    real, generated : Float[np.ndarray, "n dim"]
-        Features.
     halves : Halves
         For the interval; the value is that of the whole sets.
     """

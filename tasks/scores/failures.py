@@ -35,17 +35,7 @@ COLUMNS = ["signature", "trial_id", "note"]
 
 
 def hallucinations(renders: Pictures, shown: Mapping[str, str], params: ScoreParams) -> Score:
-    """Score semantic hallucination: renders in which the judge is sure of another concept than was shown.
-
-    Parameters
-    ----------
-    renders : Pictures
-        Of one condition.
-    shown : Mapping[str, str]
-        Stimulus to its concept.
-    params : ScoreParams
-        Intervals and p-values.
-    """
+    """Score semantic hallucination: renders in which the judge is sure of another concept than was shown."""
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     sure = renders.judgement.probabilities[CONCEPT].max(axis=1) >= SURE
     seen = np.asarray(renders.judgement.labels[CONCEPT])
@@ -67,12 +57,8 @@ def distinct_pictures(renders: Pictures, shown: Vectors, params: ScoreParams) ->
 
     Parameters
     ----------
-    renders : Pictures
-        Of one condition.
     shown : Float[np.ndarray, "n dim"]
         Unit-norm CLIP vectors of the stimuli of the renders, in their order.
-    params : ScoreParams
-        Seed and intervals.
     """
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     resampling = params.draw_rows(renders.rows, stimulus_ids)
@@ -150,10 +136,6 @@ def failure_examples(
 
     Parameters
     ----------
-    renders : Pictures
-        Of the decoded condition.
-    shown : Mapping[str, str]
-        Stimulus to its concept.
     retrieved : pandas.DataFrame
         Columns trial_id, kind, text: the nearest caption of each trial.
     strayed : pandas.DataFrame or None
@@ -190,8 +172,6 @@ def strayed_heads(held_out: HeldOut, seed: int) -> pd.DataFrame:
 
     Parameters
     ----------
-    held_out : HeldOut
-        The trials.
     seed : int
         Of the choice of training pictures, where there are more than `N_PICTURES`.
 
@@ -242,8 +222,6 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
     ----------
     strayed : pandas.DataFrame
         From `strayed_heads`.
-    params : ScoreParams
-        Intervals and p-values.
     """
     scores = {}
     for kind, rows in strayed.groupby("kind", sort=False):

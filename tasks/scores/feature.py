@@ -58,10 +58,6 @@ def feature_scores(
     training : Sequence[str]
         Files of the training stimuli: as many of them as there are trials tell how far real pictures are
         from each other.
-    weights : FeatureWeights
-        Files of weights.
-    params : ScoreParams
-        Intervals and p-values.
     n_halves : int
         Random halves behind each interval of a distance between sets.
     """
@@ -95,13 +91,7 @@ def feature_scores(
 
 
 def spaces_table(weights: FeatureWeights) -> pd.DataFrame:
-    """Return which networks have their weights here: columns param, network, scores, state.
-
-    Parameters
-    ----------
-    weights : FeatureWeights
-        Files of weights.
-    """
+    """Return which networks have their weights here: columns param, network, scores, state."""
     rows = [
         (param, network, wanted, "used" if getattr(weights, param) else "not scored: no weights")
         for param, (network, wanted) in NEEDED.items()

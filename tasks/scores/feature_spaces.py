@@ -91,11 +91,6 @@ class Space:
 def open_spaces(weights: FeatureWeights) -> dict[str, Space]:
     """Return the spaces whose weights are named, by param.
 
-    Parameters
-    ----------
-    weights : FeatureWeights
-        Files.
-
     Raises
     ------
     PerceptError
@@ -118,11 +113,6 @@ def open_spaces(weights: FeatureWeights) -> dict[str, Space]:
 
 def open_comparisons(weights: FeatureWeights) -> dict[str, tuple[str, Compare]]:
     """Return learned distances of pairs whose weights are named: name to source and function.
-
-    Parameters
-    ----------
-    weights : FeatureWeights
-        Files.
 
     Raises
     ------

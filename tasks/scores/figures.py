@@ -43,12 +43,8 @@ def draw_scores(path: Path, scores: Mapping[str, Score], label: str) -> None:
 
     Parameters
     ----------
-    path : Path
-        A PNG file.
     scores : Mapping[str, Score]
         Row label to a score; the first is the one to be compared with.
-    label : str
-        Of the axis.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(6.4, 0.9 + 0.34 * len(scores)), layout="constrained")
@@ -83,12 +79,8 @@ def draw_curve(path: Path, curve: pd.DataFrame, x_label: str, y_label: str) -> N
 
     Parameters
     ----------
-    path : Path
-        A PNG file.
     curve : pandas.DataFrame
         Columns series, x, value and, where known, low and high.
-    x_label, y_label : str
-        Of the axes.
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")

@@ -35,8 +35,6 @@ def learned_fusion_scores(
 
     Parameters
     ----------
-    held_out : HeldOut
-        Held-out trials.
     validation : HeldOut or None
         Validation trials; without them, or with too few, there is no score.
     params : ScoreParams

@@ -178,8 +178,6 @@ def vectors_of(
         Columns `key` and vector.
     key : str
         Name of the column of ids.
-    ids : Sequence[str]
-        Wanted ids.
     remedy : str
         What the reader of an error shall do.
 

@@ -31,8 +31,6 @@ class ScoreParams(Params):
         ----------
         rows : pandas.DataFrame
             Column stimulus_id; subject, where there is one.
-        stimulus_ids : Sequence[str]
-            The scored stimuli.
         """
         subjects = rows["subject"].tolist() if "subject" in rows else None
         return self.draw(rows["stimulus_id"].tolist(), stimulus_ids, subjects)

@@ -47,8 +47,6 @@ def picture_scores(
         Unit-norm CLIP vectors of the training stimuli.
     truth : Mapping[str, Mapping[str, str]]
         Factor to stimulus_id to what it shows; factors that the judge cannot name are left out.
-    params : ScoreParams
-        Intervals and p-values.
     n_halves : int
         Random halves behind each interval of a distance.
     """
@@ -85,8 +83,6 @@ def judged_scores(
         Factor to stimulus_id to what it shows.
     prefix : str
         Of the names: ``{prefix}judged_{factor}_accuracy_{condition}``.
-    params : ScoreParams
-        Intervals and p-values.
     """
     scores: dict[str, Score] = {}
     for factor, shown in truth.items():
@@ -114,8 +110,6 @@ def similarity_scores(
     ----------
     renders, stimuli : Pictures
         Of all conditions; `stimuli` at least those rendered.
-    params : ScoreParams
-        Intervals and p-values.
     """
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     columns = columns_of(stimulus_ids, stimuli.rows["stimulus_id"], "`stimuli`")
@@ -145,12 +139,8 @@ def distance_scores(
 
     Parameters
     ----------
-    renders : Pictures
-        Of all conditions.
     held_out, training : Float[np.ndarray, "n dim"]
         Unit-norm CLIP vectors of real pictures; of `training`, as many as there are trials are drawn.
-    params : ScoreParams
-        Seed and confidence.
     n_halves : int
         Random halves behind each interval.
     """
@@ -190,8 +180,6 @@ def clarity_scores(
     ----------
     renders, held_out : Pictures
         Renders of all conditions, and as many held-out stimuli.
-    params : ScoreParams
-        Seed and confidence.
     n_halves : int
         Random halves behind each interval.
     """

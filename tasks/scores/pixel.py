@@ -50,8 +50,6 @@ def pixel_scores(renders: Pictures, stimuli: Pictures, params: ScoreParams) -> d
     ----------
     renders, stimuli : Pictures
         Of one condition, and of all rendered stimuli.
-    params : ScoreParams
-        Intervals and p-values.
     """
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     rows = columns_of(stimulus_ids, stimuli.rows["stimulus_id"], "`stimuli`")
@@ -94,10 +92,6 @@ def against_others(
         Columns of stimuli, one per render, to the measure of each pair.
     stimuli : Sequence[str]
         Own stimulus of each render.
-    resampling : Resampling
-        Of the renders.
-    params : ScoreParams
-        Seed and permutations.
     unit, lower_is_better : str, bool
         As in `Score`.
     """
@@ -156,8 +150,6 @@ def n_way_scores(
     ----------
     renders, stimuli : Pictures
         Of one condition, and of all rendered stimuli.
-    params : ScoreParams
-        Intervals and p-values.
 
     Returns
     -------
@@ -200,14 +192,8 @@ def clip_scores(
 
     Parameters
     ----------
-    renders : Pictures
-        Of one condition.
     captions : Mapping[str, Float[np.ndarray, "n_stimuli dim"]]
         Kind to text vectors of all rendered stimuli, in the order of `stimulus_ids`.
-    stimulus_ids : Sequence[str]
-        Rendered stimuli.
-    params : ScoreParams
-        Intervals and p-values.
     """
     cosines = [renders.vectors @ vectors.T for vectors in captions.values()]
     matrix = 100 * np.mean([np.clip(c, 0, None) for c in cosines], axis=0)

@@ -33,8 +33,6 @@ def render_scores(
         With the captions of the stimuli.
     truth : Mapping[str, Mapping[str, str]]
         Factor to stimulus to what it shows; without concepts the judge is not asked.
-    params : ScoreParams
-        Intervals and p-values.
     """
     found: dict[str, dict[str, Score]] = {}
     for condition, chosen in conditions_of(renders):
@@ -76,12 +74,8 @@ def hub_scores(
 
     Parameters
     ----------
-    held_out : HeldOut
-        All held-out trials.
     retrievals : pandas.DataFrame
         Rows of the contract of `retrievals`.
-    params : ScoreParams
-        Intervals.
     """
     return hubs(
         nearest_captions(held_out, retrievals),
@@ -96,8 +90,6 @@ def nearest_captions(held_out: HeldOut, retrievals: pd.DataFrame) -> pd.DataFram
 
     Parameters
     ----------
-    held_out : HeldOut
-        All held-out trials.
     retrievals : pandas.DataFrame
         Rows of the contract of `retrievals`.
     """

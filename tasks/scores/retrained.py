@@ -77,8 +77,6 @@ def human_training_scores(
 
     Parameters
     ----------
-    recorded : Recorded
-        Trials and epochs.
     own : Encoder
         The study's encoder, trained on `said`.
     said, human : Wording

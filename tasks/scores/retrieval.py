@@ -79,14 +79,10 @@ def forgiving_scores(
 
     Parameters
     ----------
-    gallery : CaptionGallery
-        Captions of the stimuli.
     predicted : Mapping[str, Vectors]
         Kind to the vectors that its head predicted.
     ks : Sequence[int]
         How many of the nearest count.
-    resampling : Resampling
-        Of the trials.
     """
     scores: dict[str, Score] = {}
     for kind, vectors in predicted.items():

@@ -89,12 +89,8 @@ def ranking_scores(
         Of the names: ``{prefix}_recall_at_{k}_of_{n_items}{suffix}``.
     ranking : Ranking
         One column per stimulus.
-    n_items : int
-        Size of the gallery.
     ks : Sequence[int]
         How many of the nearest count; those that take in the whole gallery are left out.
-    resampling : Resampling
-        Of the ranked trials.
     ceilings : Mapping[int, float] or None
         Best possible recall by k, where known.
     """

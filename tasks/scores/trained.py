@@ -52,15 +52,7 @@ class HeldOutEEG:
 
     @classmethod
     def read(cls, artifacts: Artifacts, subjects: list[str]) -> HeldOutEEG:
-        """Read the held-out trials of some subjects.
-
-        Parameters
-        ----------
-        artifacts : Artifacts
-            Where the study lies.
-        subjects : list of str
-            Whose trials.
-        """
+        """Read the held-out trials of some subjects."""
         trials = read_table(artifacts.trials, TRIALS)
         held_out = pc.is_in(trials["split"], pa.array(HELD_OUT))
         theirs = pc.is_in(trials["subject"], pa.array(subjects))
@@ -81,8 +73,6 @@ class HeldOutEEG:
 
         Parameters
         ----------
-        encoder : Encoder
-            Trained.
         subjects : list of str or None
             Whose filters decode each trial; None: their own.
         """
@@ -113,8 +103,6 @@ def concept_answers(held_out: HeldOut, split: str | None) -> Answers | None:
 
     Parameters
     ----------
-    held_out : HeldOut
-        What was decoded.
     split : str or None
         The trials that are asked about; None where the study has none.
 
@@ -149,8 +137,6 @@ def averaged(data: HeldOutEEG, n_presentations: int) -> HeldOutEEG | None:
 
     Parameters
     ----------
-    data : HeldOutEEG
-        Single trials.
     n_presentations : int
         How many; stimuli with fewer are left out.
 
@@ -178,15 +164,7 @@ def averaged(data: HeldOutEEG, n_presentations: int) -> HeldOutEEG | None:
 
 
 def oracle_answers(artifacts: Artifacts, trial_ids: list[str]) -> list[bool] | None:
-    """Return whether the best possible decoder names the concept of each trial; None where unknown.
-
-    Parameters
-    ----------
-    artifacts : Artifacts
-        Where the study lies.
-    trial_ids : list of str
-        Trials.
-    """
+    """Return whether the best possible decoder names the concept of each trial; None where unknown."""
     answers = read_table(artifacts.oracle, ORACLE).to_pandas()
     answers = answers[answers["factor"] == "concept"].set_index("trial_id")
     if not set(trial_ids) <= set(answers.index):

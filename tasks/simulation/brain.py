@@ -170,8 +170,6 @@ def make_brain(params: BrainParams, rng: np.random.Generator) -> Brain:
 
     Parameters
     ----------
-    params : BrainParams
-        Strengths of the responses.
     rng : numpy.random.Generator
         Source of randomness; the order of draws is fixed.
     """
@@ -214,8 +212,6 @@ def topography(
 
     Parameters
     ----------
-    brains : list of Brain
-        The subjects.
     factor : str
         Key of `FACTORS`.
     times_s : numpy.ndarray

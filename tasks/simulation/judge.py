@@ -71,8 +71,6 @@ class Judge:
 
     Parameters
     ----------
-    network : JudgeNetwork
-        The classifier.
     vocabulary : Mapping[str, tuple[str, ...]]
         Factor to its values, in the order of the head's outputs.
     size_px : int
@@ -112,13 +110,7 @@ class Judge:
         return cls(network.float(), vocabulary, config["size_px"])
 
     def predict(self, pictures: Sequence[Image.Image]) -> Judgement:
-        """Say what each picture shows.
-
-        Parameters
-        ----------
-        pictures : Sequence[PIL.Image.Image]
-            Pictures of any size.
-        """
+        """Say what each picture shows."""
         chunks = [
             self._logits(pictures[start : start + _BATCH_SIZE])
             for start in range(0, len(pictures), _BATCH_SIZE)

@@ -159,10 +159,6 @@ def noise_sources(
 
     Parameters
     ----------
-    params : NoiseParams
-        Amplitudes.
-    head : Head
-        Forward model.
     rng : numpy.random.Generator
         Source of randomness; the order of draws does not depend on the amplitudes.
     """

@@ -236,8 +236,6 @@ def sample_scene(rng: np.random.Generator, concept: str | None = None) -> Scene:
 
     Parameters
     ----------
-    rng : numpy.random.Generator
-        Source of randomness.
     concept : str or None
         Fixes the concept; the other attributes do not depend on whether it is fixed.
     """
@@ -254,8 +252,6 @@ def draw(scene: Scene, size_px: int = 64) -> Image.Image:
 
     Parameters
     ----------
-    scene : Scene
-        What to draw.
     size_px : int
         Side of the square RGB picture.
     """

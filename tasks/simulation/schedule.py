@@ -86,14 +86,8 @@ def make_schedule(
     ----------
     params : ScheduleParams
         The design, not "none".
-    concepts : sequence of str
-        Concept of each stimulus.
     n_presentations : int
         How often the recording shows each stimulus.
-    sfreq_hz : float
-        Sampling rate.
-    rng : numpy.random.Generator
-        Source of randomness.
     """
     rounds = ORDERS[params.design](concepts, n_presentations, rng)
     stimuli = np.concatenate(rounds)

@@ -146,13 +146,7 @@ class Study:
 
 
 def make_study(params: StudyParams) -> Study:
-    """Draw the stimuli, the group's brain and the layout of the noise.
-
-    Parameters
-    ----------
-    params : StudyParams
-        What to simulate.
-    """
+    """Draw the stimuli, the group's brain and the layout of the noise."""
     group = make_brain(params.brain, _rng(params.seed, "brain"))
     noise = noise_sources(params.noise, group.head, _rng(params.seed, "noise layout"))
     return Study(params, _draw_stimuli(params), group, noise)

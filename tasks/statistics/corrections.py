@@ -9,13 +9,7 @@ from tasks.artifacts.metrics import Score
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm (1979): valid whatever the dependence between the tests.
-
-    Parameters
-    ----------
-    p_values : Sequence[float]
-        Of one family.
-    """
+    """Return p-values adjusted by Holm (1979): valid whatever the dependence between the tests."""
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, highest = [0.0] * len(p_values), 0.0
     for place, index in enumerate(order):
@@ -31,8 +25,6 @@ def holm_over_heads(scores: Mapping[str, Score], kinds: Sequence[str]) -> dict[s
     ----------
     scores : Mapping[str, Score]
         Name to score; the names of single heads end with their kind.
-    kinds : Sequence[str]
-        Of the heads.
     """
     ending = re.compile(rf"(?:_of_\d+)?_({'|'.join(map(re.escape, kinds))})$")
     families: dict[str, list[str]] = {}

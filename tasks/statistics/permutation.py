@@ -18,10 +18,6 @@ def permutation_p_value(
 
     Parameters
     ----------
-    value : float
-        The observed score.
-    permuted : Float[np.ndarray, "n_permutations"]
-        The score under permutations.
     higher_is_better : bool
         Whether doing well means a high score.
     """
@@ -32,15 +28,7 @@ def permutation_p_value(
 def sign_flip_p_value(
     differences: Float[np.ndarray, " n"], n_permutations: int, seed: int
 ) -> float:
-    """Return how often differences of random sign have as high a mean.
-
-    Parameters
-    ----------
-    differences : Float[np.ndarray, "n"]
-        Of pairs.
-    n_permutations, seed : int
-        Of the signs.
-    """
+    """Return how often differences of random sign have as high a mean."""
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1.0, 1.0], (n_permutations, len(differences)))
     flipped = mean(signs * differences)

@@ -103,8 +103,6 @@ class Resampling:
             Column of each trial's own stimulus.
         n_stimuli : int
             Number of columns of the score matrices; stimuli without a trial stay where they are.
-        n_resamples, n_permutations : int
-            How many of each.
         confidence : float
             Share of the distribution inside an interval.
         seed : int

@@ -125,8 +125,6 @@ def read_sweep(name: str, folder: Path) -> Sweep:
     ----------
     name : str
         File name in `folder`, without its ending.
-    folder : pathlib.Path
-        Where the sweeps lie.
 
     Raises
     ------
@@ -157,10 +155,6 @@ def train_params(base: Changes, sweep: Sweep, arm: str, seed: int) -> TrainParam
         The section as params.yaml has it.
     sweep : Sweep
         Changes for all arms, then for this one.
-    arm : str
-        Which.
-    seed : int
-        Of the training.
 
     Raises
     ------
@@ -179,8 +173,6 @@ def changed(base: Changes, changes: Changes) -> Changes:
 
     Parameters
     ----------
-    base : dict
-        Nested params.
     changes : dict
         Nested in the same way; what it does not name stays.
     """
@@ -204,18 +196,8 @@ def cells_of(
 
     Parameters
     ----------
-    sweep : Sweep
-        What is compared.
-    study : str
-        Name of the study.
-    root : pathlib.Path
-        Where its artefacts lie.
-    subjects : list of str
-        Who was recorded.
     base : dict
         The section `train` of params.yaml.
-    results : pathlib.Path
-        Folder of all cells.
 
     Raises
     ------

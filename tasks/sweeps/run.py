@@ -33,10 +33,6 @@ def run_sweep(name: str, params_file: Path, map: Map) -> Path:
     ----------
     name : str
         A file of the folder `sweeps`.
-    params_file : pathlib.Path
-        What the sweep changes.
-    map : Map
-        Does the cells.
 
     Returns
     -------
@@ -62,17 +58,7 @@ def run_sweep(name: str, params_file: Path, map: Map) -> Path:
 
 
 def write_table(name: str, sweep: Sweep, cells: Sequence[Cell]) -> Path:
-    """Write the table of the cells that are done.
-
-    Parameters
-    ----------
-    name : str
-        Of the sweep.
-    sweep : Sweep
-        Its content.
-    cells : Sequence of Cell
-        All of them.
-    """
+    """Write the table of the cells that are done."""
     table = long_table(cells)
     n_done = sum(cell.result.exists() for cell in cells)
     write_text(REPORTS / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -88,8 +74,6 @@ def sweep_cells(name: str, params_file: Path) -> tuple[Sweep, list[Cell]]:
     ----------
     name : str
         A file of the folder `sweeps`.
-    params_file : pathlib.Path
-        What the sweep changes.
     """
     sweep = read_sweep(name, SWEEPS)
     roots = {s: study_root(changes, params_file) for s, changes in sweep.studies.items()}
@@ -121,8 +105,6 @@ def study_root(changes: Changes | None, params_file: Path) -> Path:
     ----------
     changes : dict or None
         To the params file; None for the study that lies in `data`.
-    params_file : pathlib.Path
-        What is changed.
     """
     if changes is None:
         return Path()

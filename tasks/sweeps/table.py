@@ -22,11 +22,6 @@ def long_table(cells: Sequence[Cell]) -> pd.DataFrame:
     Columns: study, protocol, arm, question, subject (``all`` or one), n_seeds, n_seeds_wanted, value,
     low and high (bootstrap of stimuli, of the mean over seeds), seeds_sd, oracle, share_of_oracle,
     share_low, share_high, n_trials, n_parameters, training_s (mean of a cell), code.
-
-    Parameters
-    ----------
-    cells : Sequence of Cell
-        Of one sweep.
     """
     answers, costs = _read(cells)
     if answers.empty:
@@ -121,8 +116,6 @@ def as_markdown(sweep: Sweep, table: pd.DataFrame, n_done: int, n_cells: int) ->
 
     Parameters
     ----------
-    sweep : Sweep
-        Title and notes.
     table : pandas.DataFrame
         As `long_table` returns it.
     n_done, n_cells : int

@@ -213,8 +213,6 @@ def leaves(values: Any, name: str = "") -> dict[str, Any]:
     ----------
     values
         Nested mappings. An empty one is a value, as a list is.
-    name
-        Where they stand.
     """
     if not isinstance(values, dict) or not values:
         return {name: values} if name else {}

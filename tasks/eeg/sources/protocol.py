@@ -111,8 +111,6 @@ class Source(ABC):
 
     Parameters
     ----------
-    folder
-        Where the study lies.
     params
         What ``ingest.source`` says of it; a source declares which class that is.
     """
@@ -156,10 +154,6 @@ def info_with_montage(
 
     Parameters
     ----------
-    names
-        Of the channels.
-    sfreq_hz
-        Sampling rate.
     types
         MNE's type of each channel, or of all.
     montage

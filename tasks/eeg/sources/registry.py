@@ -55,8 +55,6 @@ def open_source(params: AnySourceParams, raw: Path) -> Source:
     ----------
     params
         Of one of the known sources.
-    raw
-        Folder of all studies.
 
     Returns
     -------

@@ -42,13 +42,7 @@ class Needed:
 
 
 def needed_files(params: AnySourceParams) -> list[Needed]:
-    """Return what must lie in the folder of a study.
-
-    Parameters
-    ----------
-    params
-        Of its source.
-    """
+    """Return what must lie in the folder of a study."""
     match params:
         case SimulatedParams():
             return [Needed("recordings/*_eeg.fif", "run `dvc repro simulate`")]
@@ -89,13 +83,5 @@ def needed_files(params: AnySourceParams) -> list[Needed]:
 
 
 def missing_files(params: AnySourceParams, folder: Path) -> list[Needed]:
-    """Return what of `needed_files` is not in ``folder``.
-
-    Parameters
-    ----------
-    params
-        Of the source.
-    folder
-        Of the study.
-    """
+    """Return what of `needed_files` is not in ``folder``."""
     return [need for need in needed_files(params) if not any(folder.glob(need.pattern))]

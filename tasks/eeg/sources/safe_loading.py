@@ -36,11 +36,6 @@ BROKEN = (
 def load_npy(path: Path) -> Any:
     """Open a ``.npy`` file: an array, a dict that ``np.save`` wrote, or a pickle with that suffix.
 
-    Parameters
-    ----------
-    path
-        The file.
-
     Returns
     -------
     Any
@@ -71,11 +66,6 @@ def load_pth(path: Path) -> Any:
     """Open a file that ``torch.save`` wrote; tensors stay on disk until they are used.
 
     Files from before PyTorch 1.6 cannot be mapped and are read into memory.
-
-    Parameters
-    ----------
-    path
-        The file.
 
     Returns
     -------

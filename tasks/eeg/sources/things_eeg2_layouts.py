@@ -170,13 +170,6 @@ def load_stored(path: Path, layout: Layout) -> StoredFile:
 def load_dict(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     """Return a dict that was saved by numpy, pickle or torch.
 
-    Parameters
-    ----------
-    path
-        The file.
-    keys
-        What it must hold.
-
     Raises
     ------
     SourceError

@@ -37,8 +37,6 @@ def refuse_truncated_fif(path: Path, remedy: str = REMEDY) -> None:
 
     Parameters
     ----------
-    path
-        The file.
     remedy
         What the reader of an error shall do.
 

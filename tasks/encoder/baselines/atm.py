@@ -19,13 +19,7 @@ N_HEADS = 4
 
 
 class ATM(nn.Module):
-    """Channels attend to one another; a temporal-spatial convolution reads the result.
-
-    Parameters
-    ----------
-    epoch : EpochShape
-        What it reads.
-    """
+    """Channels attend to one another; a temporal-spatial convolution reads the result."""
 
     def __init__(self, epoch: EpochShape) -> None:
         super().__init__()

@@ -17,13 +17,7 @@ N_FEATURES = 128  # of the last layer, which classifies in the publications
 
 
 class Adapter(nn.Module):
-    """A network that knows of no subjects.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        From epochs to features.
-    """
+    """A network that knows of no subjects."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

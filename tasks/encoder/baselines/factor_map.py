@@ -113,8 +113,6 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
     params : TrainParams
         `linear`, and of `start`: `ridge`, `min_word_count`, `n_latents` (directions) and `per_subject`.
     """

@@ -85,8 +85,6 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
     params : TrainParams
         Sections `linear` and `start` (scores, ridge and whether filters are per subject).
     """

@@ -152,8 +152,6 @@ class Projection(nn.Module):
     ----------
     n_kinds, dim : int
         Caption kinds and length of their vectors.
-    dropout : float
-        In the residual layer.
     """
 
     def __init__(self, n_kinds: int, dim: int, dropout: float) -> None:
@@ -176,8 +174,6 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
     params : TrainParams
         `architecture`, `baselines`, `start.per_subject` and `duplicate_cosine`.
 

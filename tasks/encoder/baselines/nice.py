@@ -19,13 +19,7 @@ DROPOUT = 0.5
 
 
 class TSConv(nn.Module):
-    """Temporal convolution, mean over windows, spatial convolution over all channels.
-
-    Parameters
-    ----------
-    epoch : EpochShape
-        What it reads.
-    """
+    """Temporal convolution, mean over windows, spatial convolution over all channels."""
 
     def __init__(self, epoch: EpochShape) -> None:
         super().__init__()

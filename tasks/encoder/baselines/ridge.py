@@ -63,8 +63,6 @@ def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
     params : TrainParams
         `linear.bin_samples`, `baselines.ridge_alphas` and `start.per_subject`.
     """

@@ -80,8 +80,6 @@ def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
 
     Parameters
     ----------
-    data : TrainingData
-        Train and validation trials.
     params : TrainParams
         `linear` and `start.per_subject`.
     """

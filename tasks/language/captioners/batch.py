@@ -117,11 +117,6 @@ class OpenAIBatchCaptioner(Captioner):
     def prepare(self, stimuli: Sequence[Stimulus]) -> list[BatchFile]:
         """Write what is missing as files of requests; nothing is sent.
 
-        Parameters
-        ----------
-        stimuli : Sequence[Stimulus]
-            Pictures.
-
         Raises
         ------
         CaptionBudgetError
@@ -143,11 +138,6 @@ class OpenAIBatchCaptioner(Captioner):
 
     def submit(self, stimuli: Sequence[Stimulus]) -> list[BatchFile]:
         """Send what is missing and not under way; return the batches under way.
-
-        Parameters
-        ----------
-        stimuli : Sequence[Stimulus]
-            Pictures.
 
         Raises
         ------

@@ -122,12 +122,8 @@ class BatchFolder:
 
         Parameters
         ----------
-        ledger : Ledger
-            What has been asked.
         pictures : Sequence[Stimulus]
             Different ones; those that cannot be decoded are left out.
-        limits : Limits
-            Of a file.
         """
         under_way = self._under_way(ledger.params.model)
         lines: list[tuple[str, Asked, bytes]] = []

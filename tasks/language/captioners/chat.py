@@ -105,12 +105,6 @@ def build_request(
     ----------
     picture : str
         The picture as a data URI.
-    kinds : Sequence[CaptionKind]
-        What to ask for.
-    model : str
-        Who is asked.
-    max_completion_tokens : int
-        Bound on the answer.
     shorter : Collection[CaptionKind]
         Kinds whose last caption was too long.
     """
@@ -134,15 +128,7 @@ def build_request(
 
 
 def read_answer(completion: Completion, kinds: Sequence[CaptionKind]) -> dict[str, Reply]:
-    """Return a reply for each kind that was asked for; one bad caption does not spoil the others.
-
-    Parameters
-    ----------
-    completion : Completion
-        The answer.
-    kinds : Sequence[CaptionKind]
-        What was asked for.
-    """
+    """Return a reply for each kind that was asked for; one bad caption does not spoil the others."""
     choice = completion.choices[0]
     if choice.message.refusal:
         return {kind.name: Reply(choice.message.refusal, Status.REFUSED) for kind in kinds}
@@ -158,8 +144,6 @@ def data_uri(stimulus: Stimulus, max_side_px: int) -> str:
 
     Parameters
     ----------
-    stimulus : Stimulus
-        The picture.
     max_side_px : int
         Larger pictures are shrunk to this.
 

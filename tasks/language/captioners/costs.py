@@ -71,10 +71,6 @@ def estimate(ledger: Ledger, stimuli: Sequence[Stimulus], *, batched: bool) -> E
     ----------
     ledger : Ledger
         What has been asked, and the prices.
-    stimuli : Sequence[Stimulus]
-        Pictures.
-    batched : bool
-        Whether batches are used.
     """
     pictures = distinct(stimuli)
     accounts = [ledger.account(stimulus) for stimulus in pictures]
@@ -112,12 +108,8 @@ def expected_usage(
 
     Parameters
     ----------
-    kinds : Sequence[CaptionKind]
-        What is asked for.
     size_px : tuple[int, int]
         Width and height of the picture as it is.
-    ledger : Ledger
-        Model and limits.
     batched : bool
         Whether a batch is used.
     """

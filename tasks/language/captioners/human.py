@@ -38,11 +38,6 @@ class HumanCaptioner(Captioner):
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Return one caption per stimulus and kind.
 
-        Parameters
-        ----------
-        stimuli : Sequence[Stimulus]
-            Pictures of one study.
-
         Raises
         ------
         CaptionFileError

@@ -125,10 +125,6 @@ class Ledger:
 
         Parameters
         ----------
-        image_sha256 : str
-            The picture.
-        kinds : Sequence[CaptionKind]
-            What was asked for.
         completion : Completion or None
             The answer; None if the server does not take the picture.
         request_id : str
@@ -185,12 +181,8 @@ class Ledger:
 
         Parameters
         ----------
-        stimuli : Sequence[Stimulus]
-            Pictures.
         unasked : Mapping[str, Status]
             SHA-256 of pictures that cannot be asked about, and why.
-        source : str
-            Name of the captioner.
         """
         for stimulus in stimuli:
             account = self.account(stimulus)

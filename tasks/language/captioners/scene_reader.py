@@ -33,11 +33,6 @@ class SidecarCaptioner(Captioner):
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Return one caption per stimulus and kind.
 
-        Parameters
-        ----------
-        stimuli : Sequence[Stimulus]
-            Simulated pictures.
-
         Raises
         ------
         SidecarError

@@ -59,8 +59,6 @@ async def send_all(
 
     Parameters
     ----------
-    ledger : Ledger
-        Where answers are kept.
     pictures : Sequence[Stimulus]
         Different ones, of which something is missing.
     spent_usd : float

@@ -54,8 +54,6 @@ def is_transient(error: BaseException, *, answered: bool) -> bool:
 
     Parameters
     ----------
-    error : BaseException
-        What went wrong.
     answered : bool
         Whether the server has answered before: one that was never reached is not waited for.
     """
@@ -89,12 +87,6 @@ def stop(error: Exception, model: str, server: str, *, answered: bool) -> Captio
 
     Parameters
     ----------
-    error : Exception
-        What went wrong.
-    model : str
-        Who was asked.
-    server : str
-        Where.
     answered : bool
         Whether anything was answered before.
     """

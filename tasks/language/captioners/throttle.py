@@ -32,8 +32,6 @@ class Pace:
         ----------
         amount : float
             How much; negative gives back.
-        now_s : float
-            The time.
         """
         if self.per_minute is None:
             return 0.0
