@@ -18,7 +18,8 @@ from tasks.controls.answers import (
     score_correlation,
     score_labels,
 )
-from tasks.controls.evidence import Epochs, Evidence, Finding
+from tasks.controls.evidence import Evidence, Finding
+from tasks.controls.noise import Epochs
 from tasks.controls.small_decoder import binned, fit_small_decoder
 from tasks.statistics.permutation import permutation_p_value
 

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 
 from tasks.artifacts.metrics import Score
 from tasks.artifacts.splits import TRAIN
@@ -21,12 +21,12 @@ from tasks.controls.answers import (
     in_words,
     judged,
 )
+from tasks.controls.noise import Epochs
 from tasks.scores.concept import concept_ranking
 from tasks.scores.held_out import HeldOut
 from tasks.scores.params import OBJECT_TIER
 from tasks.scores.ranking import Vectors
 
-Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
 Predict = Callable[[Epochs, Sequence[str]], Mapping[str, Vectors]]
 """EEG and the subject of each trial to the vectors of each head."""
 

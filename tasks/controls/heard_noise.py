@@ -16,8 +16,7 @@ from tasks.artifacts.splits import TRAIN
 from tasks.artifacts.tables import read_table
 from tasks.clip.galleries import Gallery, build_galleries
 from tasks.clip.vectors import vectors_to_table
-from tasks.controls.evidence import Epochs
-from tasks.controls.noise import MAX_NOISE_SOURCES, gaussian_noise
+from tasks.controls.noise import MAX_NOISE_SOURCES, Epochs, gaussian_noise
 from tasks.diffusion.conditions import Heard
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder, load_encoder

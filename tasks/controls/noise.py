@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 
-from tasks.controls.evidence import Epochs
-
+Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
 MAX_NOISE_SOURCES = 400
 """Training epochs per subject that noise is mixed from."""
 

@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.pipeline import Pipeline, make_pipeline
 from threadpoolctl import threadpool_limits
 
-from tasks.controls.evidence import Epochs
+from tasks.controls.noise import Epochs
 
 N_BINS = 8
 N_COMPONENTS = 100
