@@ -15,6 +15,7 @@ from tasks.eeg.splits import (
     SubjectSplit,
     TimeChunkSplit,
     assign_splits,
+    named_by_training,
 )
 
 IMAGE = ImageSplit(
@@ -230,3 +231,18 @@ def test_time_chunks_of_an_untimed_recording_are_refused() -> None:
 def test_impossible_chunks_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TypeAdapter(SplitParams).validate_python(CHUNKS.model_dump() | change)
+
+
+def test_a_part_is_named_by_what_training_saw(caplog) -> None:
+    """Drawn into the test part alone, or left without a training trial by rejection: never trained."""
+    splits = ["train", "test", "train", "test", "test", "validation", "none"]
+    concepts = ["cat", "cat", "dog", "dog", "owl", "owl", "cat"]
+    kept = [True, True, False, True, True, True, False]
+    assert named_by_training(splits, concepts, kept) == [
+        *("train", "test", "train", "zero_shot", "zero_shot", "validation", "none")
+    ]
+    assert (
+        "2 concepts are shown by test trials and by no kept training trial (dog, owl)"
+        in caplog.text
+    )
+    assert named_by_training(splits[:2], concepts[:2], kept[:2]) == splits[:2]

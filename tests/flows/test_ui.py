@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -144,8 +145,10 @@ def test_nothing_listens_beyond_loopback_and_other_sites_are_kept_out(ui):
     ]
     assert set(listening) == {"127.0.0.1"}
     request = urllib.request.Request(f"{ui}/api/health", headers={"Origin": "https://example.org"})
-    with urllib.request.urlopen(request) as answer:
-        assert answer.headers["access-control-allow-origin"] is None
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    assert refused.value.code == 403
+    assert refused.value.headers["access-control-allow-origin"] is None
 
 
 def test_history_is_the_projects_own(ui, workspace):
