@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from tasks import STAGES
 from tasks.artifacts.agreement import tolerance
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores, write_scores
@@ -95,3 +96,20 @@ def test_likeness_to_training_is_what_the_audit_says(repository):
     shown = [float(number) for number in found.groups()]
     measured = [float(number) for number in re.findall(r"0\.\d{3}", score.verdict)[:2]]
     assert shown == pytest.approx(measured, abs=tolerance(score) + 0.001)
+
+
+def test_every_deployment_that_is_named_exists(repository):
+    served = {"reproduce", "stage-<stage>", *(f"stage-{name}" for name in STAGES)}
+    pages = [repository / "README.md", *(repository / "docs").rglob("*.md")]
+    named = {n for page in pages for n in re.findall(r"`percept/([^`]+)`", page.read_text())}
+    assert "reproduce" in named
+    assert named <= served
+    source = (repository / "flows/serve.py").read_text()
+    assert 'f"stage-{name}"' in source
+    assert 'to_deployment("reproduce"' in source
+
+
+def test_training_is_said_to_use_no_gpu_for_as_long_as_it_does_not(repository):
+    code = "".join(path.read_text() for path in (repository / "tasks/encoder").rglob("*.py"))
+    claimed = "training runs on the CPU" in (repository / "README.md").read_text()
+    assert claimed == ("cuda" not in code and "named_device" not in code)
