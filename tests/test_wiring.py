@@ -103,7 +103,13 @@ def test_stages_read_only_what_earlier_ones_wrote(name):
     assert set(reads(load_stage(name))) <= earlier | given
 
 
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("train", "report") else pytest.param(name, marks=pytest.mark.slow)
+        for name in STAGES
+    ],
+)
 def test_dvc_stage_depends_on_the_code_it_imports(name):
     """Run the stage's import for real and compare what was loaded with what DVC watches."""
     code = (

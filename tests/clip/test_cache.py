@@ -174,6 +174,7 @@ for number in range(first, first + 60):
 """
 
 
+@pytest.mark.slow
 def test_several_writers_that_merge_lose_nothing(cache):
     command = [sys.executable, "-c", WRITER, str(cache.folder)]
     writers = [subprocess.Popen([*command, first], cwd=ROOT) for first in ("0", "20", "40")]
@@ -215,6 +216,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_lose_at_most_the_batch_under_way(cache):
     chance, n_embedded, n_kills, done = random.Random(0), 0, 0, False
     command = [sys.executable, "-c", EMBEDDER, str(cache.folder)]

@@ -43,7 +43,14 @@ WIDTH = 12
 
 
 @pytest.fixture(
-    scope="module", params=["stable_diffusion", "stable_diffusion_xl", "latent_consistency"]
+    scope="module",
+    params=[
+        "stable_diffusion",
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ("stable_diffusion_xl", "latent_consistency")
+        ),
+    ],
 )
 def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / request.param

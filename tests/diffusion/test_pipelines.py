@@ -29,7 +29,16 @@ def request(text, seed=0, guidance=3.0):
     return Request(Conditioning(mix, guidance), seed)
 
 
-@pytest.fixture(scope="module", params=sorted(PIPELINES))
+QUICK = ("stable_diffusion", "flux")
+"""An older and a newer family; the others are among the long tests."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in sorted(PIPELINES)
+    ],
+)
 def folder(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / request.param
     seeded(PIPELINES[request.param]).save_pretrained(folder)

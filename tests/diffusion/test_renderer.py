@@ -60,6 +60,7 @@ def test_nothing_to_render(renderer: Renderer) -> None:
     assert renderer.render([]) == []
 
 
+@pytest.mark.slow
 def test_the_judge_sees_what_true_captions_tell(shipped: Path, repository: Path) -> None:
     scores = score_generator(
         shipped, repository / "data/models/judge", n_steps=8, guidance_scale=2.0, n_scenes=80

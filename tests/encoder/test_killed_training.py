@@ -75,6 +75,7 @@ def weights(out):
     return load_file(Path(out) / "encoder.safetensors")
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_step_and_resumed_it_ends_with_the_same_bits(study):
     dies_at = random.randrange(7, N_STEPS)
     assert end(start(study, "resumed", dies_at)) == -signal.SIGKILL, f"at step {dies_at}"
@@ -87,6 +88,7 @@ def test_killed_at_a_random_step_and_resumed_it_ends_with_the_same_bits(study):
         assert same, f"{name} differs after a kill at step {dies_at}"
 
 
+@pytest.mark.slow
 def test_a_lost_process_is_named_and_the_other_s_state_is_enough_to_go_on(study):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
