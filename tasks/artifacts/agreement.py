@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from tasks.artifacts.metrics import Score
 
-SHARE = 0.5
+SHARE = 0.2
 """Of half the width of a score's interval."""
 ANSWERS = 2
 """Trials, pictures or captions that may be answered differently, whatever the interval says."""
@@ -36,7 +36,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
 def tolerance(score: Score, part: str = "value") -> float:
     """Return how far a number of a score may lie from the same number of a run on another processor.
 
-    The sum of half of half its interval's width and an absolute part: two answers of the ``n`` for a
+    The sum of a tenth of its interval's width and an absolute part: two answers of the ``n`` for a
     share, 2 % of the number for anything else.
 
     Parameters

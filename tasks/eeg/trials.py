@@ -15,7 +15,7 @@ from tasks.eeg.repair import remove_ocular_components, repair_trials
 from tasks.eeg.signal import Grid
 
 BLOCK = 64  # epochs; what is held beside the result
-STEP = 2.0**-12
+STEP = 2.0**-13
 """Epochs are rounded to multiples of it, in their unit: far below what an amplifier resolves, and far
 above what the sums of another processor differ by, so that all processors write the same epochs."""
 

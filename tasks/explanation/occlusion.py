@@ -15,7 +15,6 @@ from tasks.explanation.saliency import Explained, evidence
 from tasks.explanation.scalp import REGIONS, rank_correlation
 from tasks.language.prompts import TIER_OF
 from tasks.scores.held_out import HeldOut
-from tasks.scores.ranking import rank
 from tasks.statistics.resampling import MIN_SUBJECTS, Resampling
 
 
@@ -183,12 +182,13 @@ def dominance(
         Share of all trials that the most frequent winner wins.
     """
     stimuli = held_out.stimuli()
-    vectors = held_out.gallery(stimuli).vectors
+    gallery = held_out.gallery(stimuli)
     own = np.searchsorted(stimuli, held_out.trials["stimulus_id"].to_numpy(str))
-    kinds = list(vectors)
+    kinds = list(gallery.vectors)
     rows = np.arange(len(own))
     places = np.stack(
-        [rank(held_out.predicted[k] @ vectors[k].T).places()[rows, own] for k in kinds], axis=1
+        [gallery.stimulus_ranking([k], held_out.predicted).places()[rows, own] for k in kinds],
+        axis=1,
     )
     best = places == places.min(axis=1, keepdims=True)
     wins = pd.DataFrame(best / best.sum(axis=1, keepdims=True), columns=kinds)

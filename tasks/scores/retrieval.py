@@ -127,7 +127,7 @@ def other_rankings(gallery: CaptionGallery, predicted: Mapping[str, Vectors]) ->
     first, candidate = gallery.distinct(kinds)
     sizes = np.bincount(candidate)
     texts = {kind: gallery.vectors[kind][first] for kind in kinds}
-    heads = [rank(predicted[kind] @ texts[kind].T).first for kind in kinds]
+    heads = [gallery.stimulus_ranking([kind], predicted).first[:, first] for kind in kinds]
     scores = {
         "rank_fused_stimulus": fuse_ranks(heads),
         "transductive_csls_stimulus": csls(mean_cosines(predicted, texts)),
