@@ -55,7 +55,7 @@ def test_a_picture_that_is_gone_is_named(artifacts: Artifacts) -> None:
     for render in get(artifacts, "renders"):
         Path(render["image_path"]).write_bytes(b"no picture")
     message = (
-        r"\.png must be a whole picture .* delete it if a stage drew it\), then run `dvc repro`"
+        r"\.png must be a whole picture .*\(delete it if a stage drew it\), then run `dvc repro`"
     )
     with pytest.raises(PerceptError, match=message):
         write_report(artifacts)
