@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_type_hints
 
@@ -16,7 +17,7 @@ from tasks import STAGES
 from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
 from tasks.wiring.contract import RENAMED, load_stage, params_for, params_model, reads, writes
-from tasks.wiring.dvc import import_closure, pipeline
+from tasks.wiring.dvc import VERSION_FILE, has_code, import_closure, pipeline, write_pipeline
 from tasks.wiring.presets import override
 from tests.flows.workspaces import make_workspace, run
 
@@ -319,3 +320,20 @@ def test_a_param_of_an_earlier_version_is_refused_with_its_new_name(tmp_path, ol
     with pytest.raises(PerceptError) as caught:
         params_for(load_stage(new.split(".")[0]), path)
     assert str(caught.value) == f"{old} is called {new} now. Rename it in {path}."
+
+
+def test_a_study_without_a_checkout_depends_on_the_version_alone(tmp_path):
+    write_pipeline(tmp_path / "dvc.yaml")
+    assert (tmp_path / VERSION_FILE).read_text().strip() == version("percept")
+    stages = yaml.safe_load((tmp_path / "dvc.yaml").read_text())["stages"]
+    for name, stage in stages.items():
+        assert stage["deps"][0] == VERSION_FILE
+        assert not [dep for dep in stage["deps"] if dep.endswith(".py")]
+        data = [
+            dep
+            for dep in pipeline(ROOT)["stages"][name]["deps"]
+            if dep.startswith(("data/", "reports/"))
+        ]
+        assert stage["deps"][1:] == data
+    assert has_code(ROOT)
+    assert not has_code(tmp_path)

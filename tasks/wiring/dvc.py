@@ -1,6 +1,7 @@
 """Derive dvc.yaml from the stage signatures: DVC follows neither imports nor names, so this does."""
 
 import ast
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tasks.runtime.files import write_text
 from tasks.wiring.contract import load_stage, params_model, reads, writes
 
 SOURCE_FOLDER = "data/raw/${ingest.source.folder}"  # the one study of data/raw that the params name
+VERSION_FILE = "percept.version"
 METRICS = (
     "caption_metrics",
     "check_captions_metrics",
@@ -53,7 +55,8 @@ def pipeline(root: Path = Path()) -> dict[str, Any]:
     Parameters
     ----------
     root
-        Root of the repository, where the code lies.
+        Root of the study. Where it holds the code, each stage depends on the files that it imports;
+        where Percept is installed elsewhere, on the file that holds its version.
     """
     return {
         "stages": {name: _stage(name, root) for name in STAGES},
@@ -63,8 +66,15 @@ def pipeline(root: Path = Path()) -> dict[str, Any]:
 
 
 def write_pipeline(path: Path) -> None:
-    """Write dvc.yaml."""
-    write_text(path, HEADER + yaml.safe_dump(pipeline(), sort_keys=False, width=120))
+    """Write dvc.yaml and, beside it in a study without a checkout, the version that its stages run with."""
+    if not has_code(path.parent):
+        write_text(path.parent / VERSION_FILE, f"{version('percept')}\n")
+    write_text(path, HEADER + yaml.safe_dump(pipeline(path.parent), sort_keys=False, width=120))
+
+
+def has_code(root: Path) -> bool:
+    """Tell whether a study is a checkout, which holds the code that its stages run."""
+    return (root / "tasks" / "__main__.py").exists()
 
 
 def import_closure(path: Path, root: Path = Path()) -> set[str]:
@@ -83,16 +93,20 @@ def _stage(name: str, root: Path) -> dict[str, Any]:
     stage = load_stage(name)
     catalogue = Artifacts.all()
     data = [SOURCE_FOLDER if n == "raw" else catalogue[n].path for n in reads(stage)]
-    code = sorted(import_closure(root / "tasks" / f"{name}.py", root))
-    code += sorted({folder for file in code for folder in _templates(root / file)})
     entry: dict[str, Any] = {
         "cmd": f"percept run {name}",
-        "deps": code + data,
+        "deps": (_code(name, root) if has_code(root) else [VERSION_FILE]) + data,
         "params": [name, *sorted(params_model(stage).shared().values())],
     }
     outs = [catalogue[n].path for n in writes(stage) if n not in METRICS]
     kept = [{catalogue[n].path: {"cache": False}} for n in writes(stage) if n in METRICS]
     return entry | {"outs": outs + kept}
+
+
+def _code(name: str, root: Path) -> list[str]:
+    """Return the files of a stage's code, and the folders of templates that they load."""
+    files = sorted(import_closure(root / "tasks" / f"{name}.py", root))
+    return files + sorted({folder for file in files for folder in _templates(root / file)})
 
 
 def _templates(path: Path) -> list[str]:
