@@ -118,13 +118,24 @@ def test_same_inputs_give_the_same_bytes(study, inputs, outputs, tmp_path):
         assert (again / name).read_bytes() == (outputs / name).read_bytes()
 
 
-def test_study_without_test_trials_is_refused(study, inputs, tmp_path):
+def test_study_whose_test_concepts_were_never_trained_is_audited_on_those(study, inputs, tmp_path):
     trials = study.tables.trials.to_pandas()
-    trials["kept"] &= trials["split"] != "test"
+    untrained = sorted(set(trials["concept"]))[:3]
+    trials["split"] = trials["split"].replace("test", "zero_shot")
+    trials["kept"] &= (trials["split"] == "zero_shot") == trials["concept"].isin(untrained)
+    write_table(pa.Table.from_pandas(trials, TRIALS, preserve_index=False), tmp_path / "t", TRIALS)
+    found = read_scores(run(study, inputs | {"trials": tmp_path / "t"}, tmp_path) / "audit.json")
+    assert found["encoder"].chance == pytest.approx(1 / 3, abs=0.1)
+    assert found["encoder"].value > 0.5
+
+
+def test_study_without_held_out_trials_is_refused(study, inputs, tmp_path):
+    trials = study.tables.trials.to_pandas()
+    trials["kept"] &= ~trials["split"].isin(["test", "zero_shot"])
     write_table(pa.Table.from_pandas(trials, TRIALS, preserve_index=False), tmp_path / "t", TRIALS)
     message = (
-        "The audit needs kept trials of the split 'test'; found none. "
-        "Hold out pictures of trained concepts in `preprocess`."
+        "Evaluation needs kept trials of the splits test, zero_shot; found none. "
+        "Hold out stimuli in `preprocess`."
     )
     with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
         run(study, inputs | {"trials": tmp_path / "t"}, tmp_path)

@@ -97,7 +97,7 @@ def test_the_study_is_ingested_and_preprocessed(folder: Path) -> None:
     assert [(t["stimulus_id"], t["concept"], t["split"], t["kept"]) for t in trials[3:]] == [
         ("car.png", "car", "train", True),
         ("cup.png", "cup", "validation", True),
-        ("cup.png", "cup", "test", True),
+        ("cup.png", "cup", "zero_shot", True),  # no cup is among the training trials
     ]
     eeg, info = read_epochs(artifacts.epochs, [t["trial_id"] for t in trials])
     assert eeg.shape == (6, 16, 80)

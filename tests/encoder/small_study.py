@@ -121,9 +121,9 @@ class SmallStudy:
         return paths
 
 
-def make_small_study(n_repetitions: int = 3, snr: float = 2.0) -> SmallStudy:
+def make_small_study(n_repetitions: int = 3, snr: float = 2.0, seed: int = 0) -> SmallStudy:
     """Draw stimuli (9 of each concept and theme), captions and trials."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     stimuli = pd.DataFrame(
         [
             (f"stim-{i * 9 + j:04d}", concept, j % 3, split)

@@ -52,7 +52,7 @@ def test_units_bounds_choices_and_presets(params):
         {"tiny": 0.001},
     )
     assert said["preprocess.baseline_s", None][1] == "null or list of 2: number (s)"
-    assert said["train.kinds", None][1] == "all or list of: text"
+    assert said["train.caption_kinds", None][1] == "all or list of: text"
     assert said["caption.max_tokens", None][1] == "whole number above 2"
     assert said["render.n_samples", None][1] == "whole number above 0"
     eegcvpr, imagenet = (("ingest.source.name", name) for name in ("eegcvpr", "eeg_imagenet"))
