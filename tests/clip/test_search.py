@@ -116,6 +116,7 @@ def test_ties_at_the_edge_of_a_block_fall_to_the_first():
     np.testing.assert_array_equal(indices, [[1, 2, 3, 4, 5]])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_product():
     rng = np.random.default_rng(2)
     queries, gallery = unit(rng, 1030, 4), unit(rng, 20_000, 4)

@@ -130,6 +130,7 @@ def test_it_draws_what_the_pipeline_itself_draws_from_the_picture(
     assert np.abs(pixels(other) - expected).max() > 1.1 / 255
 
 
+@pytest.mark.slow
 def test_batch_and_order_do_not_change_a_picture(renderer):
     requests = [request(image, seed=seed) for seed, image in enumerate(random_images(3))]
     together = renderer.decode(renderer.denoise(requests))

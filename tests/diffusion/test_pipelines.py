@@ -75,6 +75,7 @@ def test_it_draws_what_the_pipeline_itself_draws(renderer):
     assert expected.std() > 0.01
 
 
+@pytest.mark.slow
 def test_batch_and_order_do_not_change_a_picture(renderer):
     texts = ["a red dog", LONG, "a cat", "a red dog", LONG]
     requests = [request(text, seed) for seed, text in enumerate(texts)]

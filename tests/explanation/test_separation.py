@@ -43,6 +43,7 @@ def test_collapsed_heads_are_found_out(held_out):
     assert "does not separate" in scores["silhouette_of_kinds"].verdict
 
 
+@pytest.mark.slow
 def test_silhouettes_tell_labels_from_shuffled_ones(separated, held_out):
     for name in ("silhouette_of_kinds", "silhouette_of_concepts_ObjectSnap"):
         score = separated.scores[name]
@@ -54,6 +55,7 @@ def test_silhouettes_tell_labels_from_shuffled_ones(separated, held_out):
     assert separate(random, PARAMS).scores["silhouette_of_concepts_ObjectSnap"].p_value > 0.05
 
 
+@pytest.mark.slow
 def test_planes_are_sampled_and_the_same_for_the_same_seed(separated, held_out):
     assert list(separated.heads) == ["trial_id", "kind", "tier", "x", "y"]
     assert len(separated.heads) == PARAMS.max_points

@@ -607,6 +607,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 def test_400_pictures_with_a_tenth_of_faults_end_complete_each_billed_once(build, tmp_path):
     many = [picture(tmp_path, f"p-{n}", colour=(n % 256, n // 256, 7)) for n in range(400)]
     unlucky = {p.sha256: FAULTS[n % len(FAULTS)] for n, p in enumerate(many[5::10])}
