@@ -20,6 +20,7 @@ from pathlib import Path
 from tasks import STAGES
 from tasks.artifacts.agreement import apart
 from tasks.artifacts.metrics import read_scores
+from tasks.wiring.presets import merged
 
 ROOT = Path(__file__).resolve().parents[1]
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -35,13 +36,6 @@ SETTINGS = {
 }
 
 
-ALL_IN_ONE = """
-import sys
-from tasks.__main__ import main
-sys.exit(any(main(["run", stage]) for stage in sys.argv[1:]))
-"""
-
-
 def main() -> None:
     preset = sys.argv[1] if len(sys.argv) > 1 else "simulated"
     stages = sys.argv[2:] or STAGES[:-1]
@@ -49,7 +43,10 @@ def main() -> None:
         runs = {name: Path(folder) / str(i) for i, name in enumerate(SETTINGS)}
         for name, workspace in runs.items():
             seconds = reckoned(workspace, preset, stages, SETTINGS[name])
-            print(json.dumps({"name": "processors.run", "setting": name, "seconds": seconds}))
+            print(
+                json.dumps({"name": "processors.run", "setting": name, "seconds": seconds}),
+                flush=True,
+            )
         first, *others = runs
         for name in others:
             found = compared(runs[first], runs[name])
@@ -67,15 +64,18 @@ def reckoned(workspace: Path, preset: str, stages: Sequence[str], setting: dict[
         (workspace / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, workspace / file)
     shutil.rmtree(workspace / "reports" / "metrics")
-    shutil.copy(ROOT / "presets" / f"{preset}.yaml", workspace / "params.yaml")
+    (workspace / "params.yaml").write_text(merged(preset, ROOT / "presets"))
     start = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-c", ALL_IN_ONE, *stages],
-        cwd=workspace,
-        env=os.environ | setting,
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
+    for stage in stages:
+        done = subprocess.run(
+            [sys.executable, "-m", "tasks", "run", stage],
+            cwd=workspace,
+            env=os.environ | setting,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            sys.exit(f"{stage} ended with {done.returncode}: {done.stderr[-2000:]}")
     return round(time.perf_counter() - start, 1)
 
 
