@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.guarded import KEY_FILE, USER
 from tasks.runtime.files import sha256_of
 from tests.chat_server import KEY, ChatServer, completion, failure, text_of
 from tests.flows.test_kills import end_group
@@ -74,7 +75,8 @@ def prefect(workspace, repository) -> Iterator[dict[str, str]]:
             assert serving.poll() is None
             assert time.monotonic() < end
             time.sleep(0.2)
-        api = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+        login = f"{USER}:{(workspace / '.prefect' / KEY_FILE).read_text()}"
+        api = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_API_AUTH_STRING": login}
         yield own | api | {"PREFECT_HOME": str(workspace / ".prefect")}
         end_group(serving)
 

@@ -104,12 +104,14 @@ def kill_in_a_shell(workspace: Path, victim: str, moment_s: float, round_: str) 
 
 def kill_under_prefect(workspace: Path, victim: str, moment_s: float, round_: str, repository):
     """Kill the server, or the process that serves the deployments, some time after the first shard began."""
+    from flows.guarded import USER, key_of
     from tests.flows.test_ui import free_ports
 
     port = free_ports()
     own = environment(PERCEPT_ROOT=str(workspace), PERCEPT_UI_PORT=str(port))
     client = own | {
         "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_API_AUTH_STRING": f"{USER}:{key_of(workspace / '.prefect')}",
         "PREFECT_HOME": str(workspace / ".prefect"),
     }
     start = [sys.executable, "-m", "prefect", "deployment", "run", "percept/reproduce"]
