@@ -6,13 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -149,6 +146,7 @@ def test_nothing_listens_beyond_loopback_and_other_sites_are_kept_out(ui):
         urllib.request.urlopen(request)
     assert refused.value.code == 403
     assert refused.value.headers["access-control-allow-origin"] is None
+    refused.value.close()
 
 
 def test_history_is_the_projects_own(ui, workspace):
@@ -168,23 +166,12 @@ ATTACK = """async (ui) => {
 
 
 def test_a_page_of_another_origin_reads_nothing_and_opens_no_socket(ui, browser):
-    with served_page() as foreign:
-        page = browser.new_context().new_page()
-        page.goto(foreign)
-        assert page.evaluate(ATTACK, ui) == ["refused", "refused", "refused"]
-        page.close()
-
-
-@contextmanager
-def served_page() -> Iterator[str]:
-    """Serve an empty page of another origin: another port of this machine is one."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    foreign = "http://127.0.0.1:8123/"  # another port of this machine is another origin
+    page = browser.new_context().new_page()
+    page.route(foreign, lambda route: route.fulfill(body="a page", content_type="text/html"))
+    page.goto(foreign)
+    assert page.evaluate(ATTACK, ui) == ["refused", "refused", "refused"]
+    page.context.close()
 
 
 def test_another_account_of_this_machine_gets_no_token_and_starts_nothing(ui):
