@@ -10,7 +10,7 @@ from tasks.artifacts.metrics import read_scores
 STAGES = ("simulate", "ingest", "preprocess", "caption", "embed", "train", "retrieve", "audit")
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_tiny_study_on_three_processors(repository, tmp_path):
     benchmark = runpy.run_path(str(repository / "benchmarks/processors.py"))
     runs = []
