@@ -28,11 +28,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from tasks.diffusion.composition import Conditioning
 from tasks.diffusion.drawing import Picture, draw_shard, load_renderer
 from tasks.diffusion.folder import find_pipeline
-from tasks.diffusion.hardware import device_of, dtype_of
+from tasks.diffusion.hardware import dtype_of
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.settings import Request, Settings
 from tasks.language.captioners.scene import describe
 from tasks.pretraining.scores import fresh_scenes
+from tasks.runtime.device import compute_device
 
 SHIPPED = Path(__file__).resolve().parents[1] / "data/models/diffusion"
 BATCH_SIZE = 32
@@ -103,7 +104,7 @@ def measure_ours(folder: Path, asked: list[Request], n_steps: int, out: Path) ->
 
 
 def measure_theirs(folder: Path, asked: list[Request], n_steps: int, out: Path) -> dict[str, Any]:
-    device = device_of()
+    device = compute_device()
     pipeline = AutoPipelineForText2Image.from_pretrained(
         str(folder), local_files_only=True, dtype=dtype_of("auto", device), safety_checker=None
     ).to(device)

@@ -11,6 +11,13 @@ minutes of two cores. For each shape of an epoch:
   float32 and bfloat16. ``same`` is how far the two models' outputs lie apart with the same weights.
 - ``data_share``: the share of our step that fetching and augmenting the batch take.
 - ``peak_memory_mb`` of each process.
+
+``python benchmarks/train.py published [n_trials]`` trains the published ATM on epochs of THINGS-EEG2's size
+(66,160 x 63 x 250 unless told otherwise) where ``PERCEPT_DEVICE`` says, with 64 and with 1,024 trials per
+step, and prints one line of JSON for each: seconds per step of the plain loop (a DataLoader of single
+samples, pinned, with workers) and of ours, with the trials on the device and in main memory, in each
+precision; and which share of a step ours waits for data, by comparison with steps on one and the same
+batch.
 """
 
 import json
@@ -31,6 +38,11 @@ PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["published"]:
+        data = noise_study(int([*sys.argv, "66160"][2]))
+        for batch_size in (64, 1024) if len(data.train.eeg) > 10_000 else (64,):
+            print(json.dumps(published_size(data, batch_size)), flush=True)
+        return
     n_epochs = int(sys.argv[1]) if len(sys.argv) > 1 else N_EPOCHS
     if len(sys.argv) > 2:
         shape, wanted = int(sys.argv[3]), float(sys.argv[4])
@@ -184,7 +196,7 @@ def published(module):
 class PlainLoop:
     """The published training: one sample at a time from a Dataset, float32, Adam."""
 
-    def __init__(self, network, prepared) -> None:
+    def __init__(self, network, prepared, batch_size=BATCH_SIZE, device="cpu", n_workers=0) -> None:
         import torch
         from torch.utils.data import DataLoader, Dataset
 
@@ -197,9 +209,18 @@ class PlainLoop:
             def __getitem__(self, index: int):
                 return signal[index], targets[0, stimuli[index]], stimuli[index]
 
-        self.network, self.prepared = network, prepared
-        self.loader = DataLoader(Samples(), batch_size=BATCH_SIZE, shuffle=True, drop_last=True)
-        self.log_scale = torch.nn.Parameter(torch.tensor([-np.log(0.07)], dtype=torch.float32))
+        self.network, self.prepared, self.device = network, prepared, device
+        self.loader = DataLoader(
+            Samples(),
+            batch_size=batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=n_workers,
+            pin_memory=n_workers > 0,
+            persistent_workers=n_workers > 0,
+        )
+        scale = torch.tensor([-np.log(0.07)], dtype=torch.float32, device=device)
+        self.log_scale = torch.nn.Parameter(scale)
         self.optimiser = torch.optim.Adam(
             [*network.parameters(), self.log_scale], lr=LEARNING_RATE, betas=(0.5, 0.999)
         )
@@ -208,9 +229,9 @@ class PlainLoop:
         """Learn from one batch."""
         import torch
 
-        from tasks.encoder.losses import symmetric_info_nce
+        from tasks.encoder.losses import same_captions, symmetric_info_nce
 
-        same = self.prepared.same[:, stimuli[:, None], stimuli[None, :]]
+        same = same_captions(wanted[None], stimuli, 0.999)
         loss = symmetric_info_nce(self.network(eeg), wanted[None], same, self.log_scale)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -228,9 +249,7 @@ class PlainLoop:
             predicted = torch.cat(
                 [self.network(part) for part in shown.virtual.split(BATCH_SIZE)], 1
             )
-        return float(
-            recall_at_1(predicted, self.prepared.targets, self.prepared.same, shown.stimuli).mean()
-        )
+        return float(recall_at_1(predicted, self.prepared.targets, shown.stimuli, 0.999).mean())
 
 
 def nice(shape: int, **changes):
@@ -277,11 +296,178 @@ def step_and_data_share(run) -> tuple[float, float]:
 
     from tasks.encoder.augmentation import vary
 
-    rows, train, augmentation = torch.arange(BATCH_SIZE), run.data.train, run.params.augmentation
+    rows, augmentation = torch.arange(BATCH_SIZE), run.params.augmentation
     run.module.train()
-    step = median_s(lambda: run._step(rows, 0))
-    data = median_s(lambda: vary(train.virtual, rows, run.data.mates, augmentation))
+
+    def batch():
+        return next(run._fetched(rows))
+
+    step = median_s(lambda: run._step(*batch(), 0))
+    data = median_s(lambda: vary(*batch()[:2], augmentation))
     return step, round(data / step, 4)
+
+
+def published_size(data, batch_size: int) -> dict:
+    """Return seconds per step of the published ATM on trials of THINGS-EEG2's size."""
+    import torch
+
+    from tasks.encoder.baselines.network import prepare_network
+    from tasks.encoder.preparation import Prepared
+    from tasks.encoder.training import Run, seeded
+    from tasks.runtime.device import compute_device
+
+    device = compute_device()
+    gpu = device.type == "cuda"
+    n_steps = 200 if gpu else 3
+    augmentation = {
+        "synthetic_share": 0.0,
+        "repetition_mix": 0.0,
+        "channel_dropout": 0.0,
+        "time_shift_samples": 0,
+        "noise": 0.0,
+    }
+    found: dict[str, float] = {}
+    waiting: dict[str, float] = {}
+
+    def built(precision: str, compiled: bool = False) -> tuple:
+        chosen = params(
+            architecture="atm",
+            batch_size=batch_size,
+            precision=precision,
+            compile=compiled,
+            augmentation=augmentation,
+            learning_rate=3e-4,
+        )
+        return *prepare_network(data, chosen), chosen
+
+    with seeded(0, device):
+        module, prepared, _ = built("float32")
+        n_workers = 8 if gpu else 0
+        loop = PlainLoop(plain(module.to(device)), prepared, batch_size, device, n_workers)
+        found["theirs"] = seconds_per_step(plain_steps(loop, n_steps), n_steps, device)
+        del loop
+        cases = [("float32", True, False), ("tf32", True, False), ("bfloat16", True, False)]
+        cases += [("tf32", False, False), ("tf32", True, True)] if gpu else []
+        for precision, on_device, compiled in cases:
+            module, prepared, chosen = built(precision, compiled)
+            placed = prepared.to(device)
+            if not on_device:
+                placed = Prepared(
+                    prepared.train.to(device, signal=False),
+                    placed.validation,
+                    placed.mates,
+                    None,
+                    placed.targets,
+                )
+            run = Run(module.to(device), placed, chosen)
+            run.module.train()
+            name = f"{precision}{'' if on_device else ', trials in main memory'}"
+            name += ", compiled" if compiled else ""
+            found[name] = seconds_per_step(our_steps(run, n_steps), n_steps, device)
+            still = seconds_per_step(our_steps(run, n_steps, same_batch=True), n_steps, device)
+            waiting[name] = round(1 - still / found[name], 4)
+            del run, placed
+    return {
+        "name": "train.published_size",
+        "device": torch.cuda.get_device_name(device) if gpu else "CPU",
+        "n_trials": len(data.train.eeg),
+        "batch_size": batch_size,
+        "s_per_step": {name: round(s, 5) for name, s in found.items()},
+        "ratio": {n: round(found["theirs"] / s, 2) for n, s in found.items() if n != "theirs"},
+        "waiting_for_data": waiting,
+    }
+
+
+def plain(module):
+    """Return a network of ours as one that is given standardised epochs, of nobody in particular."""
+    import torch
+    from torch import nn
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, eeg):
+            nobody = torch.zeros(len(eeg), dtype=torch.int64, device=eeg.device)
+            return module.heads(module.latents(eeg, nobody)).transpose(0, 1)
+
+    return Plain()
+
+
+def noise_study(n_trials: int):
+    """Return trials of noise, 63 x 250, of pictures that were each shown four times, with 1,024 targets."""
+    from tasks.eeg.epochs import EpochsInfo
+    from tasks.encoder.dataset import TrainingData, Trials
+
+    rng = np.random.default_rng(0)
+    n_stimuli, n_channels, n_times = n_trials // 4 + 100, 63, 250
+
+    def trials(stimuli: np.ndarray) -> Trials:
+        eeg = rng.standard_normal((len(stimuli), n_channels, n_times), np.float32)
+        return Trials(eeg, np.zeros(len(stimuli), np.int64), stimuli.astype(np.int64))
+
+    targets = rng.standard_normal((n_stimuli, 1, 1024), np.float32)
+    targets /= np.linalg.norm(targets, axis=2, keepdims=True)
+    names = tuple(f"E{i}" for i in range(n_channels))
+    return TrainingData(
+        trials(rng.permutation(np.repeat(np.arange(n_stimuli - 100), 4))),
+        trials(np.arange(n_stimuli - 100, n_stimuli)),
+        targets,
+        [["a picture"]] * n_stimuli,
+        ["picture"] * n_stimuli,
+        ("ObjectSnap",),
+        ("sub-01",),
+        EpochsInfo(names, 250.0, 0.0, "uV", "recorded", "none"),
+        "noise",
+    )
+
+
+def plain_steps(loop, n_steps: int):
+    """Yield after every step of the plain loop, over and over its epochs."""
+    n_done = 0
+    while n_done < n_steps + N_WARM_UP:
+        for batch in loop.loader:
+            loop.step(*(part.to(loop.device, non_blocking=True) for part in batch))
+            yield
+            n_done += 1
+
+
+def our_steps(run, n_steps: int, *, same_batch: bool = False):
+    """Yield after every step of ours; on one and the same batch, nothing has to be fetched."""
+    import torch
+
+    n_done, first = 0, None
+    while n_done < n_steps + N_WARM_UP:
+        order = torch.randperm(len(run.data.train.stimuli))
+        fetched = run._fetched(order[: run.n_steps * run.params.batch_size])
+        for batch in fetched:
+            first = first or batch
+            while same_batch and n_done < n_steps + N_WARM_UP:
+                run._step(*first, 0)
+                yield
+                n_done += 1
+            run._step(*batch, 0)
+            yield
+            n_done += 1
+
+
+def seconds_per_step(steps, n_steps: int, device) -> float:
+    """Return the mean seconds of a step, after a few to warm up."""
+    import torch
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    for _ in range(N_WARM_UP):
+        next(steps)
+    wait()
+    start = time.perf_counter()
+    for _ in range(n_steps):
+        next(steps)
+    wait()
+    return (time.perf_counter() - start) / n_steps
 
 
 def steps(shape: int, _epochs: int, _wanted: float) -> dict:

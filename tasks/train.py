@@ -16,6 +16,7 @@ from tasks.encoder.dataset import TrainingData, read_training_data, refuse_stran
 from tasks.encoder.params import TrainParams
 from tasks.encoder.resumption import CACHE, SavedRun
 from tasks.encoder.training import Trained
+from tasks.runtime.device import compute_device
 from tasks.runtime.environment import whole_number
 from tasks.runtime.files import fingerprint, write_text
 
@@ -73,7 +74,9 @@ def train(
         len(data.validation.eeg),
         len(data.subjects),
     )
-    saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))
+    saved = SavedRun(
+        CACHE / fingerprint(data.fingerprint, params.model_dump(), compute_device().type)
+    )
     with processes.joined():
         trained = ARCHITECTURES[params.architecture].train(data, params, saved)
         if processes.number() > 0:

@@ -109,7 +109,12 @@ def test_every_deployment_that_is_named_exists(repository):
     assert 'to_deployment("reproduce"' in source
 
 
-def test_training_is_said_to_use_no_gpu_for_as_long_as_it_does_not(repository):
-    code = "".join(path.read_text() for path in (repository / "tasks/encoder").rglob("*.py"))
-    claimed = "training runs on the CPU" in (repository / "README.md").read_text()
-    assert claimed == ("cuda" not in code and "named_device" not in code)
+def test_stages_that_are_said_to_compute_on_a_gpu_ask_for_the_device(repository):
+    """That they use it is tested on a GPU (tests/encoder/test_gpu.py) and with a stand-in (test_train.py)."""
+    (row,) = re.findall(r"`PERCEPT_DEVICE` \| (.*?):", (repository / "README.md").read_text())
+    asking = {"embed": "clip/model", "evaluate": "clip/model", "render": "diffusion/renderer"}
+    asking |= {"train": "encoder/training"}
+    asking |= dict.fromkeys(["retrieve", "explain", "audit"], "encoder/checkpoints")
+    assert set(re.findall(r"`(\w+)`", row)) == set(asking)
+    for module in asking.values():
+        assert "compute_device()" in (repository / f"tasks/{module}.py").read_text()

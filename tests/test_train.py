@@ -10,9 +10,12 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from tasks.encoder import checkpoints, training
 from tasks.encoder.checkpoints import load_encoder
 from tasks.encoder.dataset import TrainingDataError, decoded_channels
 from tasks.encoder.resumption import CACHE, ResumptionError, SavedRun
+from tasks.encoder.training import Run, TrainingStoppedError
+from tasks.runtime.device import device_of
 from tasks.train import train
 from tests.encoder.small_study import CONCEPTS, INFO, KINDS, PARAMS, changed, make_small_study
 
@@ -142,6 +145,65 @@ def test_a_truncated_state_is_named(monkeypatch):
     with pytest.raises(ResumptionError) as error:
         run(study)
     assert str(error.value) == message
+
+
+def test_a_loss_that_is_no_number_stops_training_and_keeps_the_last_good_epoch(monkeypatch):
+    study, seen = make_small_study(), []
+    loss = Run._loss
+
+    def diverging(self, *args):
+        seen.append(self.epoch)
+        return loss(self, *args) * (float("nan") if self.epoch == 2 else 1.0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_loss", diverging)
+        with pytest.raises(TrainingStoppedError) as error:
+            run(study)
+    assert str(error.value).startswith(
+        "The loss must stay finite; in epoch 3, step 1 of 6, it was nan, at a learning rate of 0.00"
+    )
+    (state,) = CACHE.glob("*/state.pt")
+    assert torch.load(state, weights_only=True)["epoch"] == 2
+    encoder, _ = run(study)
+    assert load_encoder(encoder)
+
+
+def test_a_gpu_that_is_too_small_is_said(monkeypatch):
+    def too_much(self, *args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore.")
+
+    monkeypatch.setattr(Run, "_step", too_much)
+    with pytest.raises(TrainingStoppedError) as error:
+        run(make_small_study())
+    assert str(error.value) == (
+        "A step of train.batch_size (16) trials must fit into the memory of cpu; it does not (CUDA out "
+        "of memory. Tried to allocate 2 GiB.). Lower train.batch_size, set train.precision: bfloat16, "
+        "or train on the CPU with PERCEPT_DEVICE=cpu. What the finished epochs taught is kept."
+    )
+
+
+def test_trials_and_weights_lie_on_the_device_of_this_process(monkeypatch):
+    elsewhere = torch.device("meta")  # stands for a GPU
+    monkeypatch.setattr(training, "compute_device", lambda: elsewhere)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (10**9, 10**9))
+    found = []
+
+    def placed(self, module, prepared, params):
+        train, encoding = prepared.train, prepared.encoding
+        found.extend([*module.state_dict().values(), prepared.targets, encoding.templates])
+        found.extend([train.virtual, train.groups, train.stimuli])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "__init__", placed)
+    with pytest.raises(KeyboardInterrupt):
+        run(make_small_study())
+    assert {tensor.device for tensor in found} == {elsewhere}
+
+
+def test_a_trained_encoder_is_loaded_onto_the_device_of_this_process(monkeypatch):
+    encoder, _ = run(make_small_study(), params=changed(max_epochs=1))
+    monkeypatch.setattr(checkpoints, "compute_device", lambda: torch.device("meta"))
+    assert device_of(load_encoder(encoder).module) == torch.device("meta")
 
 
 def test_it_stops_when_no_better_epoch_comes():

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tasks.clip.text_tower import batches_of_one_length, encode_trimmed, ends_alone_count
 from tasks.clip.weights import HUB_PREFIX, LOCAL_PREFIX, fingerprint_of, require_weights
-from tasks.runtime.environment import named_device
+from tasks.runtime.device import compute_device
 from tasks.runtime.errors import PerceptError
 
 Precision = Literal["float32", "float16"]
@@ -54,7 +54,7 @@ class ClipModel:
         self, name: str, pretrained: str | None = None, precision: Precision = "float32"
     ) -> None:
         require_weights(name, pretrained)
-        self.device = _device()
+        self.device = compute_device()
         self.precision = precision
         try:
             model = open_clip.create_model(
@@ -166,7 +166,3 @@ def _n_blocks(tower: Any) -> int:
     if isinstance(tower, TimmModel):
         return len(tower.trunk.feature_info)
     return len(tower.transformer.resblocks)
-
-
-def _device() -> torch.device:
-    return named_device() or torch.device("cuda" if torch.cuda.is_available() else "cpu")

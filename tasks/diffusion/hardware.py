@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,30 +12,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from tasks.diffusion.settings import Precision
-from tasks.runtime.environment import named_device
 
 Shard = TypeVar("Shard")
 SMALL_MEMORY_GB = 12.0
 """With less, the autoencoder decodes one picture, and one tile of it, at a time."""
 MEMORY_SHARE = 0.8
 """Of the free memory, for a batch."""
-
-
-def device_of() -> torch.device:
-    """Return where this process draws: ``PERCEPT_DEVICE``, a GPU of its own, or the CPU."""
-    if named := named_device():
-        return named
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", _worker() % torch.cuda.device_count())
-
-
-def _worker() -> int:
-    """Return the number of this process among those that share the GPUs, from 0."""
-    if "LOCAL_RANK" in os.environ:
-        return int(os.environ["LOCAL_RANK"])
-    identity = multiprocessing.current_process()._identity
-    return int(identity[-1]) - 1 if identity else 0
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:

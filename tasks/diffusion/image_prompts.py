@@ -34,7 +34,7 @@ from tasks.artifacts.splits import VALIDATION
 from tasks.clip.vectors import table_to_vectors
 from tasks.diffusion.conditions import Condition, Sources
 from tasks.diffusion.folder import pipeline_fingerprint
-from tasks.diffusion.hardware import device_of
+from tasks.runtime.device import compute_device
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import atomic_path, fingerprint
 from tasks.runtime.progress import counting, files_there
@@ -112,7 +112,7 @@ class ImageEncoder:
                 f"The image encoder in {self.folder} must be a CLIP with a projection; it has no "
                 f"{missing[0]}. Get the one that the adapter was trained with."
             )
-        return network.requires_grad_(False).to(device_of())
+        return network.requires_grad_(False).to(compute_device())
 
     @cached_property
     def _processor(self) -> CLIPImageProcessor:

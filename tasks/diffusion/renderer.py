@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from tasks.diffusion.folder import read_json, require_text_to_image, weights_variant
-from tasks.diffusion.hardware import device_of, dtype_of, lay_out
+from tasks.diffusion.hardware import dtype_of, lay_out
 from tasks.diffusion.prompt_embeddings import Embedding, PromptEncoder
 from tasks.diffusion.settings import Adapter, Request, Settings
+from tasks.runtime.device import compute_device
 from tasks.runtime.errors import PerceptError
 
 
@@ -70,7 +71,7 @@ class Renderer:
         require_text_to_image(folder)
         disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        device = device_of()
+        device = compute_device()
         parts = read_json(folder / "model_index.json")
         without = {n for n, part in parts.items() if isinstance(part, list) and part[0] is None}
         if "safety_checker" in parts and not settings.safety_checker:

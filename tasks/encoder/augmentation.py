@@ -33,12 +33,19 @@ class EncodingModel:
     stimuli: Int[Tensor, " n_train"]
     templates: Float[Tensor, "n_groups n_scores n_latents"]
 
+    def to(self, device: torch.device) -> EncodingModel:
+        """Return the same on a device."""
+        return EncodingModel(
+            self.scores.to(device), self.stimuli.to(device), self.templates.to(device)
+        )
+
     def draw(self, n: int) -> tuple[Float[Tensor, "n n_latents"], Int[Tensor, " n"]]:
         """Draw latents of random training stimuli in random groups, with noise, and their stimuli."""
-        rows = torch.randint(len(self.stimuli), (n,))
-        groups = torch.randint(len(self.templates), (n,))
+        device = self.scores.device
+        rows = torch.randint(len(self.stimuli), (n,), device=device)
+        groups = torch.randint(len(self.templates), (n,), device=device)
         evoked = torch.einsum("ns,nsl->nl", self.scores[rows], self.templates[groups])
-        return evoked + SYNTHETIC_NOISE * torch.randn(evoked.shape), self.stimuli[rows]
+        return evoked + SYNTHETIC_NOISE * torch.randn_like(evoked), self.stimuli[rows]
 
 
 def find_mates(
@@ -59,24 +66,30 @@ def find_mates(
 
 
 def vary(
-    virtual: Float[Tensor, "n_all n_virtual n_times"],
-    rows: Int[Tensor, " n"],
-    mates: Int[Tensor, " n_all"],
+    chosen: Float[Tensor, "n n_virtual n_times"],
+    mates: Float[Tensor, "n n_virtual n_times"] | None,
     params: AugmentationParams,
 ) -> Float[Tensor, "n n_virtual n_times"]:
-    """Return the chosen trials averaged with a repetition, shifted, noisier, with silenced channels."""
-    chosen = virtual[rows]
-    if params.repetition_mix:
-        mixed = torch.rand(len(rows)) < params.repetition_mix
-        chosen[mixed] = 0.5 * (chosen[mixed] + virtual[mates[rows[mixed]]])
+    """Return trials averaged with a repetition, shifted, noisier, with silenced channels.
+
+    Parameters
+    ----------
+    mates : torch.Tensor or None
+        A repetition of each; None where `repetition_mix` is 0.
+    """
+    n, _, n_times = chosen.shape
+    device = chosen.device
+    if mates is not None:
+        mixed = torch.rand(n, device=device) < params.repetition_mix
+        chosen = torch.where(mixed[:, None, None], 0.5 * (chosen + mates), chosen)
     if params.time_shift_samples:
-        largest, n_times = params.time_shift_samples, virtual.shape[2]
-        shifts = torch.randint(-largest, largest + 1, (len(rows), 1))
-        places = (torch.arange(n_times) + shifts).clamp(0, n_times - 1)
+        largest = params.time_shift_samples
+        shifts = torch.randint(-largest, largest + 1, (n, 1), device=device)
+        places = (torch.arange(n_times, device=device) + shifts).clamp(0, n_times - 1)
         chosen = chosen.gather(2, places[:, None].expand_as(chosen))
     if params.noise:
-        chosen = chosen + params.noise * torch.randn(chosen.shape)
+        chosen = chosen + params.noise * torch.randn_like(chosen)
     if params.channel_dropout:
-        heard = torch.rand(*chosen.shape[:2], 1) >= params.channel_dropout
+        heard = torch.rand(*chosen.shape[:2], 1, device=device) >= params.channel_dropout
         chosen = chosen * heard / (1 - params.channel_dropout)
     return chosen

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tasks.encoder.architectures import ARCHITECTURES
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import TrainParams
+from tasks.runtime.device import compute_device, device_of, multiplying
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_bytes, write_json
 
@@ -105,13 +106,23 @@ class Encoder:
                 "or run `dvc repro train`."
             )
         whole = torch.from_numpy(np.ascontiguousarray(eeg, np.float32))
-        parts = zip(
-            torch.split(whole, TRIALS_AT_ONCE),
-            torch.split(self.subject_index(subjects), TRIALS_AT_ONCE),
-            strict=True,
-        )
-        predicted: np.ndarray = torch.cat([self.module(*part) for part in parts]).numpy()
-        return predicted
+        return self._predict(whole, self.subject_index(subjects), TRIALS_AT_ONCE).numpy()
+
+    def _predict(
+        self, eeg: Float[Tensor, "n n_channels n_times"], index: Int64[Tensor, " n"], at_once: int
+    ) -> Float32[Tensor, "n n_kinds dim"]:
+        """Predict some trials at once, and half as many where the memory of a GPU is too small."""
+        device = device_of(self.module)
+        parts = zip(torch.split(eeg, at_once), torch.split(index, at_once), strict=True)
+        try:
+            with multiplying("float32", device):
+                found = [self.module(*(p.to(device) for p in part)).cpu() for part in parts]
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+        else:
+            return torch.cat(found)
+        return self._predict(eeg, index, at_once // 2)
 
     def require_channels(self, channels: Sequence[str]) -> None:
         """Check that epochs have the channels of training, in their order.
@@ -208,14 +219,15 @@ class _Chosen(nn.Module):
 
 
 def reading_recorded(module: nn.Module, decoded_channels: Sequence[int] | None) -> nn.Module:
-    """Return an encoder that is given every recorded channel.
+    """Return an encoder that is given every recorded channel, where this process computes.
 
     Parameters
     ----------
     decoded_channels : Sequence of int or None
         Which these are; None for all.
     """
-    return module if decoded_channels is None else _Chosen(module, decoded_channels)
+    whole = module if decoded_channels is None else _Chosen(module, decoded_channels)
+    return whole.to(compute_device())
 
 
 def _build(description: dict[str, Any], folder: Path) -> nn.Module:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+TRIALS_AT_ONCE = 4096  # whose products are held at once
 SOFT_TEMPERATURE = 0.05  # of the likeness of captions: cosines of paraphrases lie that near 1
 
 
@@ -50,21 +51,57 @@ def _softened(
     return (1 - softness) * wanted + softness * likeness.softmax(dim=dim)
 
 
+def info_nce_of_many(
+    predicted: Float[Tensor, "n_kinds n dim"],
+    targets: Float[Tensor, "n_kinds n dim"],
+    stimuli: Int[Tensor, " n"],
+    log_scale: Float[Tensor, " n_kinds"],
+    duplicate_cosine: float,
+) -> Float[Tensor, ""]:
+    """Return `symmetric_info_nce` of any number of trials, in memory that grows only like the number.
+
+    Up to `TRIALS_AT_ONCE` trials it is that very function. Beyond, products are taken for some trials at a
+    time, and the normalising sum over trials is kept as a running log-sum-exp.
+    """
+    n = len(stimuli)
+    if n <= TRIALS_AT_ONCE:
+        same = same_captions(targets, stimuli, duplicate_cosine)
+        return symmetric_info_nce(predicted, targets, same, log_scale)
+    scale = log_scale.exp()[:, None, None]
+    by_caption = predicted.new_full((len(targets), n), -torch.inf)
+    positive = torch.zeros_like(by_caption)
+    weights = torch.zeros_like(by_caption)
+    by_eeg = predicted.new_zeros(())
+    for rows in torch.split(torch.arange(n, device=stimuli.device), TRIALS_AT_ONCE):
+        logits = predicted[:, rows] @ targets.transpose(1, 2) * scale
+        cosines = targets[:, rows] @ targets.transpose(1, 2)
+        same = (cosines >= duplicate_cosine) | (stimuli[rows, None] == stimuli)
+        wanted = same / same.sum(dim=2, keepdim=True)
+        by_eeg += (logits.logsumexp(dim=2) - (wanted * logits).sum(dim=2)).sum()
+        by_caption = torch.logaddexp(by_caption, logits.logsumexp(dim=1))
+        positive += (wanted * logits).sum(dim=1)
+        weights += wanted.sum(dim=1)
+    total = by_eeg + (weights * by_caption - positive).sum()
+    return 0.5 * total / (len(targets) * n)
+
+
 def same_captions(
-    vectors: Float[Tensor, "n_stimuli n_kinds dim"], duplicate_cosine: float
-) -> Bool[Tensor, "n_kinds n_stimuli n_stimuli"]:
-    """Tell which stimuli's captions of a kind say the same: a cosine of at least `duplicate_cosine`."""
-    by_kind = vectors.transpose(0, 1)
-    cosines: Tensor = by_kind @ by_kind.transpose(1, 2)
-    return cosines >= duplicate_cosine
+    targets: Float[Tensor, "n_kinds n dim"], stimuli: Int[Tensor, " n"], duplicate_cosine: float
+) -> Bool[Tensor, "n_kinds n n"]:
+    """Tell which trials' captions of a kind say the same.
+
+    Those of one stimulus do, and others whose cosine is at least `duplicate_cosine`.
+    """
+    cosines: Tensor = targets @ targets.transpose(1, 2)
+    return (cosines >= duplicate_cosine) | (stimuli[:, None] == stimuli)
 
 
 @torch.no_grad()
 def recall_at_1(
     predicted: Float[Tensor, "n_kinds n dim"],
     targets: Float[Tensor, "n_kinds n_stimuli dim"],
-    same: Bool[Tensor, "n_kinds n_stimuli n_stimuli"],
     stimuli: Int[Tensor, " n"],
+    duplicate_cosine: float,
 ) -> Float[Tensor, " n_kinds"]:
     """Return how often the nearest of the shown stimuli's captions says the same as the trial's own.
 
@@ -72,13 +109,22 @@ def recall_at_1(
     ----------
     predicted : torch.Tensor
         Unit vectors of the EEG.
-    targets, same : torch.Tensor
-        Captions of all stimuli, and which of them say the same.
+    targets : torch.Tensor
+        Captions of all stimuli.
     stimuli : torch.Tensor
         Shown in each trial; together, the gallery.
+    duplicate_cosine : float
+        Captions at least this similar say the same.
     """
     gallery = torch.unique(stimuli)
-    cosines = predicted @ targets[:, gallery].transpose(1, 2)
-    nearest = gallery[cosines.argmax(dim=2)]
-    kinds = torch.arange(len(targets))[:, None]
-    return same[kinds, stimuli[None, :], nearest].float().mean(dim=1)
+    kinds = torch.arange(len(targets), device=targets.device)[:, None]
+    found = []
+    for some, own in zip(
+        torch.split(predicted, TRIALS_AT_ONCE, dim=1),
+        torch.split(stimuli, TRIALS_AT_ONCE),
+        strict=True,
+    ):
+        nearest = gallery[(some @ targets[:, gallery].transpose(1, 2)).argmax(dim=2)]
+        cosines = (targets[kinds, nearest] * targets[:, own]).sum(dim=2)
+        found.append((cosines >= duplicate_cosine) | (nearest == own))
+    return torch.cat(found, dim=1).float().mean(dim=1)

@@ -163,7 +163,7 @@ class TrainParams(Params):
         what a single head could do.
     channels : list of str, "all" or "posterior"
         Channels that are decoded; posterior are those whose 10-20 name begins with P, O or TP.
-    precision : {"float32", "bfloat16"}
+    precision : {"float32", "tf32", "bfloat16"}
         Of matrix products in training; validation and prediction are always in float32.
     compile : bool
         Whether the network goes through `torch.compile`, which takes a C++ compiler and a minute.
@@ -194,7 +194,7 @@ class TrainParams(Params):
     image_layer: PositiveInt | None
     shared_head: bool
     channels: list[str] | Literal["all", "posterior"]
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "tf32", "bfloat16"]
     compile: bool
     learning_rate: PositiveFloat
     weight_decay: NonNegativeFloat

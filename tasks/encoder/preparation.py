@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tasks.encoder.augmentation import EncodingModel, find_mates
@@ -14,7 +14,6 @@ from tasks.encoder.caption_memory import Memory, fit_memory
 from tasks.encoder.dataset import TrainingData, Trials
 from tasks.encoder.filters import Filters, cosines, fit_filters, n_cosines
 from tasks.encoder.latents import Latents, fit_latents
-from tasks.encoder.losses import same_captions
 from tasks.encoder.params import TrainParams
 from tasks.encoder.st_transformer import Sizes, STTransformer
 from tasks.encoder.words import components_by_factor, standardised
@@ -38,6 +37,11 @@ class Rows:
     groups: Int[Tensor, " n"]
     stimuli: Int[Tensor, " n"]
 
+    def to(self, device: torch.device, *, signal: bool) -> Rows:
+        """Return the same on a device; the signal stays where it is unless asked for."""
+        virtual = self.virtual.to(device) if signal else self.virtual
+        return Rows(virtual, self.groups.to(device), self.stimuli.to(device))
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -53,8 +57,6 @@ class Prepared:
         For synthetic latents, where there are any.
     targets : torch.Tensor
         Caption vectors.
-    same : torch.Tensor
-        Which stimuli's captions say the same.
     """
 
     train: Rows
@@ -62,7 +64,18 @@ class Prepared:
     mates: Int[Tensor, " n_train"]
     encoding: EncodingModel | None
     targets: Float[Tensor, "n_kinds n_stimuli dim"]
-    same: Bool[Tensor, "n_kinds n_stimuli n_stimuli"]
+
+    def to(self, device: torch.device) -> Prepared:
+        """Return the same on a device; trials that do not fit into half of its free memory stay behind."""
+        needed = self.train.virtual.nbytes + self.validation.virtual.nbytes
+        fits = device.type == "cpu" or 2 * needed <= torch.cuda.mem_get_info(device)[0]
+        return Prepared(
+            self.train.to(device, signal=fits),
+            self.validation.to(device, signal=fits),
+            self.mates,
+            self.encoding and self.encoding.to(device),
+            self.targets.to(device),
+        )
 
 
 def group_index(trials: Trials, *, per_subject: bool) -> Int[np.ndarray, " n_trials"]:
@@ -76,7 +89,7 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     Parameters
     ----------
     params : TrainParams
-        Sections `start` and `network`, and `duplicate_cosine`.
+        Sections `start` and `network`.
 
     Returns
     -------
@@ -116,7 +129,6 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
             torch.from_numpy(latents.templates.astype(np.float32)),
         ),
         targets.transpose(0, 1).contiguous(),
-        same_captions(targets, params.duplicate_cosine),
     )
     return module, prepared
 

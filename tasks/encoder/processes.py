@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from tasks.runtime.device import compute_device
 from tasks.runtime.errors import PerceptError
 
 LONGEST_WAIT = timedelta(minutes=10)  # for a process that lives and does not answer
@@ -31,7 +32,8 @@ def joined() -> Iterator[None]:
     if "TORCHELASTIC_RUN_ID" not in os.environ and "WORLD_SIZE" not in os.environ:
         yield
         return
-    distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
+    backend = "nccl" if compute_device().type == "cuda" else "gloo"
+    distributed.init_process_group(backend, timeout=LONGEST_WAIT)
     try:
         yield
     finally:

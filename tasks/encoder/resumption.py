@@ -53,7 +53,7 @@ class SavedRun:
         if not self.path.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.path, weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
             raise ResumptionError(
                 f"{self.path} must be a whole state of training; its {self.path.stat().st_size} "

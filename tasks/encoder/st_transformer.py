@@ -115,7 +115,7 @@ class STTransformer(nn.Module):
     ) -> Float[Tensor, "n n_latents"]:
         """Project linearly, and add what attention over space, then over time, finds beside."""
         in_every_group = virtual.flatten(1) @ self.projection
-        linear = in_every_group[group_index, torch.arange(len(virtual))]
+        linear = in_every_group[group_index, torch.arange(len(virtual), device=virtual.device)]
         tokens = self.spatial_attention.unembed(self.spatial_attention(virtual))
         found = self.temporal_attention(self._patches(virtual + tokens))
         latents: Tensor = linear + self.residual(found.flatten(1))

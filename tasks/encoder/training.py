@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,17 +17,31 @@ from torch import Tensor, nn
 
 from tasks.encoder import processes
 from tasks.encoder.augmentation import vary
+from tasks.encoder.batches import batches
 from tasks.encoder.dataset import TrainingData, TrainingDataError
-from tasks.encoder.losses import recall_at_1, same_captions, symmetric_info_nce
+from tasks.encoder.losses import (
+    info_nce_of_many,
+    recall_at_1,
+    same_captions,
+    symmetric_info_nce,
+)
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import Prepared, Rows, group_index
 from tasks.encoder.resumption import SavedRun
+from tasks.runtime.device import compute_device, multiplying
+from tasks.runtime.errors import PerceptError
 
 logger = logging.getLogger(__name__)
 
 MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 TRIALS_AT_ONCE = 256  # in validation
+CPU = torch.device("cpu")
 Row = dict[str, float]
+Batch = tuple[Tensor, Tensor | None, Int[Tensor, " n"]]
+
+
+class TrainingStoppedError(PerceptError):
+    """Training cannot go on: its loss is no number any more, or the GPU is too small."""
 
 
 class ContrastiveModule(Protocol):
@@ -89,15 +104,22 @@ def train_contrastive(
         If several processes train and cannot share a batch evenly.
     ProcessLostError
         If one of several processes is gone.
+    TrainingStoppedError
+        If the loss is not finite, or the memory of the GPU too small.
     """
+    device = compute_device()
     if params.batch_size % processes.count():
         raise TrainingDataError(
             f"train.batch_size must be a multiple of the {processes.count()} processes that train; it "
             f"is {params.batch_size}. Change one of them."
         )
-    with seeded(params.seed), processes.losses_explained(str(saved.path)):
+    with (
+        seeded(params.seed, device),
+        processes.losses_explained(str(saved.path)),
+        memory_explained(device, params),
+    ):
         module, prepared = build(data, params)
-        run = Run(module, prepared, params)
+        run = Run(module.to(device), prepared.to(device), params)
         state = saved.load()
         if state is not None:
             run.load_state_dict(state)
@@ -127,22 +149,41 @@ def closed_form_log(module: nn.Module, data: TrainingData, params: TrainParams) 
             for rows in np.array_split(np.arange(len(groups)), -(-len(groups) // TRIALS_AT_ONCE))
         ]
     )
-    targets = torch.from_numpy(data.targets)
     recall = recall_at_1(
         predicted.transpose(0, 1),
-        targets.transpose(0, 1),
-        same_captions(targets, params.duplicate_cosine),
+        torch.from_numpy(data.targets).transpose(0, 1),
         torch.from_numpy(shown.stimulus_index),
+        params.duplicate_cosine,
     )
     return [{"epoch": 0.0, "validation_recall_at_1": float(recall.mean())}]
 
 
 @contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Draw all random numbers from `seed`, and leave the generator outside as it was."""
-    with torch.random.fork_rng(devices=[]):
+def seeded(seed: int, device: torch.device = CPU) -> Iterator[None]:
+    """Draw all random numbers from `seed`, and leave the generators outside as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def memory_explained(device: torch.device, params: TrainParams) -> Iterator[None]:
+    """Say in words that the GPU is too small.
+
+    Raises
+    ------
+    TrainingStoppedError
+        If memory runs out on it.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise TrainingStoppedError(
+            f"A step of train.batch_size ({params.batch_size}) trials must fit into the memory of "
+            f"{device}; it does not ({str(error).splitlines()[0]}). Lower train.batch_size, set "
+            "train.precision: bfloat16, or train on the CPU with PERCEPT_DEVICE=cpu. What the finished "
+            "epochs taught is kept."
+        ) from error
 
 
 class Run:
@@ -158,10 +199,12 @@ class Run:
 
     def __init__(self, module: Any, prepared: Prepared, params: TrainParams) -> None:
         self.module, self.data, self.params = module, prepared, params
+        self.device = prepared.targets.device
         self.log_scale = nn.Parameter(
             torch.full(
                 (1 if params.shared_temperature else len(prepared.targets),),
                 -math.log(params.temperature),
+                device=self.device,
             )
         )
         self.latents: Callable[[Tensor, Tensor], Tensor] = module.latents
@@ -195,14 +238,13 @@ class Run:
         """See every training trial once, then validate the averaged weights."""
         self.module.train()
         order = torch.randperm(len(self.data.train.stimuli))
-        losses = [
-            self._step(order[i * self.params.batch_size : (i + 1) * self.params.batch_size], i)
-            for i in range(self.n_steps)
-        ]
+        fetched = self._fetched(order[: self.n_steps * self.params.batch_size])
+        losses = torch.stack([self._step(*batch, step) for step, batch in enumerate(fetched)])
+        self._require_finite(losses)
         processes.average(processes.running_statistics(self.module))
         self.epoch += 1
         weights = self._averaged_weights()
-        row = {"epoch": float(self.epoch), "train_loss": float(torch.stack(losses).mean())}
+        row = {"epoch": float(self.epoch), "train_loss": float(losses.mean())}
         row |= self._validate(weights) | {"learning_rate": self.optimiser.param_groups[0]["lr"]}
         self.log.append(row)
         if self._score(row) > self._score(self.log[self.best_epoch]):
@@ -216,7 +258,7 @@ class Run:
             "averaged": self.averaged,
             "best_weights": self.best_weights,
             "optimiser": self.optimiser.state_dict(),
-            "random": torch.get_rng_state(),
+            "random": self._random_states(),
             "epoch": self.epoch,
             "best_epoch": self.best_epoch,
             "log": self.log,
@@ -226,9 +268,13 @@ class Run:
         """Go back to a saved state."""
         self.module.load_state_dict(state["module"])
         self.log_scale.data.copy_(state["log_scale"])
-        self.averaged, self.best_weights = state["averaged"], state["best_weights"]
+        for name, weights in (("averaged", self.averaged), ("best_weights", self.best_weights)):
+            for part, value in weights.items():
+                value.copy_(state[name][part])
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["random"])
+        torch.set_rng_state(state["random"][0])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random"][1], self.device)
         self.epoch, self.best_epoch, self.log = state["epoch"], state["best_epoch"], state["log"]
 
     @torch.no_grad()
@@ -240,19 +286,46 @@ class Run:
 
     def _loss_of_a_batch(self) -> Float[Tensor, ""]:
         rows = torch.randperm(len(self.data.train.stimuli))[: self.params.batch_size]
-        latents, stimuli = self._varied_latents(rows)
-        return self._loss(self.module.heads(latents).transpose(0, 1), stimuli)
+        (batch,) = self._fetched(rows)
+        with multiplying("float32", self.device):
+            latents, stimuli = self._varied_latents(*batch)
+            return self._loss(self.module.heads(latents).transpose(0, 1), stimuli)
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        """Return the context in which products of matrices have the precision that params name."""
-        dtype = getattr(torch, self.params.precision)
-        return torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype != torch.float32)
+    def _random_states(self) -> list[Tensor]:
+        states = [torch.get_rng_state()]
+        if self.device.type == "cuda":
+            states.append(torch.cuda.get_rng_state(self.device))
+        return states
 
-    def _step(self, rows: Int[Tensor, " n"], step: int) -> Float[Tensor, ""]:
+    def _require_finite(self, losses: Float[Tensor, " n_steps"]) -> None:
+        finite = losses.isfinite()
+        if not finite.all():
+            step = int((~finite).nonzero()[0])
+            raise TrainingStoppedError(
+                f"The loss must stay finite; in epoch {self.epoch + 1}, step {step + 1} of "
+                f"{self.n_steps}, it was {float(losses[step])}, at a learning rate of "
+                f"{self._learning_rate(self.epoch * self.n_steps + step):.3g}. Lower "
+                "train.learning_rate, or look for channels that stand still in data/processed. What "
+                "the epochs before it taught is kept."
+            )
+
+    def _fetched(self, order: Int[Tensor, " n"]) -> Iterator[Batch]:
+        """Yield batches: trials, a repetition of each where trials are mixed, and their indices."""
+        signal, size = self.data.train.virtual, self.params.batch_size
+        chosen = batches(signal, order, size, self.device)
+        mates: Iterator[Tensor | None] = repeat(None)
+        if self.params.augmentation.repetition_mix:
+            mates = batches(signal, self.data.mates[order], size, self.device)
+        rows = torch.split(order.to(self.device), size)
+        return zip(chosen, mates, rows)  # noqa: B905  (mates may repeat for ever)
+
+    def _step(
+        self, signal: Tensor, mates: Tensor | None, rows: Int[Tensor, " n"], step: int
+    ) -> Float[Tensor, ""]:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate(self.epoch * self.n_steps + step)
-        with self._precision():
-            latents, stimuli = self._varied_latents(rows)
+        with multiplying(self.params.precision, self.device):
+            latents, stimuli = self._varied_latents(signal, mates, rows)
             predicted = self.module.heads(latents).transpose(0, 1)
         loss = self._loss(predicted.float(), stimuli, self.params.soft_targets)
         self.optimiser.zero_grad()
@@ -264,11 +337,11 @@ class Run:
         return loss.detach()
 
     def _varied_latents(
-        self, rows: Int[Tensor, " n"]
+        self, signal: Tensor, mates: Tensor | None, rows: Int[Tensor, " n"]
     ) -> tuple[Float[Tensor, "m n_latents"], Int[Tensor, " m"]]:
         """Return latents of varied trials and of synthetic ones, and their stimuli."""
         augmentation, train = self.params.augmentation, self.data.train
-        virtual = vary(train.virtual, rows, self.data.mates, augmentation)
+        virtual = vary(signal, mates, augmentation)
         own = processes.own_share(len(rows))
         latents = processes.of_all(self.latents(virtual[own], train.groups[rows[own]]))
         if self.data.encoding is None:
@@ -283,9 +356,12 @@ class Run:
         stimuli: Int[Tensor, " n"],
         softness: float = 0.0,
     ) -> Float[Tensor, ""]:
-        same = self.data.same[:, stimuli[:, None], stimuli[None, :]]
-        scale = self.log_scale.clamp(max=MAX_LOG_SCALE).expand(len(self.data.targets))
-        return symmetric_info_nce(predicted, self.data.targets[:, stimuli], same, scale, softness)
+        targets = self.data.targets[:, stimuli]
+        same = same_captions(targets, stimuli, self.params.duplicate_cosine)
+        return symmetric_info_nce(predicted, targets, same, self._scale(), softness)
+
+    def _scale(self) -> Float[Tensor, " n_kinds"]:
+        return self.log_scale.clamp(max=MAX_LOG_SCALE).expand(len(self.data.targets))
 
     def _learning_rate(self, step: int) -> float:
         """Rise in a line, then fall in a half cosine."""
@@ -311,21 +387,24 @@ class Run:
         current = {name: value.clone() for name, value in current.items()}
         self.module.load_state_dict(weights)
         self.module.eval()
-        predicted = self._predict(rows)
+        targets, duplicate = self.data.targets, self.params.duplicate_cosine
+        with multiplying("float32", self.device):
+            predicted = self._predict(rows).transpose(0, 1)
+            loss = info_nce_of_many(
+                predicted, targets[:, rows.stimuli], rows.stimuli, self._scale(), duplicate
+            )
+            recall = recall_at_1(predicted, targets, rows.stimuli, duplicate)
         self.module.load_state_dict(current)
-        loss = self._loss(predicted.transpose(0, 1), rows.stimuli)
-        recall = recall_at_1(
-            predicted.transpose(0, 1), self.data.targets, self.data.same, rows.stimuli
-        )
         return {"validation_loss": float(loss), "validation_recall_at_1": float(recall.mean())}
 
     def _predict(self, rows: Rows) -> Float[Tensor, "n n_kinds dim"]:
-        batches = zip(
-            torch.split(rows.virtual, TRIALS_AT_ONCE),
+        order = torch.arange(len(rows.stimuli))
+        fetched = zip(
+            batches(rows.virtual, order, TRIALS_AT_ONCE, self.device),
             torch.split(rows.groups, TRIALS_AT_ONCE),
             strict=True,
         )
-        return torch.cat([self.module.heads(self.module.latents(*batch)) for batch in batches])
+        return torch.cat([self.module.heads(self.module.latents(*batch)) for batch in fetched])
 
     def _score(self, row: Row) -> float:
         if self.params.best_by == "loss":

@@ -12,6 +12,8 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Saliency
 from jaxtyping import Float, Float32
 
+from tasks.runtime.device import device_of, multiplying
+
 GradientMethod = Literal["gradient", "gradient_x_input", "integrated_gradients"]
 Vectors = Float[np.ndarray, "n dim"]
 Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
@@ -61,9 +63,10 @@ class Heads:
     def predict(self, eeg: Epochs, subjects: Sequence[str]) -> dict[str, Vectors]:
         """Return the output of each head."""
         index = self.subject_index(subjects)
-        with torch.inference_mode():
+        device = device_of(self.module)
+        with torch.inference_mode(), multiplying("float32", device):
             parts = [
-                self.module(torch.from_numpy(eeg[rows]), index[rows])
+                self.module(torch.from_numpy(eeg[rows]).to(device), index[rows].to(device)).cpu()
                 for rows in self._batches(len(eeg))
             ]
         vectors = torch.cat(parts).numpy()
@@ -97,13 +100,18 @@ class Heads:
             output: torch.Tensor = self.module(eeg, subject)[:, head]
             return (output * toward).sum(dim=-1)
 
-        attribute = _captum(method, score, torch.from_numpy(eeg.mean(axis=0)), n_steps)
+        device = device_of(self.module)
+        attribute = _captum(method, score, torch.from_numpy(eeg.mean(axis=0)).to(device), n_steps)
         index, toward = self.subject_index(subjects), torch.from_numpy(np.float32(directions))
-        parts = [
-            attribute(torch.from_numpy(eeg[rows]), (index[rows], toward[rows]))
-            for rows in self._batches(len(eeg))
-        ]
-        return np.asarray(torch.cat(parts).detach().numpy())
+        with multiplying("float32", device):
+            parts = [
+                attribute(
+                    torch.from_numpy(eeg[rows]).to(device),
+                    (index[rows].to(device), toward[rows].to(device)),
+                )
+                for rows in self._batches(len(eeg))
+            ]
+        return np.asarray(torch.cat(parts).detach().cpu().numpy())
 
     def randomised(self, seed: int) -> Self:
         """Return the same network with the numbers of each learnt or fitted tensor shuffled.
@@ -116,7 +124,7 @@ class Heads:
         with torch.no_grad():
             for tensor in module.state_dict().values():
                 if tensor.is_floating_point():
-                    order = torch.randperm(tensor.numel(), generator=generator)
+                    order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
                     tensor.copy_(tensor.flatten()[order].reshape(tensor.shape))
         return replace(self, module=module)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from types import MappingProxyType
 
 import open_clip
-import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 
 from tasks.pretraining import clip as clip_recipe
@@ -28,7 +27,7 @@ from tasks.pretraining.generator import assemble, export_generator, make_text_en
 from tasks.pretraining.model_cards import Card, training_facts, write_card
 from tasks.pretraining.scores import score_clip, score_generator, score_judge
 from tasks.pretraining.training import read_progress
-from tasks.runtime.environment import named_device
+from tasks.runtime.device import compute_device
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def pretrain(
     remarks : Mapping[str, str]
         For the model cards of ``clip``, ``judge`` and ``diffusion``: what this recipe cannot tell.
     """
-    device = _device()
+    device = compute_device()
 
     def facts(name: str, batch_size: int, n_trained_on: int) -> dict[str, str]:
         progress = read_progress(work / f"{'unet' if name == 'diffusion' else name}.safetensors")
@@ -178,7 +177,3 @@ def _replace(folder: Path, write: Callable[[Path], None]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     unfinished.rename(folder)
     logger.info("%s is exported.", folder)
-
-
-def _device() -> torch.device:
-    return named_device() or torch.device("cuda" if torch.cuda.is_available() else "cpu")

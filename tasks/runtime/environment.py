@@ -5,12 +5,8 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tasks.runtime.errors import PerceptError
-
-if TYPE_CHECKING:
-    import torch
 
 
 class EnvironmentVariableError(PerceptError):
@@ -64,29 +60,6 @@ def seconds(variable: str) -> float | None:
             "Set it to one, or unset it."
         )
     return number
-
-
-def named_device() -> torch.device | None:
-    """Return the device that ``PERCEPT_DEVICE`` names; None where it is unset or empty.
-
-    Raises
-    ------
-    EnvironmentVariableError
-        If it names neither ``cpu`` nor a GPU that this machine has.
-    """
-    import torch
-
-    given = os.environ.get("PERCEPT_DEVICE")
-    if not given:
-        return None
-    n_gpus = torch.cuda.device_count()
-    known = ["cpu", *["cuda"] * bool(n_gpus), *(f"cuda:{k}" for k in range(n_gpus))]
-    if given not in known:
-        raise EnvironmentVariableError(
-            f"PERCEPT_DEVICE must be one of {', '.join(known)} on this machine; it is {given!r}. "
-            "Set it to one of these, or unset it to use a GPU where there is one."
-        )
-    return torch.device(given)
 
 
 def existing_folder(variable: str, default: Path) -> Path:

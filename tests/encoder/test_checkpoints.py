@@ -171,3 +171,20 @@ def test_an_encoder_of_some_channels_is_given_all_of_them(folder, module):
     expected = module(chosen, torch.zeros(5, dtype=torch.int64)).detach().numpy()
     encoder = load_encoder(folder)
     np.testing.assert_allclose(encoder.predict(eeg, ["sub-01"] * 5), expected, atol=1e-5)
+
+
+def test_prediction_takes_fewer_trials_at_once_where_memory_is_too_small(folder, monkeypatch):
+    encoder = load_encoder(folder)
+    eeg, subjects = np.random.default_rng(0).normal(size=(9, 3, 10)), ["sub-01"] * 9
+    expected = encoder.predict(eeg, subjects)
+    forward, sizes = type(encoder.module).forward, []
+
+    def small(self, eeg, index):
+        sizes.append(len(eeg))
+        if len(eeg) > 2:
+            raise torch.OutOfMemoryError
+        return forward(self, eeg, index)
+
+    monkeypatch.setattr(type(encoder.module), "forward", small)
+    np.testing.assert_allclose(encoder.predict(eeg, subjects), expected, atol=1e-6)
+    assert max(sizes[-5:]) <= 2

@@ -53,12 +53,14 @@ def test_variation_does_what_its_params_say():
         torch.tensor([4, 0]),
         torch.tensor([2, 1, 4, 3, 0, 5]),
     )
-    torch.testing.assert_close(vary(virtual, rows, mates, NONE), virtual[rows])
-    mixed = vary(virtual, rows, mates, NONE.model_copy(update={"repetition_mix": 1.0}))
+    chosen = virtual[rows]
+    torch.testing.assert_close(vary(chosen, None, NONE), chosen)
+    always = NONE.model_copy(update={"repetition_mix": 1.0})
+    mixed = vary(chosen, virtual[mates[rows]], always)
     torch.testing.assert_close(mixed, 0.5 * (virtual[[4, 0]] + virtual[[0, 2]]))
-    silenced = vary(virtual, rows, mates, NONE.model_copy(update={"channel_dropout": 0.9}))
+    silenced = vary(chosen, None, NONE.model_copy(update={"channel_dropout": 0.9}))
     assert ((silenced == 0).all(dim=2)).any()
-    moved = vary(virtual, rows, mates, NONE.model_copy(update={"time_shift_samples": 3}))
+    moved = vary(chosen, None, NONE.model_copy(update={"time_shift_samples": 3}))
     assert set(moved[0, 0].tolist()) <= set(virtual[4, 0].tolist())
 
 

@@ -10,9 +10,8 @@ import torch
 
 from flows.workspace import root
 from tasks.__main__ import main
-from tasks.clip import model
-from tasks.diffusion.hardware import device_of
-from tasks.runtime.environment import named_device, seconds, whole_number
+from tasks.runtime.device import compute_device, named_device
+from tasks.runtime.environment import seconds, whole_number
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.map import worker_count
 from tasks.train import set_threads
@@ -43,14 +42,13 @@ def test_what_is_no_time_to_wait(given, monkeypatch):
 
 
 @pytest.mark.parametrize("given", ["gpu", "cuda:99", "meta"])
-@pytest.mark.parametrize("read", [model._device, device_of])
-def test_what_is_no_device_of_this_machine(read, given, monkeypatch):
+def test_what_is_no_device_of_this_machine(given, monkeypatch):
     monkeypatch.setenv("PERCEPT_DEVICE", given)
     with pytest.raises(
         PerceptError,
         match=rf"^PERCEPT_DEVICE must be one of cpu.* on this machine; it is '{given}'\. Set it to ",
     ):
-        read()
+        compute_device()
 
 
 def test_gpus_of_this_machine_are_devices(monkeypatch):
@@ -58,6 +56,20 @@ def test_gpus_of_this_machine_are_devices(monkeypatch):
     for name in ("cuda", "cuda:1"):
         monkeypatch.setenv("PERCEPT_DEVICE", name)
         assert named_device() == torch.device(name)
+
+
+def test_processes_share_the_gpus_of_a_machine(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert compute_device() == torch.device("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert compute_device() == torch.device("cuda:1")
+    monkeypatch.setenv("PERCEPT_DEVICE", "cuda")
+    assert compute_device() == torch.device("cuda:1")
+    monkeypatch.setenv("PERCEPT_DEVICE", "cuda:0")
+    assert compute_device() == torch.device("cuda:0")
+    monkeypatch.setenv("PERCEPT_DEVICE", "cpu")
+    assert compute_device() == torch.device("cpu")
 
 
 def test_good_values_are_read_and_empty_ones_are_unset(monkeypatch):

@@ -23,7 +23,6 @@ from tasks.encoder.baselines.braindecode import atcnet, deep4, eegconformer, eeg
 from tasks.encoder.baselines.nice import nice
 from tasks.encoder.baselines.shapes import EpochShape
 from tasks.encoder.dataset import TrainingData, Trials
-from tasks.encoder.losses import same_captions
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import Prepared, Rows, group_index
 
@@ -175,7 +174,7 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
     Parameters
     ----------
     params : TrainParams
-        `architecture`, `baselines`, `start.per_subject` and `duplicate_cosine`.
+        `architecture`, `baselines` and `start.per_subject`.
 
     Returns
     -------
@@ -207,7 +206,6 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
         find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
         None,
         targets.transpose(0, 1).contiguous(),
-        same_captions(targets, params.duplicate_cosine),
     )
 
 
