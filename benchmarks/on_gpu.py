@@ -28,7 +28,7 @@ def main() -> int:
     pytest = ["-m", "pytest", "-q", "--noconftest", "-c", os.devnull, f"--rootdir={ROOT}"]
     parts = {
         "tests": [*pytest, "-p", "no:cacheprovider", "tests/encoder/test_gpu.py"],
-        "train": ["benchmarks/train.py", "published", "4400" if tiny else "66160"],
+        "train": ["benchmarks/train.py", "published", "1200" if tiny else "66160"],
     }
     for name, (n_pictures, n_steps, guidance) in PIPELINES.items():
         folder, size = out.parent / f"{name}_random", "tiny" if tiny else "full"
