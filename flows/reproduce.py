@@ -123,7 +123,7 @@ def reproduce(
     force
         Run them even where DVC finds nothing changed.
     overrides
-        Params to write into params.yaml first, by dotted name: {"train.learning_rate": 0.0005}.
+        Params to write into params.yaml first, by dotted name: {"train.optimiser.learning_rate": 0.0005}.
     """
     if os.environ.get("DVC_STAGE"):
         raise RuntimeError(

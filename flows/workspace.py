@@ -110,7 +110,7 @@ def override_params(overrides: Mapping[str, Any]) -> None:
     Parameters
     ----------
     overrides
-        By dotted name, for instance ``{"train.learning_rate": 0.0005}``.
+        By dotted name, for instance ``{"train.optimiser.learning_rate": 0.0005}``.
 
     Raises
     ------

@@ -93,6 +93,7 @@ def check_captions(
     caption_metrics: Path,
     text_vectors: Path,
     image_vectors: Path,
+    image_targets: Path,
     clip_model: Path,
     trials: Path,
     epochs: Path,
@@ -115,7 +116,7 @@ def check_captions(
         Table of the captions.
     caption_metrics : Path
         Status counts of the stage `caption`; they are handed on.
-    text_vectors, image_vectors : Path
+    text_vectors, image_vectors, image_targets : Path
         CLIP vectors of captions and pictures.
     clip_model : Path
         Folder of the shipped model.
@@ -153,7 +154,7 @@ def check_captions(
         embedder = _embedder(params, clip_model)
         scores |= _human_clip_scores(human, frame, images, draw, embedder, map)
         if params.retrain:
-            recorded = Recorded(trials, epochs, image_vectors)
+            recorded = Recorded(trials, epochs, image_targets)
             said = Wording(read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS))
             listed = _stimuli(pictures[pictures["stimulus_id"].isin(recorded.stimuli())])
             people = _human_wording(listed, path, raw, embedder, params, map)

@@ -7,13 +7,15 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.embedding import Embedder
+from tasks.clip.image_targets import ImageTargetParams, embed_targets
 from tasks.clip.model import Precision
-from tasks.clip.vectors import layers_to_column, vectors_to_table
+from tasks.clip.vectors import levels_to_table, vectors_to_table
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
 
@@ -31,26 +33,26 @@ class EmbedParams(Params):
         Texts or pictures at once.
     shard_size : int
         Texts or pictures that are worth starting a worker for.
-    image_layers : list of int
-        Blocks of the image tower, the first being 1, whose vectors are kept beside the final ones, for
-        `train.image_layer`.
+    image : ImageTargetParams
+        What image heads learn; see `tasks.clip.image_targets`.
     """
 
     model: str
     precision: Precision
     batch_size: PositiveInt
     shard_size: PositiveInt
-    image_layers: list[PositiveInt]
+    image: ImageTargetParams
 
 
 def embed(
     stimuli: Path,
-    raw: Path,  # noqa: ARG001  (the pictures lie in it)
+    raw: Path,
     captions: Path,
     clip_model: Path,
     *,
     text_vectors: Path,
     image_vectors: Path,
+    image_targets: Path,
     params: EmbedParams,
     map: Map,
 ) -> None:
@@ -61,7 +63,7 @@ def embed(
     stimuli : Path
         Table of the pictures.
     raw : Path
-        Folder that the pictures lie in.
+        Folder that the pictures, and files named in `params.image`, lie in.
     captions : Path
         Table of the captions.
     clip_model : Path
@@ -69,7 +71,9 @@ def embed(
     text_vectors : Path
         Table to write: one vector per caption.
     image_vectors : Path
-        Table to write: one vector per stimulus.
+        Table to write: one vector per stimulus, in the space of the texts.
+    image_targets : Path
+        Table to write: what image heads learn, per stimulus and level.
     params : EmbedParams
         Section `embed` of params.yaml.
     map : Map
@@ -85,10 +89,14 @@ def embed(
     rows = read_table(stimuli, STIMULI)
     pictures = rows["image_path"].to_pylist(), rows["sha256"].to_pylist()
     vectors = embedder.images(*pictures, map)
-    layers = {layer: embedder.images(*pictures, map, layer) for layer in params.image_layers}
-    table = vectors_to_table({"stimulus_id": rows["stimulus_id"]}, vectors)
-    table = table.append_column("layers", layers_to_column(layers, len(rows)))
-    write_table(table, image_vectors, IMAGE_VECTORS)
+    write_table(
+        vectors_to_table({"stimulus_id": rows["stimulus_id"]}, vectors),
+        image_vectors,
+        IMAGE_VECTORS,
+    )
+    stimulus_ids = rows["stimulus_id"].to_pylist()
+    levels = embed_targets(params.image, embedder, vectors, stimulus_ids, *pictures, raw, map)
+    write_table(levels_to_table(stimulus_ids, levels), image_targets, IMAGE_TARGETS)
 
 
 def embedder_of(params: EmbedParams, clip_model: Path) -> Embedder:

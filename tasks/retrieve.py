@@ -14,6 +14,9 @@ from jaxtyping import Float32
 from pydantic import AfterValidator, PositiveInt
 
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
@@ -21,7 +24,7 @@ from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import HELD_OUT, VALIDATION
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.galleries import Gallery, build_galleries, known_stimuli
-from tasks.clip.vectors import Vectors, vectors_to_table
+from tasks.clip.vectors import Vectors, table_to_levels, vectors_to_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder, load_encoder
 from tasks.runtime.errors import PerceptError
@@ -65,22 +68,29 @@ def retrieve(
     epochs: Path,
     captions: Path,
     text_vectors: Path,
+    image_targets: Path,
     encoder: Path,
     *,
     predictions: Path,
     retrievals: Path,
+    image_predictions: Path,
+    image_gallery: Path,
     params: RetrieveParams,
 ) -> None:
     """Predict the vectors of held-out trials and retrieve the nearest captions of each kind.
 
     Parameters
     ----------
-    trials, epochs, captions, text_vectors, encoder : Path
-        What was shown, the EEG, the captions, their vectors and the trained encoder.
+    trials, epochs, captions, text_vectors, image_targets, encoder : Path
+        What was shown, the EEG, the captions, their vectors, those of the pictures and the trained encoder.
     predictions : Path
         Table to write: one vector per trial and kind.
     retrievals : Path
         Table to write: the `k` nearest captions of the same kind per trial, gallery and kind.
+    image_predictions : Path
+        Table to write: one vector per trial where the encoder has an image head, else none.
+    image_gallery : Path
+        Table to write: what these are compared with, one vector per stimulus.
     params : RetrieveParams
         Size of the answer.
 
@@ -99,12 +109,22 @@ def retrieve(
     caption_rows, vectors = read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS)
     galleries = build_galleries(trial_rows, caption_rows, vectors, model.kinds, params.galleries)
     queries = _held_out(trial_rows)
-    predicted = _predict(model, epochs, queries, params.batch_size)
+    predicted, images = _predict(model, epochs, queries, params.batch_size)
     head_of = {kind: predicted[:, head] for head, kind in enumerate(model.kinds)}
     found = [_answers(queries["trial_id"], g, head_of[g.kind], params.k) for g in galleries]
     logger.info("%d trials, %d kinds, k = %d.", len(queries), len(model.kinds), params.k)
     write_table(_predictions(queries["trial_id"], model.kinds, predicted), predictions, PREDICTIONS)
     write_table(pa.concat_tables(found), retrievals, RETRIEVALS)
+    levels = read_table(image_targets, IMAGE_TARGETS)
+    stimuli = pc.unique(levels["stimulus_id"]).to_pylist()
+    ids, gallery = queries["trial_id"], np.zeros((0, 1), np.float32)
+    if images is None:
+        ids, images, stimuli = ids.slice(0, 0), gallery, []
+    else:
+        gallery = model.gallery(table_to_levels(levels, stimuli))
+    write_table(vectors_to_table({"trial_id": ids}, images), image_predictions, IMAGE_PREDICTIONS)
+    keys = {"stimulus_id": pa.array(stimuli, pa.string())}
+    write_table(vectors_to_table(keys, gallery), image_gallery, IMAGE_GALLERY)
 
 
 def _held_out(trials: pa.Table) -> pa.Table:
@@ -121,9 +141,9 @@ def _held_out(trials: pa.Table) -> pa.Table:
 
 def _predict(
     model: Encoder, epochs: Path, queries: pa.Table, batch_size: int
-) -> Float32[np.ndarray, "n_trials n_kinds dim"]:
-    """Predict the vectors of every query, reading the EEG batch by batch."""
-    batches = []
+) -> tuple[Float32[np.ndarray, "n_trials n_kinds dim"], Float32[np.ndarray, "n_trials dim"] | None]:
+    """Predict the vectors of every query, reading the EEG batch by batch; None without an image head."""
+    batches, images = [], []
     for start in range(0, len(queries), batch_size):
         batch = queries.slice(start, batch_size)
         eeg, info = read_epochs(epochs, batch["trial_id"].to_pylist())
@@ -133,8 +153,12 @@ def _predict(
                 f"on, in their order; {epochs} has {len(info.channels)} others. "
                 "Run `dvc repro train`."
             )
-        batches.append(model.predict(eeg, batch["subject"].to_pylist()))
-    return np.concatenate(batches).astype(np.float32, copy=False)
+        subjects = batch["subject"].to_pylist()
+        batches.append(model.predict(eeg, subjects))
+        images.append(model.predict_images(eeg, subjects))
+    predicted = np.concatenate(batches).astype(np.float32, copy=False)
+    seen = [part for part in images if part is not None]
+    return predicted, np.concatenate(seen) if seen else None
 
 
 def _predictions(

@@ -28,7 +28,7 @@ def train(
     epochs: Path,
     captions: Path,
     text_vectors: Path,
-    image_vectors: Path,
+    image_targets: Path,
     *,
     encoder: Path,
     training_log: Path,
@@ -41,7 +41,7 @@ def train(
 
     Parameters
     ----------
-    trials, epochs, captions, text_vectors, image_vectors : pathlib.Path
+    trials, epochs, captions, text_vectors, image_targets : pathlib.Path
         Artefacts of these names.
     encoder : pathlib.Path
         Folder of the weights and their description.
@@ -58,14 +58,14 @@ def train(
         If one of several processes is gone.
     """
     set_threads()
-    if params.start.per_subject:
+    if params.per_subject:
         refuse_strangers(trials)
     data = read_training_data(
         trials,
         epochs,
         captions,
         text_vectors,
-        image_vectors,
+        image_targets,
         params=params,
     )
     logger.info(
@@ -78,10 +78,10 @@ def train(
         CACHE / fingerprint(data.fingerprint, params.model_dump(), compute_device().type)
     )
     with processes.joined():
-        trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+        trained = ARCHITECTURES[params.architecture.name].train(data, params, saved)
         if processes.number() > 0:
             return
-    save_encoder(encoder, trained.module, describe(data, params, trained))
+    save_encoder(encoder, trained.module, describe(data, params, trained), saved.kept())
     write_text(training_log, _as_csv(trained.log))
     saved.remove()
 
@@ -107,7 +107,7 @@ def describe(data: TrainingData, params: TrainParams, trained: Trained) -> dict[
     """
     best = trained.log[trained.best_epoch]
     return description_of(data, params) | {
-        "architecture": params.architecture,
+        "architecture": params.architecture.name,
         "sizes": trained.sizes,
         "params": params.model_dump(),
         "decoded_channels": data.decoded_channels,

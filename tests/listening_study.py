@@ -94,9 +94,7 @@ class ListeningStudy:
     def image_vectors(self):
         ids = sorted(set(self.tables.trials["stimulus_id"].to_pylist()))
         vectors = unit(np.random.default_rng(0).standard_normal((len(ids), DIM)))
-        rows = [
-            {"stimulus_id": s, "vector": v, "layers": []} for s, v in zip(ids, vectors, strict=True)
-        ]
+        rows = [{"stimulus_id": s, "vector": v} for s, v in zip(ids, vectors, strict=True)]
         return pa.Table.from_pylist(rows, IMAGE_VECTORS)
 
 

@@ -186,7 +186,7 @@ def test_an_interruption_loses_no_answer(scenes, serve, monkeypatch):
 
     def interrupted(self, *entry):
         keep(self, *entry)
-        if len(list(self.folder.rglob("*.json"))) == 2:
+        if len(list(self.folder.rglob("*.json"))) >= 2:
             raise OSError("the disk is full")
 
     with ChatServer() as server:

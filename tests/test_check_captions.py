@@ -183,7 +183,7 @@ def run_embed(artifacts):
             precision="float32",
             batch_size=64,
             shard_size=4096,
-            image_layers=[],
+            image={"name": "clip", "layers": [], "blur_px": [0.0]},
         ),
         map=serial_map,
     )

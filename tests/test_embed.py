@@ -16,6 +16,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
@@ -23,13 +24,14 @@ from tasks.artifacts.pictures import StalePictureError, UnreadablePictureError
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip import embedding
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
-from tasks.clip.vectors import VectorError, column_to_layer, table_to_vectors, text_key
+from tasks.clip.vectors import VectorError, table_to_levels, table_to_vectors, text_key
 from tasks.embed import EmbedParams, embed
 from tasks.runtime.map import serial_map
 
 RAW, CLIP = Path("data/raw"), Path("data/models/clip")
 STIMULI_PATH, CAPTIONS_PATH = Path("stimuli.parquet"), Path("captions.parquet")
 TEXT_VECTORS_PATH, IMAGE_VECTORS_PATH = Path("texts.parquet"), Path("images.parquet")
+IMAGE_TARGETS_PATH = Path("targets.parquet")
 
 
 def vector_of(content):
@@ -52,7 +54,7 @@ class CountingClip:
         self.texts.append(list(texts))
         return np.stack([vector_of(text.encode()) for text in texts])
 
-    def encode_images(self, pictures, layer=None):
+    def encode_images(self, pictures, layer=None, *, blur_px=0.0, tokens="mean"):
         self._work()
         if layer is not None:
             return np.eye(layer + 1)[[picture.tobytes()[0] % 3 for picture in pictures]]
@@ -119,7 +121,7 @@ def study(tmp_path, monkeypatch):
     write_table(pa.table({n: list(v) for n, v in columns.items()}), STIMULI_PATH, STIMULI)
 
 
-def run(model="shipped", shard_size=100, precision="float32", image_layers=()):
+def run(model="shipped", shard_size=100, precision="float32", image=None):
     embed(
         STIMULI_PATH,
         RAW,
@@ -127,12 +129,13 @@ def run(model="shipped", shard_size=100, precision="float32", image_layers=()):
         CLIP,
         text_vectors=TEXT_VECTORS_PATH,
         image_vectors=IMAGE_VECTORS_PATH,
+        image_targets=IMAGE_TARGETS_PATH,
         params=EmbedParams(
             model=model,
             precision=precision,
             batch_size=2,
             shard_size=shard_size,
-            image_layers=list(image_layers),
+            image=image or {"name": "clip", "layers": [], "blur_px": [0.0]},
         ),
         map=serial_map,
     )
@@ -166,20 +169,40 @@ def test_equal_texts_and_pictures_are_embedded_once_in_batches_of_one_length(stu
     assert caplog.messages == ["6 of 6 texts embedded.", "2 of 2 images embedded."]
 
 
-def test_layers_are_kept_beside_the_final_vectors(study, clip, caplog):
+def test_the_image_target_is_the_final_vector_or_layers_or_blurred_pictures(study, clip, caplog):
+    run()
+    ids = ["s-0", "s-1", "s-2"]
+    final = table_to_levels(read_table(IMAGE_TARGETS_PATH, IMAGE_TARGETS), ids)
+    images = table_to_vectors(read_table(IMAGE_VECTORS_PATH, IMAGE_VECTORS))
+    np.testing.assert_array_equal(final, images[:, None])
     with caplog.at_level(logging.INFO):
-        run(image_layers=(3, 5))
-    assert "2 of 2 images_layer_05 embedded." in caplog.messages
-    images = read_table(IMAGE_VECTORS_PATH, IMAGE_VECTORS)
-    for layer in (3, 5):
-        expected = np.eye(layer + 1)[[1, 2, 1]]
-        np.testing.assert_array_equal(column_to_layer(images, layer), expected)
+        run(image={"name": "clip", "layers": [3], "blur_px": [0.0, 1.5, 4.0]})
+    assert "2 of 2 images_layer_03_blur_1.5 embedded." in caplog.messages
+    table = read_table(IMAGE_TARGETS_PATH, IMAGE_TARGETS)
+    assert list(dict.fromkeys(table["level"].to_pylist())) == [
+        "layer 3",
+        "layer 3, blur 1.5 px",
+        "layer 3, blur 4 px",
+    ]
+    levels = table_to_levels(table, ids[::-1])
+    np.testing.assert_array_equal(levels, np.eye(4)[[1, 2, 1]][:, None].repeat(3, axis=1))
+
+
+def test_levels_of_different_length_are_refused(study, clip):
     message = (
-        "image_vectors must hold layer 4 of every picture; it holds [3, 5]. "
-        "Put 4 into embed.image_layers, then run `dvc repro embed`."
+        "All levels of the image target must be vectors of one length; found layer 3: 4, layer 5: 6. "
+        "Choose blocks of one width in embed.image."
     )
     with pytest.raises(VectorError, match=re.escape(message)):
-        column_to_layer(images, 4)
+        run(image={"name": "clip", "layers": [3, 5], "blur_px": [0.0]})
+
+
+def test_a_picture_without_a_level_is_named(study, clip):
+    run()
+    with pytest.raises(
+        VectorError, match=r"^image_targets must hold every stimulus .* s-9 has none "
+    ):
+        table_to_levels(read_table(IMAGE_TARGETS_PATH, IMAGE_TARGETS), ["s-0", "s-9"])
 
 
 def test_a_second_run_embeds_nothing_and_writes_the_same_bytes(study, clip, caplog):

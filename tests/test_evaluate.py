@@ -22,7 +22,6 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import read_table, write_table
-from tasks.clip.vectors import layers_to_column
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.runtime.errors import PerceptError
 from tasks.scores.feature_spaces import FeatureWeights
@@ -136,7 +135,6 @@ def write_stimuli(folder, trials, scenes):
         {
             "stimulus_id": frame["stimulus_id"].tolist(),
             "vector": vectors,
-            "layers": layers_to_column({}, len(frame)),
         }
     )
     write_table(table, folder / "image_vectors.parquet", IMAGE_VECTORS)

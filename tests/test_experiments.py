@@ -23,14 +23,14 @@ def test_every_param_is_set_by_its_dotted_name(params):
 
 def test_numbers_lists_and_null_keep_their_types(params):
     overrides = [
-        "train.learning_rate=0.0005",
+        "train.optimiser.learning_rate=0.0005",
         "preprocess.filters.notch_hz=[60.0,120.0]",
         "preprocess.filters.high_pass_hz=null",
         "render.compile=true",
     ]
     apply_overrides(params, overrides)
     after = leaves(yaml.safe_load(params.read_text()))
-    assert after["train.learning_rate"] == 0.0005
+    assert after["train.optimiser.learning_rate"] == 0.0005
     assert after["preprocess.filters.notch_hz"] == [60.0, 120.0]
     assert after["preprocess.filters.high_pass_hz"] is None
     assert after["render.compile"] is True

@@ -10,13 +10,16 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.galleries import GalleryError, known_stimuli
-from tasks.clip.vectors import table_to_vectors
+from tasks.clip.vectors import levels_to_table, table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, write_epochs
 from tasks.retrieve import RetrieveError, RetrieveParams, retrieve
 from tests.synthetic_study import make_study
@@ -32,6 +35,7 @@ class Projector:
     channels: tuple[str, ...] = CHANNELS
     kinds: tuple[str, ...] = KINDS
     most_at_once: int = 0
+    sees_pictures: bool = False
 
     def predict(self, eeg, subjects):
         assert len(eeg) == len(subjects)
@@ -39,6 +43,12 @@ class Projector:
         weights = np.random.default_rng(0).standard_normal((eeg[0].size, 2 * 48))
         vectors = (eeg.reshape(len(eeg), -1) @ weights).reshape(len(eeg), 2, 48)
         return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+    def predict_images(self, eeg, subjects):
+        return self.predict(eeg, subjects)[:, 0] if self.sees_pictures else None
+
+    def gallery(self, levels):
+        return levels[:, 1]
 
 
 @pytest.fixture
@@ -64,6 +74,10 @@ def tables(tmp_path, monkeypatch):
         "trials": pa.Table.from_pylist(rows, study.trials.schema),
         "captions": study.captions,
         "text_vectors": study.text_vectors,
+        "image_targets": levels_to_table(
+            ids := sorted({row["stimulus_id"] for row in rows}),
+            {"final": np.eye(99)[: len(ids)], "blurred": np.eye(99)[::-1][: len(ids)]},
+        ),
     }
     write(tables)
     write_eeg(rows)
@@ -75,6 +89,7 @@ def write(tables):
         ("trials", TRIALS),
         ("captions", CAPTIONS),
         ("text_vectors", TEXT_VECTORS),
+        ("image_targets", IMAGE_TARGETS),
     ):
         write_table(tables[name], Path(f"{name}.parquet"), schema)
 
@@ -99,9 +114,12 @@ def run(k=3, batch_size=16, galleries=("train", "test")):
         Path("epochs"),
         Path("captions.parquet"),
         Path("text_vectors.parquet"),
+        Path("image_targets.parquet"),
         Path("encoder"),
         predictions=predictions,
         retrievals=retrievals,
+        image_predictions=Path("image_predictions.parquet"),
+        image_gallery=Path("image_gallery.parquet"),
         params=RetrieveParams(k=k, galleries=list(galleries), batch_size=batch_size),
     )
     return read_table(predictions, PREDICTIONS), read_table(retrievals, RETRIEVALS)
@@ -271,3 +289,23 @@ def test_a_study_without_held_out_trials_is_refused(tables, encoder):
     write(tables | {"trials": pa.Table.from_pylist(rows, tables["trials"].schema)})
     with pytest.raises(RetrieveError, match=f"of {len(rows)} trials none is"):
         run()
+
+
+def test_an_encoder_without_an_image_head_leaves_its_tables_empty(tables, encoder):
+    run()
+    assert not len(read_table(Path("image_predictions.parquet"), IMAGE_PREDICTIONS))
+    assert not len(read_table(Path("image_gallery.parquet"), IMAGE_GALLERY))
+
+
+def test_pictures_are_predicted_for_held_out_trials_and_stand_in_a_gallery(tables, encoder):
+    encoder.sees_pictures = True
+    captions, _ = run()
+    found = read_table(Path("image_predictions.parquet"), IMAGE_PREDICTIONS)
+    assert found["trial_id"].to_pylist() == [row["trial_id"] for row in held_out(tables)]
+    themes = captions.filter(pc.equal(captions["kind"], "ThemeTag"))
+    np.testing.assert_array_equal(table_to_vectors(found), table_to_vectors(themes))
+    gallery = read_table(Path("image_gallery.parquet"), IMAGE_GALLERY)
+    assert gallery["stimulus_id"].to_pylist() == sorted(
+        {row["stimulus_id"] for row in tables["trials"].to_pylist()}
+    )
+    np.testing.assert_array_equal(table_to_vectors(gallery), np.eye(99)[::-1][: len(gallery)])

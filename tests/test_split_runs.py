@@ -30,7 +30,7 @@ def test_a_split_of_trials_goes_from_recordings_to_report(
     )
     if strategy == "subject":
         assert "!!" in run(clone, "percept", "doctor", expect=1)
-        params["train"]["start"]["per_subject"] = False
+        params["train"]["per_subject"] = False
         write_params(clone, params)
     run(clone, "percept", "doctor")
     run(clone, "dvc", "repro")

@@ -215,23 +215,41 @@ def test_it_stops_when_no_better_epoch_comes():
 @pytest.mark.parametrize(
     "updates",
     [
-        {"image_weight": 0.5},
-        {"image_layer": 2, "image_weight": 0.5},
+        {"image": 0.5},
+        {"image_levels": "learned_mix", "image": 0.5},
+        {"image_projection": 3, "image": 0.5},
+        {"text": 0.0, "image": 1.0},
         {"caption_kinds": ["ThemeTag"]},
-        {"shared_head": True},
+        {"shared_text": True},
         {"soft_targets": 0.3},
-        {"shared_temperature": True, "learning_rate": 0.1},
-        {"augmentation": PARAMS.augmentation.model_copy(update={"noise": 0.5})},
+        {"one_for_all": True, "learning_rate": 0.1},
+        {"learned": False},
+        {"map": "softplus"},
+        {"map": "raw"},
+        {"mse": 1.0},
+        {"mmd": 1.0},
+        {"cross_entropy": 1.0},
+        {"normalise_eeg": False},
+        {"betas": [0.5, 0.9]},
+        {"gradient_norm": None},
+        {"ema_decay": 0.0},
+        {"selection": {"name": "last", "ema_decay": 0.5}},
+        {"selection": {"name": "epoch", "epoch": 1, "ema_decay": 0.9}},
+        {"schedule": {"name": "constant", "max_epochs": 2}},
+        {"noise": 0.5},
+        {"smoothing": 1.0},
         {"precision": "bfloat16"},
     ],
     ids=lambda updates: next(iter(updates)),
 )
 def test_what_is_learned_follows_the_params(updates):
     name, *others = updates
-    same = {"max_epochs": 2, "best_by": "loss"} | {other: updates[other] for other in others}
+    same = {"max_epochs": 2, "by": "loss"} | {other: updates[other] for other in others}
     study = make_small_study()
     plain, _ = run(study, "plain", changed(**same))
-    other, _ = run(study, "changed", changed(**same | {name: updates[name]}))
+    taken = {"selection": ("by",), "schedule": ("max_epochs",)}.get(name, ())
+    others = {key: value for key, value in same.items() if key not in taken}
+    other, _ = run(study, "changed", changed(**others | {name: updates[name]}))
     assert weights(other) != weights(plain)
 
 
@@ -351,9 +369,8 @@ def test_a_channel_that_is_not_decoded_does_not_matter():
 
 
 def test_without_filters_per_subject_everybody_can_be_decoded():
-    start = PARAMS.start.model_copy(update={"per_subject": False})
     study = make_small_study()
-    encoder = load_encoder(run(study, params=changed(start=start, max_epochs=1))[0])
+    encoder = load_encoder(run(study, params=changed(per_subject=False, max_epochs=1))[0])
     predicted = encoder.predict(study.eeg["sub-01"][:3], ["sub-09"] * 3)
     assert predicted.shape == (3, 2, 12)
 
@@ -365,9 +382,8 @@ def test_a_subject_left_out_is_refused_before_training_where_filters_are_per_sub
     with pytest.raises(TrainingDataError) as error:
         run(study)
     assert str(error.value) == (
-        "train.start.per_subject must be false where a subject is held out altogether: there are no "
+        "train.per_subject must be false where a subject is held out altogether: there are no "
         "filters for sub-02. Set it to false in params.yaml."
     )
-    start = PARAMS.start.model_copy(update={"per_subject": False})
-    encoder = load_encoder(run(study, params=changed(start=start, max_epochs=1))[0])
+    encoder = load_encoder(run(study, params=changed(per_subject=False, max_epochs=1))[0])
     assert encoder.subjects == ("sub-01",)

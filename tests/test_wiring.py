@@ -177,24 +177,26 @@ def write_params(tmp_path: Path, change) -> Path:
 
 
 def test_misspelt_param_is_named_with_the_known_ones(tmp_path):
-    path = write_params(tmp_path, lambda c: c["train"].update(learning_rat=1.0))
+    path = write_params(tmp_path, lambda c: c["train"]["optimiser"].update(learning_rat=1.0))
     with pytest.raises(
-        PerceptError, match=r"^train.learning_rat is no param of train. Known are: .*learning_rate"
+        PerceptError, match=r"^train.optimiser.learning_rat is no param of train. Known are: "
     ):
         params_for(load_stage("train"), path)
 
 
 def test_missing_param_is_named(tmp_path):
-    path = write_params(tmp_path, lambda c: c["train"].pop("learning_rate"))
+    path = write_params(tmp_path, lambda c: c["train"]["optimiser"].pop("learning_rate"))
     with pytest.raises(
-        PerceptError, match=r"^train.learning_rate must be set; it is missing. Add it to "
+        PerceptError, match=r"^train.optimiser.learning_rate must be set; it is missing. Add it to "
     ):
         params_for(load_stage("train"), path)
 
 
 def test_param_of_the_wrong_type_is_named(tmp_path):
-    path = write_params(tmp_path, lambda c: c["train"].update(learning_rate="fast"))
-    with pytest.raises(PerceptError, match=r"^train.learning_rate: .*; found 'fast'. Mend it in "):
+    path = write_params(tmp_path, lambda c: c["train"]["optimiser"].update(learning_rate="fast"))
+    with pytest.raises(
+        PerceptError, match=r"^train.optimiser.learning_rate: .*; found 'fast'. Mend it in "
+    ):
         params_for(load_stage("train"), path)
 
 

@@ -8,6 +8,9 @@ import pyarrow as pa
 
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.events import EVENTS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
 from tasks.artifacts.contracts.oracle import ORACLE
@@ -69,12 +72,15 @@ class Artifacts:
     caption_metrics = Artifact("reports/metrics/caption.json")
     text_vectors = Artifact("data/processed/text_vectors.parquet", TEXT_VECTORS)
     image_vectors = Artifact("data/processed/image_vectors.parquet", IMAGE_VECTORS)
+    image_targets = Artifact("data/processed/image_targets.parquet", IMAGE_TARGETS)
     check_captions_metrics = Artifact("reports/metrics/check_captions.json")
     check_captions_plots = Artifact("reports/plots/check_captions")
     encoder = Artifact("data/processed/encoder")
     training_log = Artifact("reports/plots/training_log.csv")
     predictions = Artifact("data/processed/predictions.parquet", PREDICTIONS)
     retrievals = Artifact("data/processed/retrievals.parquet", RETRIEVALS)
+    image_predictions = Artifact("data/processed/image_predictions.parquet", IMAGE_PREDICTIONS)
+    image_gallery = Artifact("data/processed/image_gallery.parquet", IMAGE_GALLERY)
     renders = Artifact("data/processed/renders.parquet", RENDERS)
     render_images = Artifact("data/processed/render_images")
     judgements = Artifact("data/processed/judgements.parquet", JUDGEMENTS)

@@ -6,16 +6,18 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Literal
 
 import open_clip
 from PIL import Image
 
 from tasks.artifacts.pictures import read_picture
 from tasks.clip.cache import VECTOR_CACHE, VectorCache
-from tasks.clip.model import Precision, load_clip
+from tasks.clip.model import ClipModel, Precision, load_clip
+from tasks.clip.timm_model import TIMM_PREFIX, TimmModel
 from tasks.clip.vectors import Vectors, text_key
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_json
@@ -65,8 +67,19 @@ class Embedder:
         pieces = [(text_key(text), text) for text in texts]
         return self._embed(pieces, "texts", embed_texts, map)
 
+    def of(self, source: str) -> Embedder:
+        """Return the same with another model."""
+        return replace(self, source=source)
+
     def images(
-        self, paths: Sequence[str], sha256s: Sequence[str], map: Map, layer: int | None = None
+        self,
+        paths: Sequence[str],
+        sha256s: Sequence[str],
+        map: Map,
+        layer: int | None = None,
+        *,
+        blur_px: float = 0.0,
+        tokens: Literal["mean", "cls"] = "mean",
     ) -> Vectors:
         """Return the vector of every picture, in their order; equal pictures are embedded once.
 
@@ -74,8 +87,8 @@ class Embedder:
         ----------
         paths, sha256s : Sequence[str]
             The pictures, and the SHA-256 of their bytes.
-        layer : int or None
-            As in `tasks.clip.model.ClipModel.encode_images`.
+        layer, blur_px, tokens
+            As in `tasks.clip.timm_model.TimmModel.encode_images`.
 
         Raises
         ------
@@ -84,10 +97,12 @@ class Embedder:
         """
         pieces = list(zip(sha256s, paths, strict=True))
         sort = "images" if layer is None else f"images_layer_{layer:02d}"
-        return self._embed(pieces, sort, partial(embed_images, layer=layer), map)
+        sort += (f"_blur_{blur_px:g}" if blur_px else "") + ("_cls" if tokens == "cls" else "")
+        work = partial(embed_images, layer=layer, blur_px=blur_px, tokens=tokens)
+        return self._embed(pieces, sort, work, map)
 
     def _embed(self, pieces: Pieces, sort: str, work: Callable[..., None], map: Map) -> Vectors:
-        model = load_clip(self.source, self.precision)
+        model = load_model(self.source, self.precision)
         folder = VECTOR_CACHE / model.fingerprint
         about = {
             "source": self.source,
@@ -97,6 +112,16 @@ class Embedder:
         write_json(folder / "manifest.json", about | {"fingerprint": model.fingerprint})
         cache = VectorCache(folder / sort, self.precision)
         return embed_missing(pieces, partial(work, self, cache), cache, self.shard_size, map)
+
+
+def load_model(source: str, precision: Precision) -> ClipModel | TimmModel:
+    """Load what turns pictures into vectors, once per process."""
+    return _load_timm(source) if source.startswith(TIMM_PREFIX) else load_clip(source, precision)
+
+
+@lru_cache(maxsize=1)
+def _load_timm(source: str) -> TimmModel:
+    return TimmModel(source)
 
 
 def embed_missing(
@@ -153,17 +178,23 @@ def embed_texts(embedder: Embedder, cache: VectorCache, pieces: Pieces) -> None:
 
 @on_gpu
 def embed_images(
-    embedder: Embedder, cache: VectorCache, pieces: Pieces, *, layer: int | None
+    embedder: Embedder,
+    cache: VectorCache,
+    pieces: Pieces,
+    *,
+    layer: int | None,
+    blur_px: float,
+    tokens: Literal["mean", "cls"],
 ) -> None:
     """Embed pictures into the cache, batch by batch, the next one being decoded meanwhile."""
-    model = load_clip(embedder.source, embedder.precision)
+    model = load_model(embedder.source, embedder.precision)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         batches = list(_split(pieces, embedder.batch_size))
         coming = [_decode(pool, batches[0])]
         for batch, following in zip(batches, [*batches[1:], []], strict=True):
             pictures = [future.result() for future in coming.pop()]
             coming.append(_decode(pool, following))
-            vectors = model.encode_images(pictures, layer)
+            vectors = model.encode_images(pictures, layer, blur_px=blur_px, tokens=tokens)
             cache.write([key for key, _ in batch], vectors)
 
 

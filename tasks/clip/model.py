@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
+from tasks.clip.blurring import blurred
 from tasks.clip.text_tower import batches_of_one_length, encode_trimmed, ends_alone_count
 from tasks.clip.weights import HUB_PREFIX, LOCAL_PREFIX, fingerprint_of, require_weights
 from tasks.runtime.device import compute_device
@@ -94,7 +95,12 @@ class ClipModel:
 
     @torch.inference_mode()
     def encode_images(
-        self, pictures: Sequence[Image.Image], layer: int | None = None
+        self,
+        pictures: Sequence[Image.Image],
+        layer: int | None = None,
+        *,
+        blur_px: float = 0.0,
+        tokens: Literal["mean", "cls"] = "mean",  # noqa: ARG002  (towers differ; all have patches)
     ) -> Float[np.ndarray, "n dim"]:
         """Encode pictures of any size to unit-norm vectors (float32).
 
@@ -103,13 +109,15 @@ class ClipModel:
         layer : int or None
             A block of the image tower, the first being 1: the mean over its patches. None: the vector
             in the space of texts.
+        blur_px : float
+            Standard deviation of a Gaussian blur at the size that the tower reads.
         """
         encode = self.model.encode_image if layer is None else self._layer(layer)
         parts = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for start in range(0, len(pictures), _BATCH_SIZE):
                 prepared = list(pool.map(self.preprocess, pictures[start : start + _BATCH_SIZE]))
-                parts.append(self._run(encode, torch.stack(prepared)))
+                parts.append(self._run(encode, blurred(torch.stack(prepared), blur_px)))
         return self._unit(parts)
 
     def _layer(self, layer: int) -> Callable[[Tensor], Tensor]:
@@ -118,7 +126,7 @@ class ClipModel:
         if layer > n_blocks:
             raise PerceptError(
                 f"The image tower has {n_blocks} blocks; there is no block {layer}. "
-                "Mend embed.image_layers."
+                "Mend embed.image.layers."
             )
 
         def encode(pictures: Tensor) -> Tensor:

@@ -80,41 +80,58 @@ def table_to_vectors(table: pa.Table) -> Vectors:
     return vectors
 
 
-def layers_to_column(layers: Mapping[int, Vectors], n_rows: int) -> pa.Array:
-    """Put the vectors of some layers into the column ``layers`` of `image_vectors`.
+def levels_to_table(
+    stimulus_ids: Sequence[str] | pa.Array, levels: Mapping[str, Vectors]
+) -> pa.Table:
+    """Put the vectors of pictures at some levels into a table, one level after the other.
 
     Parameters
     ----------
-    layers : Mapping[int, Vectors]
-        Layer to shape (n_rows, dim of the layer), unit norm.
-    """
-    for vectors in layers.values():
-        require_unit_norm(vectors)
-    rows = [[(layer, own[row]) for layer, own in layers.items()] for row in range(n_rows)]
-    return pa.array(rows, pa.map_(pa.int32(), pa.list_(pa.float32())))
-
-
-def column_to_layer(table: pa.Table, layer: int) -> Vectors:
-    """Take the vectors of one layer out of rows of `image_vectors`.
-
-    Parameters
-    ----------
-    table : pyarrow.Table
-        With a column ``layers``.
+    levels : Mapping[str, Vectors]
+        Name of the level to vectors in the order of the stimuli.
 
     Raises
     ------
     VectorError
-        If a row lacks the layer.
+        If levels differ in length, or a vector is not of unit norm.
     """
-    rows = [dict(row) for row in table["layers"].to_pylist()]
-    held = set(rows[0]).intersection(*rows) if rows else set()
-    if layer not in held:
+    lengths = {name: vectors.shape[1] for name, vectors in levels.items()}
+    if len(set(lengths.values())) > 1:
         raise VectorError(
-            f"image_vectors must hold layer {layer} of every picture; it holds {sorted(held) or 'none'}. "
-            f"Put {layer} into embed.image_layers, then run `dvc repro embed`."
+            "All levels of the image target must be vectors of one length; found "
+            f"{', '.join(f'{name}: {length}' for name, length in lengths.items())}. Choose blocks of "
+            "one width in embed.image."
         )
-    return np.array([row[layer] for row in rows], np.float32)
+    keys = {
+        "stimulus_id": pa.array([i for _ in levels for i in pa.array(stimulus_ids).to_pylist()]),
+        "level": pa.array([name for name in levels for _ in range(len(stimulus_ids))]),
+    }
+    return vectors_to_table(keys, np.concatenate(list(levels.values())))
+
+
+def table_to_levels(
+    table: pa.Table, stimulus_ids: Sequence[str]
+) -> Float32[np.ndarray, "n_stimuli n_levels dim"]:
+    """Take the vectors of some stimuli at every level out of `image_targets`.
+
+    Raises
+    ------
+    VectorError
+        If a stimulus lacks a level.
+    """
+    ids, levels = (np.array(table[name].to_pylist()) for name in ("stimulus_id", "level"))
+    vectors, found = table_to_vectors(table), []
+    for level in dict.fromkeys(levels):
+        rows = np.flatnonzero(levels == level)
+        place = dict(zip(ids[rows], rows, strict=True))
+        missing = [stimulus for stimulus in stimulus_ids if stimulus not in place]
+        if missing:
+            raise VectorError(
+                f"image_targets must hold every stimulus at every level; {missing[0]} has none at "
+                f"{level} ({len(missing)} in all). Run `dvc repro embed`."
+            )
+        found.append(vectors[[place[stimulus] for stimulus in stimulus_ids]])
+    return np.stack(found, axis=1)
 
 
 def text_key(text: str) -> str:

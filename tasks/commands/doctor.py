@@ -126,11 +126,11 @@ def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
 def _split(params: dict[str, Any]) -> Iterator[Finding]:
     """Say what no section can know alone: a subject that is left out has no filters of its own."""
     split = params.get("preprocess", {}).get("split", {})
-    start = params.get("train", {}).get("start", {})
-    if split.get("strategy") == "subject" and start.get("per_subject"):
+    per_subject = params.get("train", {}).get("per_subject")
+    if split.get("strategy") == "subject" and per_subject:
         text = (
             f"preprocess.split leaves {split.get('test_subject')} out, so that it has no filters of its "
-            "own; set train.start.per_subject to false"
+            "own; set train.per_subject to false"
         )
         yield Finding("split", text, "!!")
 

@@ -20,7 +20,7 @@ from tasks.encoder.baselines.network import (
 )
 from tasks.encoder.baselines.ridge import RidgeEncoder, train_ridge
 from tasks.encoder.baselines.xdawn_lda import LDAEncoder, LDASizes, train_xdawn_lda
-from tasks.encoder.dataset import TrainingData
+from tasks.encoder.dataset import TrainingData, TrainingDataError
 from tasks.encoder.params import TrainParams
 from tasks.encoder.preparation import fit_closed_form
 from tasks.encoder.resumption import SavedRun
@@ -61,7 +61,16 @@ def _fitted(
     fit: Callable[[TrainingData, TrainParams], Trained],
 ) -> Callable[[TrainingData, TrainParams, SavedRun], Trained]:
     """Return a closed-form fit as a training that needs no saved state."""
-    return lambda data, params, _: fit(data, params)
+
+    def train(data: TrainingData, params: TrainParams, _: SavedRun) -> Trained:
+        if data.images is not None or not params.target.text:
+            raise TrainingDataError(
+                f"{params.architecture.name} learns captions alone: train.target must be text: 1 and "
+                "image: 0 with it. Set them, or choose another train.architecture."
+            )
+        return fit(data, params)
+
+    return train
 
 
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from tasks.encoder.params import AugmentationParams
 
@@ -87,6 +88,11 @@ def vary(
         shifts = torch.randint(-largest, largest + 1, (n, 1), device=device)
         places = (torch.arange(n_times, device=device) + shifts).clamp(0, n_times - 1)
         chosen = chosen.gather(2, places[:, None].expand_as(chosen))
+    if params.smoothing:
+        size = params.smoothing_samples
+        padded = F.pad(chosen, (size // 2, size // 2), mode="replicate")
+        smooth = torch.rand(n, 1, 1, device=device) < params.smoothing
+        chosen = torch.where(smooth, F.avg_pool1d(padded, size, stride=1), chosen)
     if params.noise:
         chosen = chosen + params.noise * torch.randn_like(chosen)
     if params.channel_dropout:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import STTransformerParams
 from tasks.encoder.synthetic_captions import recombined
 from tasks.encoder.words import word_components
 
@@ -47,7 +47,7 @@ def fit_memory(
     texts: Sequence[str],
     stimulus_index: Int[np.ndarray, " n_trials"],
     vectors: Float[np.ndarray, "n_stimuli dim"],
-    params: TrainParams,
+    params: STTransformerParams,
 ) -> Memory:
     """Fit the memory of one kind on training trials.
 
@@ -61,7 +61,7 @@ def fit_memory(
         The caption of this kind of each stimulus.
     stimulus_index : numpy.ndarray
         What was shown in each training trial.
-    params : TrainParams
+    params : STTransformerParams
         `network.max_remembered_captions` captions are remembered at most: those shown most often, then those made of
         others (`network.min_exchange_pairs`); `start` for the words that count.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import TrainParams
 from tasks.runtime.device import compute_device, device_of, multiplying
 from tasks.runtime.errors import PerceptError
-from tasks.runtime.files import write_bytes, write_json
+from tasks.runtime.files import link_or_copy, write_bytes, write_json
 
 WEIGHTS = "encoder.safetensors"
 DESCRIPTION = "encoder.json"
+EPOCHS = "epochs"  # folder of the weights of every epoch, where they are kept
 TRIALS_AT_ONCE = 256
 REMEDY = "Run `dvc repro --force train` to make it anew."
 
@@ -76,7 +78,7 @@ class Encoder:
         if unknown:
             raise EncoderError(
                 f"The encoder has filters for {', '.join(self.subjects)}; {', '.join(unknown)} is "
-                "unknown to it. Train with this subject, or with train.start.per_subject: false."
+                "unknown to it. Train with this subject, or with train.per_subject: false."
             )
         return torch.tensor([self.subjects.index(s) for s in subjects], dtype=torch.int64)
 
@@ -98,6 +100,52 @@ class Encoder:
         EncoderError
             If the shape or a subject is not what the encoder knows.
         """
+        return self._predict(self.module, eeg, subjects)
+
+    @torch.no_grad()
+    def predict_images(
+        self,
+        eeg: Float[np.ndarray, "n n_channels n_times"],
+        subjects: Sequence[str],
+    ) -> Float32[np.ndarray, "n image_dim"] | None:
+        """Predict the unit vector of the picture for each trial; None where there is no image head.
+
+        Raises
+        ------
+        EncoderError
+            If the shape or a subject is not what the encoder knows.
+        """
+        if self.core.image_head is None:
+            return None
+        return self._predict(self.core.images, eeg, subjects)
+
+    @torch.no_grad()
+    def gallery(
+        self, levels: Float32[np.ndarray, "n n_levels image_dim"]
+    ) -> Float32[np.ndarray, "n dim"]:
+        """Return the vectors that stand for pictures where `predict_images` is compared with them.
+
+        Parameters
+        ----------
+        levels : numpy.ndarray
+            Vectors of the pictures at every level of the image target.
+        """
+        device = device_of(self.module)
+        parts = torch.split(torch.from_numpy(np.ascontiguousarray(levels)), TRIALS_AT_ONCE)
+        found = torch.cat([self.core.image_head.pictures(part.to(device)).cpu() for part in parts])
+        return np.asarray(found.numpy())
+
+    @property
+    def core(self) -> Any:
+        """The module as it was trained, on the channels that it decodes."""
+        return self.module.encoder if isinstance(self.module, _Chosen) else self.module
+
+    def _predict(
+        self,
+        answer: Callable[[Tensor, Tensor], Tensor],
+        eeg: Float[np.ndarray, "n n_channels n_times"],
+        subjects: Sequence[str],
+    ) -> Float32[np.ndarray, n * shape]:
         expected = (len(self.channels), self.description["n_times"])
         if eeg.shape[1:] != expected:
             raise EncoderError(
@@ -106,23 +154,29 @@ class Encoder:
                 "or run `dvc repro train`."
             )
         whole = torch.from_numpy(np.ascontiguousarray(eeg, np.float32))
-        return self._predict(whole, self.subject_index(subjects), TRIALS_AT_ONCE).numpy()
+        if isinstance(self.module, _Chosen) and answer is not self.module:
+            whole = whole[:, self.module.channels.cpu()]
+        return self._in_parts(answer, whole, self.subject_index(subjects), TRIALS_AT_ONCE).numpy()
 
-    def _predict(
-        self, eeg: Float[Tensor, "n n_channels n_times"], index: Int64[Tensor, " n"], at_once: int
-    ) -> Float32[Tensor, "n n_kinds dim"]:
+    def _in_parts(
+        self,
+        answer: Callable[[Tensor, Tensor], Tensor],
+        eeg: Float[Tensor, "n n_channels n_times"],
+        index: Int64[Tensor, " n"],
+        at_once: int,
+    ) -> Float32[Tensor, n * shape]:
         """Predict some trials at once, and half as many where the memory of a GPU is too small."""
         device = device_of(self.module)
         parts = zip(torch.split(eeg, at_once), torch.split(index, at_once), strict=True)
         try:
             with multiplying("float32", device):
-                found = [self.module(*(p.to(device) for p in part)).cpu() for part in parts]
+                found = [answer(*(p.to(device) for p in part)).cpu() for part in parts]
         except torch.OutOfMemoryError:
             if at_once == 1:
                 raise
         else:
             return torch.cat(found)
-        return self._predict(eeg, index, at_once // 2)
+        return self._in_parts(answer, eeg, index, at_once // 2)
 
     def require_channels(self, channels: Sequence[str]) -> None:
         """Check that epochs have the channels of training, in their order.
@@ -142,7 +196,12 @@ class Encoder:
             )
 
 
-def save_encoder(folder: Path, module: nn.Module, description: Mapping[str, Any]) -> None:
+def save_encoder(
+    folder: Path,
+    module: nn.Module,
+    description: Mapping[str, Any],
+    epochs: Sequence[Path] = (),
+) -> None:
     """Write the weights and the description of an encoder.
 
     Parameters
@@ -153,31 +212,39 @@ def save_encoder(folder: Path, module: nn.Module, description: Mapping[str, Any]
         Any of the known architectures.
     description : dict
         Plain values, among them `architecture` and `sizes`.
+    epochs : Sequence of pathlib.Path
+        Weights of single epochs, to be copied into the folder `epochs`.
     """
     weights = {name: value.contiguous() for name, value in module.state_dict().items()}
     write_bytes(folder / WEIGHTS, save(weights))
     write_json(folder / DESCRIPTION, dict(description))
+    shutil.rmtree(folder / EPOCHS, ignore_errors=True)
+    for path in epochs:
+        link_or_copy(path, folder / EPOCHS / path.name)
 
 
-def load_encoder(folder: Path) -> Encoder:
+def load_encoder(folder: Path, epoch: int | None = None) -> Encoder:
     """Load an encoder for prediction.
 
     Parameters
     ----------
     folder : pathlib.Path
         As written by `save_encoder`.
+    epoch : int or None
+        The epoch whose weights to take, where they were kept; None for the chosen ones.
 
     Raises
     ------
     EncoderError
         If a file is missing or damaged, or the two do not belong together.
     """
-    for name in (DESCRIPTION, WEIGHTS):
+    weights_file = WEIGHTS if epoch is None else f"{EPOCHS}/{epoch:04d}.safetensors"
+    for name in (DESCRIPTION, weights_file):
         if not (folder / name).exists():
             raise EncoderError(f"{folder / name} must exist; it does not. {REMEDY}")
     try:
         description = json.loads((folder / DESCRIPTION).read_text())
-        weights = load_file(folder / WEIGHTS)
+        weights = load_file(folder / weights_file)
     except (SafetensorError, ValueError) as error:
         raise EncoderError(
             f"The files in {folder} must be whole; one cannot be read ({error}). {REMEDY}"
@@ -259,6 +326,6 @@ def description_of(data: TrainingData, params: TrainParams) -> dict[str, Any]:
         "kinds": data.kinds,
         "subjects": data.subjects,
         "channels": data.info.channels,
-        "per_subject": params.start.per_subject,
+        "per_subject": params.per_subject,
         "n_times": data.train.eeg.shape[2],
     }

@@ -11,21 +11,25 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Float32, Int64
-from sklearn.linear_model import RidgeCV
+from jaxtyping import Bool, Float32, Int64
 
 from tasks.artifacts.contracts.captions import CAPTIONS
-from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import HELD_OUT, SEEN, TRAIN
 from tasks.artifacts.tables import read_table
-from tasks.clip.vectors import column_to_layer, table_to_vectors
+from tasks.clip.vectors import table_to_levels, table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, read_epochs
 from tasks.encoder.params import TrainParams
 from tasks.runtime.errors import PerceptError
 
 POSTERIOR = re.compile(r"(P|O|TP)")  # beginnings of 10-20 names
+POSTERIOR17 = (
+    *("P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8"),
+    *("PO7", "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2"),
+)
+"""What UBP, NeuroBridge and others decode of the 63 channels of THINGS-EEG2 (configs/eeg/ubp.yaml)."""
 
 
 class TrainingDataError(PerceptError):
@@ -69,6 +73,9 @@ class TrainingData:
         The caption of each stimulus and kind.
     concepts : list of str
         What each stimulus shows.
+    images : numpy.ndarray or None
+        The vectors of each picture that an image head learns, by level, of unit norm; None where there is no
+        image head.
     kinds, subjects : tuple of str
         In the order of the indices.
     info : EpochsInfo
@@ -89,6 +96,12 @@ class TrainingData:
     info: EpochsInfo
     split_fingerprint: str
     decoded_channels: tuple[int, ...] | None = None
+    images: Float32[np.ndarray, "n_stimuli n_levels image_dim"] | None = None
+
+    @property
+    def concept_index(self) -> Int64[np.ndarray, " n_stimuli"]:
+        """What each stimulus shows, by number among the names in alphabetical order."""
+        return np.unique(self.concepts, return_inverse=True)[1].astype(np.int64)
 
     @property
     def fingerprint(self) -> str:
@@ -100,6 +113,8 @@ class TrainingData:
             for array in (trials.eeg, trials.subject_index, trials.stimulus_index):
                 digest.update(np.ascontiguousarray(array).data)
         digest.update(self.targets.data)
+        if self.images is not None:
+            digest.update(self.images.data)
         return digest.hexdigest()[:24]
 
 
@@ -108,7 +123,7 @@ def read_training_data(
     epochs: Path,
     captions: Path,
     text_vectors: Path,
-    image_vectors: Path,
+    image_targets: Path,
     *,
     params: TrainParams,
 ) -> TrainingData:
@@ -116,10 +131,10 @@ def read_training_data(
 
     Parameters
     ----------
-    trials, epochs, captions, text_vectors, image_vectors : pathlib.Path
+    trials, epochs, captions, text_vectors, image_targets : pathlib.Path
         The artefacts of these names.
     params : TrainParams
-        `kinds`, `image_weight`, `image_layer`, `shared_head`, `channels` and `batch_size`.
+        `caption_kinds`, `target`, `channels` and `batch_size`.
 
     Raises
     ------
@@ -133,15 +148,11 @@ def read_training_data(
     stimuli = sorted(chosen["stimulus_id"].unique())
     kinds = None if params.caption_kinds == "all" else params.caption_kinds
     found_kinds, texts, targets = _text_targets(captions, text_vectors, stimuli, kinds)
-    if params.shared_head:
+    if params.target.shared_text:
         texts, targets = _as_one(texts, targets)
-    if params.image_weight > 0:
-        trained_on = chosen.loc[chosen["split"] == TRAIN, "stimulus_id"]
-        images = _image_targets(
-            image_vectors, stimuli, targets, np.isin(stimuli, trained_on), params.image_layer
-        )
-        mixed = targets + params.image_weight * images[:, None]
-        targets = _unit(mixed).astype(np.float32)
+    images = None
+    if params.target.image:
+        images = table_to_levels(read_table(image_targets, IMAGE_TARGETS), stimuli)
     subjects = sorted(chosen["subject"].unique())
     eeg, info = read_epochs(epochs, chosen["trial_id"].tolist())
     _check_finite(eeg, chosen["trial_id"].tolist(), info)
@@ -166,11 +177,12 @@ def read_training_data(
         info,
         hashlib.sha256(split.encode()).hexdigest()[:24],
         decoded,
+        images,
     )
 
 
 def decoded_channels(
-    recorded: Sequence[str], wanted: list[str] | Literal["all", "posterior"]
+    recorded: Sequence[str], wanted: list[str] | Literal["all", "posterior", "posterior17"]
 ) -> tuple[int, ...] | None:
     """Return the indices of the channels to decode; None for all of them.
 
@@ -178,7 +190,7 @@ def decoded_channels(
     ----------
     recorded : Sequence of str
         Names, in the order of the rows of an epoch.
-    wanted : list of str, "all" or "posterior"
+    wanted : list of str, "all", "posterior" or "posterior17"
         See `TrainParams.channels`.
 
     Raises
@@ -196,6 +208,8 @@ def decoded_channels(
                 f"TP; found {', '.join(recorded[:5])} and so on. List the channels by name."
             )
         return found
+    if wanted == "posterior17":
+        wanted = list(POSTERIOR17)
     unknown = [name for name in wanted if name not in recorded]
     if unknown or not wanted:
         raise TrainingDataError(
@@ -236,7 +250,7 @@ def refuse_strangers(trials: Path) -> None:
     strangers = sorted(held_out - known)
     if strangers:
         raise TrainingDataError(
-            "train.start.per_subject must be false where a subject is held out altogether: there are "
+            "train.per_subject must be false where a subject is held out altogether: there are "
             f"no filters for {', '.join(strangers)}. Set it to false in params.yaml."
         )
 
@@ -304,38 +318,6 @@ def _text_targets(
     chosen = table_to_vectors(vectors.take(rows))
     texts = found["text"].loc[pairs].to_numpy(str).reshape(len(stimuli), len(wanted))
     return wanted, texts.tolist(), chosen.reshape(len(stimuli), len(wanted), -1)
-
-
-def _image_targets(
-    image_vectors: Path,
-    stimuli: list[str],
-    targets: Float32[np.ndarray, "n_stimuli n_kinds dim"],
-    trained_on: Bool[np.ndarray, " n_stimuli"],
-    layer: int | None,
-) -> Float[np.ndarray, "n_stimuli dim"]:
-    """Return image vectors of unit norm in the space of texts.
-
-    Those of a layer are mapped there by the ridge regression that predicts the mean caption of training
-    stimuli best.
-    """
-    table = read_table(image_vectors, IMAGE_VECTORS)
-    rows = pd.Index(table["stimulus_id"].to_pylist()).get_indexer(stimuli)
-    if (rows < 0).any():
-        raise TrainingDataError(
-            f"{image_vectors} must hold the vector of every stimulus; that of "
-            f"{stimuli[int(np.argmax(rows < 0))]} is missing. Run `dvc repro embed`."
-        )
-    if layer is None:
-        return table_to_vectors(table.take(rows))
-    seen = column_to_layer(table.take(rows), layer)
-    captions = targets.mean(axis=1)
-    ridge = RidgeCV(np.logspace(-3, 3, 13)).fit(seen[trained_on], captions[trained_on])
-    return _unit(ridge.predict(seen))
-
-
-def _unit(vectors: Float[np.ndarray, "... dim"]) -> Float[np.ndarray, "... dim"]:
-    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return unit
 
 
 def _check_finite(eeg: np.ndarray, trial_ids: list[str], info: EpochsInfo) -> None:

@@ -1,27 +1,23 @@
-"""Parameters of training: the section `train` of params.yaml."""
+"""Parameters of training: the section `train` of params.yaml.
+
+What belongs to one choice lies under it: an architecture, an objective, an optimiser, a schedule and a way to
+select the epoch are each a choice with its own params.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 
 from tasks.runtime.params import Params
-
-Architecture = Literal[
-    "st_transformer",
-    "factor_map",
-    "linear",
-    "ridge",
-    "xdawn_lda",
-    "nice",
-    "atm",
-    "eegnet",
-    "eegconformer",
-    "atcnet",
-    "shallow",
-    "deep4",
-]
 
 
 class StartParams(Params):
@@ -29,8 +25,6 @@ class StartParams(Params):
 
     Attributes
     ----------
-    per_subject : bool
-        Whether each subject has filters of its own; if not, unknown subjects can be decoded too.
     share_of_group : float
         Weight of what all subjects have in common in each subject's responses and noise.
     min_word_count, n_scores : int
@@ -50,7 +44,6 @@ class StartParams(Params):
         Random starts of the search for sources, whose mean is taken.
     """
 
-    per_subject: bool
     share_of_group: float = Field(ge=0, le=1)
     min_word_count: PositiveInt
     n_scores: PositiveInt
@@ -90,6 +83,323 @@ class NetworkParams(Params):
     dropout: float = Field(ge=0, lt=1)
 
 
+class STTransformerParams(Params):
+    """The encoder of this project.
+
+    Attributes
+    ----------
+    start, network : Params
+        See there.
+    """
+
+    name: Literal["st_transformer"]
+    start: StartParams
+    network: NetworkParams
+
+
+class NetworkBaselineParams(Params):
+    """A published network on standardised channels.
+
+    Attributes
+    ----------
+    name : str
+        Which; see docs/encoders.md.
+    dropout : float
+        In its projection heads.
+    """
+
+    name: Literal[
+        "nice",
+        "atm",
+        "eeg_project",
+        "channelnet",
+        "eegnet",
+        "eegconformer",
+        "atcnet",
+        "shallow",
+        "deep4",
+    ]
+    dropout: float = Field(ge=0, lt=1)
+
+
+class SpatialBinsParams(Params):
+    """Spatial principal components in bins of time, as closed-form baselines take them.
+
+    Attributes
+    ----------
+    n_components, bin_samples : int
+        Spatial principal components and length of the bins of time.
+    """
+
+    n_components: PositiveInt
+    bin_samples: PositiveInt
+
+
+class LinearParams(SpatialBinsParams):
+    """The inverted linear encoding model.
+
+    Attributes
+    ----------
+    n_scores : int
+        Principal components of the caption vectors.
+    prior_trials : float
+        Penalty of the encoding model, in trials.
+    """
+
+    name: Literal["linear"]
+    n_scores: PositiveInt
+    prior_trials: PositiveFloat
+
+
+class FactorMapParams(SpatialBinsParams):
+    """The most probable factors under an encoding model.
+
+    Attributes
+    ----------
+    min_word_count : int
+        Training stimuli that a caption word must occur in.
+    n_directions : int
+        Directions in which factors differ, at most.
+    prior_trials : float
+        Penalty of the encoding model, in trials.
+    """
+
+    name: Literal["factor_map"]
+    min_word_count: PositiveInt
+    n_directions: PositiveInt
+    prior_trials: PositiveFloat
+
+
+class RidgeParams(Params):
+    """Ridge regression from bins of time to the vectors.
+
+    Attributes
+    ----------
+    bin_samples : int
+        Length of the bins of time.
+    alphas : tuple of float
+        Penalties to choose from, as shares of the number of inputs.
+    """
+
+    name: Literal["ridge"]
+    bin_samples: PositiveInt
+    alphas: tuple[PositiveFloat, ...] = Field(min_length=1)
+
+
+class XdawnLDAParams(SpatialBinsParams):
+    """Discriminant analysis of concepts."""
+
+    name: Literal["xdawn_lda"]
+
+
+Chosen = TypeVar("Chosen", bound=Params)
+Architecture = Annotated[
+    STTransformerParams
+    | NetworkBaselineParams
+    | LinearParams
+    | FactorMapParams
+    | RidgeParams
+    | XdawnLDAParams,
+    Field(discriminator="name"),
+]
+
+
+def _vectors(objective: ObjectiveParams) -> ObjectiveParams:
+    if not objective.infonce + objective.mse + objective.mmd:
+        raise ValueError("infonce, mse or mmd must have a weight above 0: heads learn vectors")
+    return objective
+
+
+def _something(target: TargetParams) -> TargetParams:
+    if not target.text + target.image:
+        raise ValueError("text or image must have a weight above 0")
+    return target
+
+
+class TargetParams(Params):
+    """What the heads learn. Each has loss terms of its own.
+
+    Attributes
+    ----------
+    text : float
+        Weight of the caption heads' loss. At 0 they still learn to read captions from what the encoder learns of
+        the pictures, without a gradient into it.
+    image : float
+        Weight of the image head's loss; 0 for no image head. Its target is `embed.image`.
+    shared_text : bool
+        Whether all caption heads learn one and the same thing, the mean of a stimulus's captions of all kinds:
+        what a single head could do.
+    image_levels : {"first", "learned_mix"}
+        Which of several levels (layers or degrees of blur) of the image target are learned: the first, or
+        a mix with learned weights.
+    image_projection : int or None
+        Length of the vectors to which the image target and the EEG are both projected, linearly and
+        learned; None for no projection.
+    """
+
+    text: NonNegativeFloat
+    image: NonNegativeFloat
+    shared_text: bool
+    image_levels: Literal["first", "learned_mix"]
+    image_projection: PositiveInt | None
+
+
+class ScaleParams(Params):
+    """The scale of the logits of InfoNCE.
+
+    Attributes
+    ----------
+    temperature : float
+        The scale's parameter begins at the logarithm of its inverse, 2.66 at 0.07.
+    learned : bool
+        Whether the parameter is learned.
+    one_for_all : bool
+        Whether all heads share one.
+    map : {"exp", "softplus", "raw"}
+        From the parameter to the factor of the logits: CLIP's exponential, which ends at 100; UBP's softplus;
+        or the parameter itself, as in ATM's code.
+    """
+
+    temperature: PositiveFloat
+    learned: bool
+    one_for_all: bool
+    map: Literal["exp", "softplus", "raw"]
+
+
+class ObjectiveParams(Params):
+    """The loss: a weighted sum.
+
+    Attributes
+    ----------
+    infonce, mse, mmd : float
+        Of each head's vectors: symmetric InfoNCE over the batch (CLIP), mean squared error, and maximum mean
+        discrepancy between the batch's predictions and targets.
+    cross_entropy : float
+        Of a linear classification of concepts.
+    normalise_eeg : bool
+        Whether the EEG's vectors have unit norm in the loss; in prediction they always have.
+    duplicate_cosine : float
+        Captions at least this similar are not each other's negatives.
+    soft_targets : float
+        Share of the wanted probability that goes to captions by their likeness to the own one.
+    scale : ScaleParams
+        See there.
+    """
+
+    infonce: NonNegativeFloat
+    mse: NonNegativeFloat
+    mmd: NonNegativeFloat
+    cross_entropy: NonNegativeFloat
+    normalise_eeg: bool
+    duplicate_cosine: float = Field(gt=0, le=1)
+    soft_targets: float = Field(ge=0, lt=1)
+    scale: ScaleParams
+
+
+class OptimiserParams(Params):
+    """AdamW; Adam where the weight decay is 0.
+
+    Attributes
+    ----------
+    learning_rate, weight_decay : float
+        Peak of the schedule; penalty of matrices.
+    betas : tuple of float
+        Of the running means of the gradient and of its square.
+    gradient_norm : float or None
+        Largest norm of a gradient; None for any.
+    initial_sd : float or None
+        Convolutions and linear layers of a network begin at normal weights of this standard deviation; None
+        for torch's own.
+    """
+
+    learning_rate: PositiveFloat
+    weight_decay: NonNegativeFloat
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+    gradient_norm: PositiveFloat | None
+    initial_sd: PositiveFloat | None
+
+
+class CosineParams(Params):
+    """The rate rises in a line, then falls in a half cosine.
+
+    Attributes
+    ----------
+    max_epochs, warmup_epochs : int
+        Epochs of training, at most; epochs in which the rate rises.
+    """
+
+    name: Literal["cosine"]
+    max_epochs: PositiveInt
+    warmup_epochs: NonNegativeInt
+
+
+class ConstantParams(Params):
+    """The rate stays as it is.
+
+    Attributes
+    ----------
+    max_epochs : int
+        Epochs of training, at most.
+    """
+
+    name: Literal["constant"]
+    max_epochs: PositiveInt
+
+
+class BestParams(Params):
+    """The epoch with the best score on validation trials.
+
+    Attributes
+    ----------
+    by : {"recall_at_1", "loss"}
+        The score.
+    patience : int
+        Epochs without a better one before stopping.
+    ema_decay : float
+        Of the averaged weights, which are validated and kept; 0 for the weights themselves.
+    """
+
+    name: Literal["best"]
+    by: Literal["recall_at_1", "loss"]
+    patience: PositiveInt
+    ema_decay: float = Field(ge=0, lt=1)
+
+
+class LastParams(Params):
+    """The last epoch.
+
+    Attributes
+    ----------
+    ema_decay : float
+        Of the averaged weights, which are kept; 0 for the weights themselves.
+    """
+
+    name: Literal["last"]
+    ema_decay: float = Field(ge=0, lt=1)
+
+
+class EpochParams(Params):
+    """One epoch, chosen beforehand.
+
+    Attributes
+    ----------
+    epoch : int
+        From 1.
+    ema_decay : float
+        Of the averaged weights, which are kept; 0 for the weights themselves.
+    """
+
+    name: Literal["epoch"]
+    epoch: PositiveInt
+    ema_decay: float = Field(ge=0, lt=1)
+
+
+def _odd(number: int) -> int:
+    if number % 2 == 0:
+        raise ValueError("must be odd")
+    return number
+
+
 class AugmentationParams(Params):
     """What training trials are varied by.
 
@@ -105,6 +415,10 @@ class AugmentationParams(Params):
         Largest shift of a trial in time, either way.
     noise : float
         Standard deviation of white noise added to virtual channels, whose own noise has 1.
+    smoothing : float
+        Probability that a trial is averaged over `smoothing_samples` samples of time, as NeuroBridge does.
+    smoothing_samples : int
+        Odd.
     """
 
     synthetic_share: NonNegativeFloat
@@ -112,34 +426,8 @@ class AugmentationParams(Params):
     channel_dropout: float = Field(ge=0, lt=1)
     time_shift_samples: NonNegativeInt
     noise: NonNegativeFloat
-
-
-class LinearParams(Params):
-    """The linear baseline; it shares `start.n_scores`, `start.prior_trials` and `start.per_subject`.
-
-    Attributes
-    ----------
-    n_components, bin_samples : int
-        Spatial principal components and length of the bins of time.
-    """
-
-    n_components: PositiveInt
-    bin_samples: PositiveInt
-
-
-class BaselineParams(Params):
-    """The other baselines; those in closed form share `linear` and `start.per_subject`.
-
-    Attributes
-    ----------
-    dropout : float
-        In the projection heads of a network.
-    ridge_alphas : tuple of float
-        Penalties of ridge regression to choose from, as shares of the number of its inputs.
-    """
-
-    dropout: float = Field(ge=0, lt=1)
-    ridge_alphas: tuple[PositiveFloat, ...] = Field(min_length=1)
+    smoothing: float = Field(ge=0, le=1)
+    smoothing_samples: Annotated[PositiveInt, AfterValidator(_odd)]
 
 
 class TrainParams(Params):
@@ -149,68 +437,51 @@ class TrainParams(Params):
     ----------
     seed : int
         Of weights, order and augmentation.
-    architecture : str
-        What is trained: the encoder, or a baseline of `tasks.encoder.baselines`.
     caption_kinds : list of str or "all"
         Caption kinds that get a projection head.
-    image_weight : float
-        Weight of the image vector in the targets, beside 1 for the text vector.
-    image_layer : int or None
-        Block of the image tower whose vectors these are, mapped linearly onto training captions: the last
-        layer is not the one that EEG resembles most. None: the final image vector.
-    shared_head : bool
-        Whether all heads learn one and the same thing, the mean of a stimulus's captions of all kinds:
-        what a single head could do.
-    channels : list of str, "all" or "posterior"
-        Channels that are decoded; posterior are those whose 10-20 name begins with P, O or TP.
+    channels : list of str, "all", "posterior" or "posterior17"
+        Channels that are decoded; posterior are those whose 10-20 name begins with P, O or TP; posterior17 are
+        the 17 that the field's leaders decode (`tasks.encoder.dataset.POSTERIOR17`).
+    per_subject : bool
+        Whether each subject has filters, means and scales of its own; if not, unknown subjects can be
+        decoded too.
     precision : {"float32", "tf32", "bfloat16"}
         Of matrix products in training; validation and prediction are always in float32.
     compile : bool
         Whether the network goes through `torch.compile`, which takes a C++ compiler and a minute.
-    learning_rate, weight_decay, gradient_norm : float
-        AdamW: peak of the cosine schedule; penalty; largest norm of a gradient.
-    batch_size, max_epochs, warmup_epochs, patience : int
-        Trials per step; epochs at most, to rise to the peak, and without a better one before stopping.
-    ema_decay : float
-        Of the averaged weights, which are validated and kept.
-    temperature : float
-        Initial temperature of the loss, learned per head.
-    duplicate_cosine : float
-        Captions at least this similar are not each other's negatives.
-    soft_targets : float
-        Share of the wanted probability that goes to captions by their likeness to the own one.
-    shared_temperature : bool
-        Whether all heads share one.
-    best_by : {"recall_at_1", "loss"}
-        The validation score that chooses the epoch.
-    start, network, augmentation, linear, baselines : Params
+    batch_size : int
+        Trials per step.
+    keep_epochs : bool
+        Whether the weights of every epoch are kept, for `percept benchmark` to show what selection on the test
+        set would have been worth.
+    architecture, target, objective, optimiser, schedule, selection, augmentation : Params
         See there.
     """
 
     seed: NonNegativeInt
-    architecture: Architecture
     caption_kinds: list[str] | Literal["all"]
-    image_weight: NonNegativeFloat
-    image_layer: PositiveInt | None
-    shared_head: bool
-    channels: list[str] | Literal["all", "posterior"]
+    channels: list[str] | Literal["all", "posterior", "posterior17"]
+    per_subject: bool
     precision: Literal["float32", "tf32", "bfloat16"]
     compile: bool
-    learning_rate: PositiveFloat
-    weight_decay: NonNegativeFloat
-    gradient_norm: PositiveFloat
     batch_size: int = Field(ge=2)
-    max_epochs: PositiveInt
-    warmup_epochs: NonNegativeInt
-    patience: PositiveInt
-    ema_decay: float = Field(ge=0, lt=1)
-    temperature: PositiveFloat
-    duplicate_cosine: float = Field(gt=0, le=1)
-    soft_targets: float = Field(ge=0, lt=1)
-    shared_temperature: bool
-    best_by: Literal["recall_at_1", "loss"]
-    start: StartParams
-    network: NetworkParams
+    keep_epochs: bool
+    architecture: Architecture
+    target: Annotated[TargetParams, AfterValidator(_something)]
+    objective: Annotated[ObjectiveParams, AfterValidator(_vectors)]
+    optimiser: OptimiserParams
+    schedule: Annotated[CosineParams | ConstantParams, Field(discriminator="name")]
+    selection: Annotated[BestParams | LastParams | EpochParams, Field(discriminator="name")]
     augmentation: AugmentationParams
-    linear: LinearParams
-    baselines: BaselineParams
+
+    def architecture_as(self, kind: type[Chosen]) -> Chosen:
+        """Return the params of the architecture, of the kind that this one must have.
+
+        Raises
+        ------
+        TypeError
+            If another architecture is named.
+        """
+        if not isinstance(self.architecture, kind):
+            raise TypeError(f"{self.architecture.name} has no {kind.__name__}.")
+        return self.architecture

@@ -14,7 +14,7 @@ from tasks.encoder.caption_memory import Memory, fit_memory
 from tasks.encoder.dataset import TrainingData, Trials
 from tasks.encoder.filters import Filters, cosines, fit_filters, n_cosines
 from tasks.encoder.latents import Latents, fit_latents
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import NetworkParams, StartParams, STTransformerParams, TrainParams
 from tasks.encoder.st_transformer import Sizes, STTransformer
 from tasks.encoder.words import components_by_factor, standardised
 
@@ -57,6 +57,10 @@ class Prepared:
         For synthetic latents, where there are any.
     targets : torch.Tensor
         Caption vectors.
+    images : torch.Tensor or None
+        The levels of the image target.
+    concepts : torch.Tensor
+        The concept of each stimulus, by number.
     """
 
     train: Rows
@@ -64,6 +68,8 @@ class Prepared:
     mates: Int[Tensor, " n_train"]
     encoding: EncodingModel | None
     targets: Float[Tensor, "n_kinds n_stimuli dim"]
+    images: Float[Tensor, "n_stimuli n_levels image_dim"] | None
+    concepts: Int[Tensor, " n_stimuli"]
 
     def to(self, device: torch.device) -> Prepared:
         """Return the same on a device; trials that do not fit into half of its free memory stay behind."""
@@ -75,6 +81,8 @@ class Prepared:
             self.mates,
             self.encoding and self.encoding.to(device),
             self.targets.to(device),
+            None if self.images is None else self.images.to(device),
+            self.concepts.to(device),
         )
 
 
@@ -83,13 +91,31 @@ def group_index(trials: Trials, *, per_subject: bool) -> Int[np.ndarray, " n_tri
     return trials.subject_index if per_subject else np.zeros_like(trials.subject_index)
 
 
+def readout_sizes(data: TrainingData, params: TrainParams) -> dict[str, int]:
+    """Return the sizes of `tasks.encoder.readouts` that the params ask for."""
+    sizes = {}
+    if data.images is not None:
+        _, n_levels, dim = data.images.shape
+        mixed = params.target.image_levels == "learned_mix"
+        sizes = {"image_dim": dim, "n_image_levels": n_levels if mixed else 1}
+        sizes["image_projection"] = params.target.image_projection or 0
+    if params.objective.cross_entropy:
+        sizes["n_concepts"] = int(data.concept_index.max()) + 1
+    return sizes
+
+
+def image_levels(data: TrainingData) -> Float[Tensor, "n_stimuli n_levels image_dim"] | None:
+    """Return the image targets as a tensor; None where there are none."""
+    return None if data.images is None else torch.from_numpy(data.images)
+
+
 def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransformer, Prepared]:
     """Fit filters, latents and memories on training trials, and build the module around them.
 
     Parameters
     ----------
     params : TrainParams
-        Sections `start` and `network`.
+        With the architecture `st_transformer`.
 
     Returns
     -------
@@ -98,24 +124,26 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     prepared : Prepared
         For the training loop.
     """
-    per_subject = params.start.per_subject
+    chosen, per_subject = params.architecture_as(STTransformerParams), params.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     shown = np.unique(data.train.stimulus_index)
     components, parts = components_by_factor(
         data.texts,
         data.concepts,
         shown,
-        min_count=params.start.min_word_count,
-        max_scores=params.start.n_scores,
+        min_count=chosen.start.min_word_count,
+        max_scores=chosen.start.n_scores,
     )
     scores = standardised(components, shown)
-    filters, latents = _fit_filters(data, groups, scores, parts, params)
+    filters, latents = _fit_filters(data, groups, scores, parts, chosen.start, params.seed)
     train = _rows(data.train, groups, filters)
     validation = _rows(
         data.validation, group_index(data.validation, per_subject=per_subject), filters
     )
-    memories = _fit_memories(data, components, scores @ latents.keys, params)
-    module = STTransformer(_sizes(data, train, latents, memories, params))
+    memories = _fit_memories(data, components, scores @ latents.keys, chosen)
+    module = STTransformer(
+        _sizes(data, train, latents, memories, chosen.network, readout_sizes(data, params))
+    )
     _set_buffers(module, filters, latents)
     _set_memories(module, memories)
     targets = torch.from_numpy(data.targets)
@@ -129,6 +157,8 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
             torch.from_numpy(latents.templates.astype(np.float32)),
         ),
         targets.transpose(0, 1).contiguous(),
+        image_levels(data),
+        torch.from_numpy(data.concept_index),
     )
     return module, prepared
 
@@ -138,9 +168,10 @@ def _fit_filters(
     groups: Int[np.ndarray, " n_trials"],
     scores: Float[np.ndarray, "n_stimuli n_scores"],
     parts: Int[np.ndarray, " n_scores"],
-    params: TrainParams,
+    fitted: StartParams,
+    seed: int,
 ) -> tuple[list[Filters], Latents]:
-    fitted, shown = params.start, scores[data.train.stimulus_index]
+    shown = scores[data.train.stimulus_index]
     n_times = data.train.eeg.shape[2]
     waves = cosines(n_times, n_cosines(n_times, data.info.sfreq_hz, fitted.low_pass_hz))
     filters = fit_filters(
@@ -162,7 +193,7 @@ def _fit_filters(
         parts=parts,
         waves=waves,
         params=fitted,
-        seed=params.seed,
+        seed=seed,
     )
     return filters, latents
 
@@ -171,7 +202,7 @@ def _fit_memories(
     data: TrainingData,
     components: Float[np.ndarray, "n_stimuli n_scores"],
     latents: Float[np.ndarray, "n_stimuli n_latents"],
-    params: TrainParams,
+    params: STTransformerParams,
 ) -> list[Memory]:
     """Return the memory of each kind."""
     return [
@@ -188,7 +219,12 @@ def _fit_memories(
 
 
 def _sizes(
-    data: TrainingData, train: Rows, latents: Latents, memories: list[Memory], params: TrainParams
+    data: TrainingData,
+    train: Rows,
+    latents: Latents,
+    memories: list[Memory],
+    network: NetworkParams,
+    readouts: dict[str, int],
 ) -> Sizes:
     """Return the shapes that were found; fewer latents than asked for where captions vary in fewer ways."""
     n_groups, _, n_latents = latents.projections.shape
@@ -201,7 +237,8 @@ def _sizes(
         n_virtual=train.virtual.shape[1],
         n_latents=n_latents,
         n_slots=max(len(memory.values) for memory in memories),
-        **params.network.model_dump(exclude={"max_remembered_captions", "min_exchange_pairs"}),
+        **network.model_dump(exclude={"max_remembered_captions", "min_exchange_pairs"}),
+        **readouts,
     )
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save
+from torch import Tensor
 
 from tasks.runtime.errors import PerceptError
-from tasks.runtime.files import atomic_path
+from tasks.runtime.files import atomic_path, write_bytes
 
 CACHE = Path("data/cache/train")
 
@@ -34,7 +36,7 @@ class SavedRun:
 
     @property
     def path(self) -> Path:
-        """The only file in it."""
+        """The file of it."""
         return self.folder / "state.pt"
 
     def save(self, state: dict[str, Any]) -> None:
@@ -60,6 +62,17 @@ class SavedRun:
                 "bytes cannot be read. Delete it and run `dvc repro train` to train from the start."
             ) from error
         return state
+
+    def keep(self, epoch: int, weights: dict[str, Tensor]) -> None:
+        """Keep the weights of one epoch beside the state."""
+        write_bytes(
+            self.folder / "epochs" / f"{epoch:04d}.safetensors",
+            save({name: value.cpu().contiguous() for name, value in weights.items()}),
+        )
+
+    def kept(self) -> list[Path]:
+        """Return the files of the epochs that were kept, in order."""
+        return sorted((self.folder / "epochs").glob("*.safetensors"))
 
     def remove(self) -> None:
         """Forget the run."""

@@ -14,9 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tasks.encoder.readouts import ReadoutSizes, WithReadouts
+
 
 @dataclass(frozen=True)
-class Sizes:
+class Sizes(ReadoutSizes):
     """Everything that decides the shapes of an `STTransformer`.
 
     Attributes
@@ -57,7 +59,7 @@ class Sizes:
     dropout: float
 
 
-class STTransformer(nn.Module):
+class STTransformer(WithReadouts):
     """EEG to one unit vector per caption kind.
 
     Parameters
@@ -86,17 +88,21 @@ class STTransformer(nn.Module):
         nn.init.zeros_(self.residual.weight)
         nn.init.zeros_(self.residual.bias)
         self.heads = ProjectionHeads(sizes)
+        self.add_readouts(sizes.n_latents, sizes, sizes.dropout)
 
     def forward(
         self,
         eeg: Float[Tensor, "n n_channels n_times"],
         group_index: Int[Tensor, " n"],
     ) -> Float[Tensor, "n n_kinds dim"]:
-        """Predict the vector of each caption kind."""
-        predicted: Tensor = self.heads(
-            self.latents(self.virtual_channels(eeg, group_index), group_index)
-        )
-        return predicted
+        """Predict the unit vector of each caption kind."""
+        return F.normalize(self.heads(self.read(eeg, group_index)), dim=2)
+
+    def read(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_latents"]:
+        """Return the latents of epochs."""
+        return self.latents(self.virtual_channels(eeg, group_index), group_index)
 
     def undecayed(self) -> set[nn.Parameter]:
         """Return matrices that weight decay must leave alone: the memory, set in closed form."""
@@ -225,8 +231,9 @@ class ProjectionHeads(nn.Module):
         self.dropout = nn.Dropout(sizes.dropout)
 
     def forward(self, latents: Float[Tensor, "n n_latents"]) -> Float[Tensor, "n n_kinds dim"]:
-        """Return one unit vector per trial and kind."""
+        """Return one vector per trial and kind."""
         attention = (latents @ self.keys + self.key_bias).softmax(dim=2)
         hidden = self.dropout(F.gelu(latents @ self.first + self.first_bias))
         predicted = attention @ self.values + hidden @ self.second + latents @ self.linear
-        return F.normalize(predicted, dim=2).transpose(0, 1)
+        vectors: Tensor = predicted.transpose(0, 1)
+        return vectors

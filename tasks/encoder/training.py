@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from tasks.encoder import processes
 from tasks.encoder.augmentation import vary
@@ -21,23 +22,26 @@ from tasks.encoder.batches import batches
 from tasks.encoder.dataset import TrainingData, TrainingDataError
 from tasks.encoder.losses import (
     info_nce_of_many,
+    logit_scale,
+    mean_discrepancy,
     recall_at_1,
     same_captions,
     symmetric_info_nce,
 )
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import BestParams, CosineParams, EpochParams, TrainParams
 from tasks.encoder.preparation import Prepared, Rows, group_index
+from tasks.encoder.readouts import ImageHead
 from tasks.encoder.resumption import SavedRun
 from tasks.runtime.device import compute_device, multiplying
 from tasks.runtime.errors import PerceptError
 
 logger = logging.getLogger(__name__)
 
-MAX_LOG_SCALE = math.log(100.0)  # as in CLIP
 TRIALS_AT_ONCE = 256  # in validation
 CPU = torch.device("cpu")
 Row = dict[str, float]
 Batch = tuple[Tensor, Tensor | None, Int[Tensor, " n"]]
+Answers = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 class TrainingStoppedError(PerceptError):
@@ -49,6 +53,8 @@ class ContrastiveModule(Protocol):
 
     sizes: Any
     heads: nn.Module
+    image_head: ImageHead | None
+    classifier: nn.Linear | None
 
     def latents(
         self, virtual: Float[Tensor, "n n_virtual n_times"], group_index: Int[Tensor, " n"], /
@@ -128,10 +134,12 @@ def train_contrastive(
             run.train_epoch()
             if processes.number() == 0:
                 saved.save(run.state_dict())
+                if params.keep_epochs:
+                    saved.keep(run.epoch, run.weights)
             logger.info(
                 "Epoch %d of %d: %s",
                 run.epoch,
-                params.max_epochs,
+                params.schedule.max_epochs,
                 ", ".join(f"{name} {value:.4g}" for name, value in run.log[-1].items()),
             )
     module.load_state_dict(run.best_weights)
@@ -142,7 +150,7 @@ def train_contrastive(
 def closed_form_log(module: nn.Module, data: TrainingData, params: TrainParams) -> list[Row]:
     """Return the log of an encoder that is fitted, not trained: its recall on validation trials."""
     shown = data.validation
-    groups = group_index(shown, per_subject=params.start.per_subject)
+    groups = group_index(shown, per_subject=params.per_subject)
     predicted = torch.cat(
         [
             module(torch.from_numpy(shown.eeg[rows]), torch.from_numpy(groups[rows]))
@@ -153,7 +161,7 @@ def closed_form_log(module: nn.Module, data: TrainingData, params: TrainParams) 
         predicted.transpose(0, 1),
         torch.from_numpy(data.targets).transpose(0, 1),
         torch.from_numpy(shown.stimulus_index),
-        params.duplicate_cosine,
+        params.objective.duplicate_cosine,
     )
     return [{"epoch": 0.0, "validation_recall_at_1": float(recall.mean())}]
 
@@ -200,12 +208,15 @@ class Run:
     def __init__(self, module: Any, prepared: Prepared, params: TrainParams) -> None:
         self.module, self.data, self.params = module, prepared, params
         self.device = prepared.targets.device
+        scale, optimiser = params.objective.scale, params.optimiser
+        n_heads = len(prepared.targets) + (module.image_head is not None)
         self.log_scale = nn.Parameter(
             torch.full(
-                (1 if params.shared_temperature else len(prepared.targets),),
-                -math.log(params.temperature),
+                (1 if scale.one_for_all else n_heads,),
+                -math.log(scale.temperature),
                 device=self.device,
-            )
+            ),
+            requires_grad=scale.learned,
         )
         self.latents: Callable[[Tensor, Tensor], Tensor] = module.latents
         if params.compile:
@@ -213,26 +224,30 @@ class Run:
         apart = module.undecayed()
         decayed = [p for p in module.parameters() if p.ndim > 1 and p not in apart]
         others = [p for p in module.parameters() if p.ndim <= 1 or p in apart]
-        self.trained = [*decayed, *others, self.log_scale]
+        others += [self.log_scale] if scale.learned else []
+        self.trained = [*decayed, *others]
         self.optimiser = torch.optim.AdamW(
             [
-                {"params": decayed, "weight_decay": params.weight_decay},
-                {"params": [*others, self.log_scale], "weight_decay": 0.0},
+                {"params": decayed, "weight_decay": optimiser.weight_decay},
+                {"params": others, "weight_decay": 0.0},
             ],
-            lr=params.learning_rate,
+            lr=optimiser.learning_rate,
+            betas=optimiser.betas,
             fused=True,
         )
         self.averaged = {n: p.detach().clone() for n, p in module.named_parameters()}
-        self.best_weights = self._averaged_weights()
+        self.best_weights = self.weights
         self.n_steps = max(1, len(prepared.train.stimuli) // params.batch_size)
         self.epoch, self.best_epoch = 0, 0
         self.log: list[Row] = [self._closed_form_row()]
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is done or no better one came for long."""
-        waited = self.epoch - self.best_epoch
-        return self.epoch >= self.params.max_epochs or waited >= self.params.patience
+        """Whether the last epoch is done, the wanted one is, or no better one came for long."""
+        selection, last = self.params.selection, self.epoch >= self.params.schedule.max_epochs
+        if isinstance(selection, BestParams):
+            return last or self.epoch - self.best_epoch >= selection.patience
+        return last or (isinstance(selection, EpochParams) and self.epoch >= selection.epoch)
 
     def train_epoch(self) -> None:
         """See every training trial once, then validate the averaged weights."""
@@ -243,11 +258,11 @@ class Run:
         self._require_finite(losses)
         processes.average(processes.running_statistics(self.module))
         self.epoch += 1
-        weights = self._averaged_weights()
+        weights = self.weights
         row = {"epoch": float(self.epoch), "train_loss": float(losses.mean())}
         row |= self._validate(weights) | {"learning_rate": self.optimiser.param_groups[0]["lr"]}
         self.log.append(row)
-        if self._score(row) > self._score(self.log[self.best_epoch]):
+        if self._is_chosen(row):
             self.best_epoch, self.best_weights = self.epoch, weights
 
     def state_dict(self) -> dict[str, Any]:
@@ -289,7 +304,7 @@ class Run:
         (batch,) = self._fetched(rows)
         with multiplying("float32", self.device):
             latents, stimuli = self._varied_latents(*batch)
-            return self._loss(self.module.heads(latents).transpose(0, 1), stimuli)
+            return self._loss(*self._heads(latents), stimuli, 0.0)
 
     def _random_states(self) -> list[Tensor]:
         states = [torch.get_rng_state()]
@@ -305,7 +320,7 @@ class Run:
                 f"The loss must stay finite; in epoch {self.epoch + 1}, step {step + 1} of "
                 f"{self.n_steps}, it was {float(losses[step])}, at a learning rate of "
                 f"{self._learning_rate(self.epoch * self.n_steps + step):.3g}. Lower "
-                "train.learning_rate, or look for channels that stand still in data/processed. What "
+                "train.optimiser.learning_rate, or look for channels that stand still in data/processed. What "
                 "the epochs before it taught is kept."
             )
 
@@ -326,12 +341,13 @@ class Run:
             group["lr"] = self._learning_rate(self.epoch * self.n_steps + step)
         with multiplying(self.params.precision, self.device):
             latents, stimuli = self._varied_latents(signal, mates, rows)
-            predicted = self.module.heads(latents).transpose(0, 1)
-        loss = self._loss(predicted.float(), stimuli, self.params.soft_targets)
+            answers = self._heads(latents)
+        loss = self._loss(*answers, stimuli, self.params.objective.soft_targets)
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         processes.average(p.grad for p in self.trained if p.grad is not None)
-        nn.utils.clip_grad_norm_(self.trained, self.params.gradient_norm)
+        if self.params.optimiser.gradient_norm is not None:
+            nn.utils.clip_grad_norm_(self.trained, self.params.optimiser.gradient_norm)
         self.optimiser.step()
         self._average(self.epoch * self.n_steps + step)
         return loss.detach()
@@ -350,34 +366,100 @@ class Run:
         synthetic, stimuli = self.data.encoding.draw(n_synthetic)
         return torch.cat([latents, synthetic]), torch.cat([train.stimuli[rows], stimuli])
 
+    def _heads(self, latents: Float[Tensor, "n n_latents"]) -> Answers:
+        """Return what the heads for captions, for pictures and for concepts make of latents.
+
+        Where captions have no weight, their heads read the latents without a gradient into them.
+        """
+        module, read = self.module, latents if self.params.target.text else latents.detach()
+        return (
+            module.heads(read).transpose(0, 1).float(),
+            None if module.image_head is None else module.image_head(latents)[None].float(),
+            None if module.classifier is None else module.classifier(latents).float(),
+        )
+
     def _loss(
         self,
-        predicted: Float[Tensor, "n_kinds n dim"],
+        captions: Float[Tensor, "n_kinds n dim"],
+        images: Float[Tensor, "1 n image_dim"] | None,
+        concepts: Float[Tensor, "n n_concepts"] | None,
         stimuli: Int[Tensor, " n"],
-        softness: float = 0.0,
+        softness: float,
     ) -> Float[Tensor, ""]:
-        targets = self.data.targets[:, stimuli]
-        same = same_captions(targets, stimuli, self.params.duplicate_cosine)
-        return symmetric_info_nce(predicted, targets, same, self._scale(), softness)
+        """Return the weighted sum of the terms that `ObjectiveParams` names."""
+        objective, target = self.params.objective, self.params.target
+        scale = self._scale()
+        loss = (target.text or 1.0) * self._terms(
+            captions, self.data.targets[:, stimuli], stimuli, scale[: len(captions)], softness
+        )
+        if images is not None:
+            gallery = self._gallery(stimuli)[None]
+            own = self._terms(images, gallery, stimuli, scale[len(captions) :], 0.0)
+            loss = loss + target.image * own
+        if concepts is not None:
+            wanted = self.data.concepts[stimuli]
+            loss = loss + objective.cross_entropy * F.cross_entropy(concepts, wanted)
+        return loss
 
-    def _scale(self) -> Float[Tensor, " n_kinds"]:
-        return self.log_scale.clamp(max=MAX_LOG_SCALE).expand(len(self.data.targets))
+    def _terms(
+        self,
+        predicted: Float[Tensor, "n_kinds n dim"],
+        targets: Float[Tensor, "n_kinds n dim"],
+        stimuli: Int[Tensor, " n"],
+        scale: Float[Tensor, " n_kinds"],
+        softness: float,
+    ) -> Float[Tensor, ""]:
+        objective = self.params.objective
+        if objective.normalise_eeg:
+            predicted = F.normalize(predicted, dim=2)
+        terms = []
+        if objective.infonce and self.module.training:
+            same = same_captions(targets, stimuli, objective.duplicate_cosine)
+            terms.append(
+                objective.infonce * symmetric_info_nce(predicted, targets, same, scale, softness)
+            )
+        elif objective.infonce:
+            of_many = info_nce_of_many(
+                predicted, targets, stimuli, scale, objective.duplicate_cosine
+            )
+            terms.append(objective.infonce * of_many)
+        if objective.mse:
+            terms.append(objective.mse * F.mse_loss(predicted, targets))
+        if objective.mmd:
+            terms.append(objective.mmd * mean_discrepancy(predicted, targets))
+        return torch.stack(terms).sum() if len(terms) != 1 else terms[0]
+
+    def _gallery(self, stimuli: Int[Tensor, " n"]) -> Float[Tensor, "n image_dim"]:
+        """Return the vector that stands for each picture."""
+        levels = self.data.images
+        assert levels is not None  # there is an image head
+        vectors: Tensor = self.module.image_head.pictures(levels[stimuli])
+        return vectors
+
+    def _scale(self) -> Float[Tensor, " n_heads"]:
+        n_heads = len(self.data.targets) + (self.module.image_head is not None)
+        return logit_scale(self.log_scale, self.params.objective.scale.map).expand(n_heads)
 
     def _learning_rate(self, step: int) -> float:
-        """Rise in a line, then fall in a half cosine."""
-        warmup = self.params.warmup_epochs * self.n_steps
+        """Return the peak; of a cosine, what rises to it in a line and then falls in a half cosine."""
+        peak, schedule = self.params.optimiser.learning_rate, self.params.schedule
+        if not isinstance(schedule, CosineParams):
+            return peak
+        warmup = schedule.warmup_epochs * self.n_steps
         if step < warmup:
-            return self.params.learning_rate * (step + 1) / warmup
-        rest = max(1, self.params.max_epochs * self.n_steps - warmup)
-        return self.params.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / rest))
+            return peak * (step + 1) / warmup
+        rest = max(1, schedule.max_epochs * self.n_steps - warmup)
+        return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / rest))
 
     @torch.no_grad()
     def _average(self, step: int) -> None:
-        decay = min(self.params.ema_decay, (step + 1) / (step + 10))
+        decay = min(self.params.selection.ema_decay, (step + 1) / (step + 10))
         names, current = zip(*self.module.named_parameters(), strict=True)
         torch._foreach_lerp_([self.averaged[n] for n in names], list(current), 1 - decay)
 
-    def _averaged_weights(self) -> dict[str, Tensor]:
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights, and of what is no weight."""
         return {n: v.clone() for n, v in (self.module.state_dict() | self.averaged).items()}
 
     @torch.no_grad()
@@ -387,26 +469,47 @@ class Run:
         current = {name: value.clone() for name, value in current.items()}
         self.module.load_state_dict(weights)
         self.module.eval()
-        targets, duplicate = self.data.targets, self.params.duplicate_cosine
+        target, duplicate = self.params.target, self.params.objective.duplicate_cosine
         with multiplying("float32", self.device):
-            predicted = self._predict(rows).transpose(0, 1)
-            loss = info_nce_of_many(
-                predicted, targets[:, rows.stimuli], rows.stimuli, self._scale(), duplicate
-            )
-            recall = recall_at_1(predicted, targets, rows.stimuli, duplicate)
+            captions, images, concepts = self._predict(rows)
+            loss = self._loss(captions, images, concepts, rows.stimuli, 0.0)
+            recall = torch.zeros((), device=self.device)
+            if target.text:
+                found = recall_at_1(
+                    F.normalize(captions, dim=2), self.data.targets, rows.stimuli, duplicate
+                )
+                recall = recall + target.text * found.mean()
+            if images is not None:
+                gallery = self._gallery(
+                    torch.arange(self.data.targets.shape[1], device=self.device)
+                )
+                found = recall_at_1(images, gallery[None], rows.stimuli, duplicate)
+                recall = recall + target.image * found.mean()
         self.module.load_state_dict(current)
-        return {"validation_loss": float(loss), "validation_recall_at_1": float(recall.mean())}
+        recall = recall / (target.text + target.image)
+        return {"validation_loss": float(loss), "validation_recall_at_1": float(recall)}
 
-    def _predict(self, rows: Rows) -> Float[Tensor, "n n_kinds dim"]:
+    def _predict(self, rows: Rows) -> Answers:
         order = torch.arange(len(rows.stimuli))
         fetched = zip(
             batches(rows.virtual, order, TRIALS_AT_ONCE, self.device),
             torch.split(rows.groups, TRIALS_AT_ONCE),
             strict=True,
         )
-        return torch.cat([self.module.heads(self.module.latents(*batch)) for batch in fetched])
+        parts = [self._heads(self.module.latents(*batch)) for batch in fetched]
+        captions, images, concepts = zip(*parts, strict=True)
+        return (
+            torch.cat(captions, dim=1),
+            None if images[0] is None else torch.cat(images, dim=1),
+            None if concepts[0] is None else torch.cat(concepts),
+        )
 
-    def _score(self, row: Row) -> float:
-        if self.params.best_by == "loss":
-            return -row["validation_loss"]
-        return row["validation_recall_at_1"]
+    def _is_chosen(self, row: Row) -> bool:
+        """Tell whether the weights of the epoch of this row take the place of those chosen so far."""
+        selection = self.params.selection
+        if not isinstance(selection, BestParams):
+            return True
+        best = self.log[self.best_epoch]
+        if selection.by == "loss":
+            return row["validation_loss"] < best["validation_loss"]
+        return row["validation_recall_at_1"] > best["validation_recall_at_1"]

@@ -53,13 +53,13 @@ class Recorded:
 
     Attributes
     ----------
-    trials, epochs, image_vectors : Path
+    trials, epochs, image_targets : Path
         Artefacts of these names.
     """
 
     trials: Path
     epochs: Path
-    image_vectors: Path
+    image_targets: Path
 
     def stimuli(self) -> set[str]:
         """Return the stimuli of all kept trials."""
@@ -133,12 +133,12 @@ def _trained(recorded: Recorded, own: Encoder, human: Wording) -> Encoder:
             recorded.epochs,
             captions,
             vectors,
-            recorded.image_vectors,
+            recorded.image_targets,
             params=params.model_copy(update={"caption_kinds": list(own.kinds)}),
         )
-    logger.info("Training %s on people's captions.", params.architecture)
+    logger.info("Training %s on people's captions.", params.architecture.name)
     saved = SavedRun(CACHE / fingerprint(data.fingerprint, params.model_dump()))
-    trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+    trained = ARCHITECTURES[params.architecture.name].train(data, params, saved)
     saved.remove()
     module = reading_recorded(trained.module, data.decoded_channels).eval()
     module.requires_grad_(requires_grad=False)

@@ -50,7 +50,7 @@ def run_cell(cell: Cell) -> str:
         data = training_data_of(cell, _read(artifacts, params))
         saved = SavedRun(cell.result.parent / code_fingerprint())
         began = time.monotonic()
-        trained = ARCHITECTURES[params.architecture].train(data, params, saved)
+        trained = ARCHITECTURES[params.architecture.name].train(data, params, saved)
         seconds = time.monotonic() - began
         module = reading_recorded(trained.module, data.decoded_channels)
         encoder = Encoder(module, description_of(data, params))
@@ -86,7 +86,7 @@ def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
         artifacts.epochs,
         artifacts.captions,
         artifacts.text_vectors,
-        artifacts.image_vectors,
+        artifacts.image_targets,
         params=params,
     )
 

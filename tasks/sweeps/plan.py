@@ -174,13 +174,16 @@ def changed(base: Changes, changes: Changes) -> Changes:
     Parameters
     ----------
     changes : dict
-        Nested in the same way; what it does not name stays.
+        Nested in the same way; what it does not name stays. A choice with another `name` takes the place of the
+        old one with all its params.
     """
     result = dict(base)
     for name, value in changes.items():
         old = base.get(name)
-        both = isinstance(value, Mapping) and isinstance(old, Mapping)
-        result[name] = changed(dict(old or {}), dict(value)) if both else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            another = value.get("name", old.get("name")) != old.get("name")
+            value = changed({} if another else dict(old), dict(value))
+        result[name] = value
     return result
 
 
@@ -226,8 +229,7 @@ def _per_subject(protocol: Protocol, params: TrainParams) -> TrainParams:
     """Let a stranger be decoded: one set of filters for everybody where a subject is left out."""
     if protocol != "leave_one_subject_out":
         return params
-    common = params.start.model_copy(update={"per_subject": False})
-    return params.model_copy(update={"start": common})
+    return params.model_copy(update={"per_subject": False})
 
 
 def _explain(where: Path | str, error: ValidationError) -> str:

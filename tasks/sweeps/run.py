@@ -77,7 +77,7 @@ def sweep_cells(name: str, params_file: Path) -> tuple[Sweep, list[Cell]]:
     """
     sweep = read_sweep(name, SWEEPS)
     roots = {s: study_root(changes, params_file) for s, changes in sweep.studies.items()}
-    there = {s: root for s, root in roots.items() if Artifacts(root).image_vectors.exists()}
+    there = {s: root for s, root in roots.items() if Artifacts(root).image_targets.exists()}
     return sweep, _cells(sweep, there, params_file)
 
 

@@ -304,7 +304,7 @@ def _check_names(names: Sequence[str], known: Container[str], file: Path) -> Non
         if "." not in name or name not in known:
             raise PresetError(
                 f"A param must be in {file.name}; {name!r} is not. "
-                "Write it as there, with dots between the levels, say train.learning_rate."
+                "Write it as there, with dots between the levels, say train.optimiser.learning_rate."
             )
         twice = names.count(name) > 1
         around = name if twice else next((n for n in names if _is_in(name, n) and n != name), "")

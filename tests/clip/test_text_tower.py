@@ -98,7 +98,7 @@ def test_a_layer_is_the_mean_of_its_patches(tmp_path):
     with pytest.raises(PerceptError) as error:
         clip.encode_images(pictures, 4)
     assert str(error.value) == (
-        "The image tower has 3 blocks; there is no block 4. Mend embed.image_layers."
+        "The image tower has 3 blocks; there is no block 4. Mend embed.image.layers."
     )
 
 

@@ -1,5 +1,6 @@
 """A study of a few trials as the stages before `train` write it, with an effect that can be decoded."""
 
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.artifacts.contracts.captions import CAPTIONS
-from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import write_table
-from tasks.clip.vectors import layers_to_column, vectors_to_table
+from tasks.clip.vectors import levels_to_table, vectors_to_table
 from tasks.eeg.epochs import EpochsInfo, write_epochs
 from tasks.encoder.params import TrainParams
 
@@ -23,32 +24,18 @@ N_CHANNELS, N_TIMES, DIM = 8, 48, 12
 INFO = EpochsInfo(tuple(f"E{i}" for i in range(N_CHANNELS)), 100.0, -0.05, "uV", "average", "none")
 SPLITS = ("train", "train", "train", "train", "train", "train", "validation", "validation", "test")
 
-PARAMS = TrainParams.model_validate(
-    {
-        "seed": 0,
-        "architecture": "st_transformer",
-        "caption_kinds": "all",
-        "image_weight": 0.0,
-        "image_layer": None,
-        "shared_head": False,
-        "channels": "all",
-        "precision": "float32",
-        "compile": False,
-        "learning_rate": 0.003,
-        "weight_decay": 0.01,
-        "gradient_norm": 1.0,
-        "batch_size": 16,
-        "max_epochs": 6,
-        "warmup_epochs": 1,
-        "patience": 6,
-        "ema_decay": 0.9,
-        "temperature": 0.1,
-        "duplicate_cosine": 0.999,
-        "soft_targets": 0.0,
-        "shared_temperature": False,
-        "best_by": "recall_at_1",
+SECTION = {
+    "seed": 0,
+    "caption_kinds": "all",
+    "channels": "all",
+    "per_subject": True,
+    "precision": "float32",
+    "compile": False,
+    "batch_size": 16,
+    "keep_epochs": False,
+    "architecture": {
+        "name": "st_transformer",
         "start": {
-            "per_subject": True,
             "share_of_group": 0.3,
             "min_word_count": 2,
             "n_scores": 6,
@@ -69,22 +56,81 @@ PARAMS = TrainParams.model_validate(
             "min_exchange_pairs": 2,
             "dropout": 0.1,
         },
-        "augmentation": {
-            "synthetic_share": 0.5,
-            "repetition_mix": 0.5,
-            "channel_dropout": 0.1,
-            "time_shift_samples": 1,
-            "noise": 0.0,
-        },
-        "linear": {"n_components": 4, "bin_samples": 4},
-        "baselines": {"dropout": 0.1, "ridge_alphas": [0.1, 1.0, 10.0]},
-    }
-)
+    },
+    "target": {
+        "text": 1.0,
+        "image": 0.0,
+        "shared_text": False,
+        "image_levels": "first",
+        "image_projection": None,
+    },
+    "objective": {
+        "infonce": 1.0,
+        "mse": 0.0,
+        "mmd": 0.0,
+        "cross_entropy": 0.0,
+        "normalise_eeg": True,
+        "duplicate_cosine": 0.999,
+        "soft_targets": 0.0,
+        "scale": {"temperature": 0.1, "learned": True, "one_for_all": False, "map": "exp"},
+    },
+    "optimiser": {
+        "learning_rate": 0.003,
+        "weight_decay": 0.01,
+        "betas": [0.9, 0.999],
+        "gradient_norm": 1.0,
+        "initial_sd": None,
+    },
+    "schedule": {"name": "cosine", "max_epochs": 6, "warmup_epochs": 1},
+    "selection": {"name": "best", "by": "recall_at_1", "patience": 6, "ema_decay": 0.9},
+    "augmentation": {
+        "synthetic_share": 0.5,
+        "repetition_mix": 0.5,
+        "channel_dropout": 0.1,
+        "time_shift_samples": 1,
+        "noise": 0.0,
+        "smoothing": 0.0,
+        "smoothing_samples": 5,
+    },
+}
+ARCHITECTURES = {
+    "factor_map": {
+        "n_components": 4,
+        "bin_samples": 4,
+        "min_word_count": 2,
+        "n_directions": 4,
+        "prior_trials": 1.0,
+    },
+    "linear": {"n_components": 4, "bin_samples": 4, "n_scores": 6, "prior_trials": 1.0},
+    "ridge": {"bin_samples": 4, "alphas": [0.1, 1.0, 10.0]},
+    "xdawn_lda": {"n_components": 4, "bin_samples": 4},
+}
+"""Params of the baselines; a network has `dropout` alone."""
 
 
 def changed(**updates) -> TrainParams:
-    """Return the params of the tests with some changed."""
-    return PARAMS.model_copy(update=updates)
+    """Return the params of the tests with some changed: each by its own name, wherever it lies."""
+    section = deepcopy(SECTION)
+    if isinstance(name := updates.pop("architecture", None), str) and name != "st_transformer":
+        own = ARCHITECTURES.get(name, {"dropout": 0.1})
+        section["architecture"] = {"name": name, **own}
+    for name, value in updates.items():
+        places = [place for place in _mappings(section) if name in place]
+        assert len(places) == 1, f"{name} is in {len(places)} places"
+        old = places[0][name]
+        both = isinstance(old, dict) and isinstance(value, dict) and "name" not in value
+        places[0][name] = old | value if both else value
+    return TrainParams.model_validate(section)
+
+
+def _mappings(section: dict) -> list[dict]:
+    inner = [
+        place for value in section.values() if isinstance(value, dict) for place in _mappings(value)
+    ]
+    return [section, *inner]
+
+
+PARAMS = changed()
 
 
 @dataclass
@@ -101,9 +147,9 @@ class SmallStudy:
         """Write everything and return the paths that `train` reads, in its order."""
         paths = [
             folder / name
-            for name in ("trials", "epochs", "captions", "text_vectors", "image_vectors")
+            for name in ("trials", "epochs", "captions", "text_vectors", "image_targets")
         ]
-        trials, epochs, captions, text_vectors, image_vectors = paths
+        trials, epochs, captions, text_vectors, image_targets = paths
         write_table(pa.Table.from_pandas(self.trials, preserve_index=False), trials, TRIALS)
         for subject, rows in self.trials.groupby("subject"):
             ids = rows["trial_id"].tolist()
@@ -114,10 +160,8 @@ class SmallStudy:
             vectors_to_table({"caption_id": ids}, self.text_vectors), text_vectors, TEXT_VECTORS
         )
         ids = list(dict.fromkeys(self.captions["stimulus_id"]))
-        table = vectors_to_table({"stimulus_id": ids}, self.image_vectors)
-        layers = {2: self.image_vectors[:, ::-1]}
-        table = table.append_column("layers", layers_to_column(layers, len(ids)))
-        write_table(table, image_vectors, IMAGE_VECTORS)
+        levels = {"final": self.image_vectors, "layer 2": self.image_vectors[:, ::-1]}
+        write_table(levels_to_table(ids, levels), image_targets, IMAGE_TARGETS)
         return paths
 
 

@@ -89,7 +89,8 @@ REMEDY = "Run `dvc repro --force train` to make it anew."
         (
             {"architecture": "lstm"},
             "{folder}/encoder.json must name an architecture among st_transformer, factor_map, linear, "
-            "ridge, xdawn_lda, nice, atm, eegnet, eegconformer, atcnet, shallow, deep4; found 'lstm'.",
+            "ridge, xdawn_lda, nice, atm, eeg_project, channelnet, eegnet, eegconformer, atcnet, shallow, "
+            "deep4; found 'lstm'.",
         ),
         (
             {"architecture": "ridge"},
@@ -158,7 +159,7 @@ def test_what_it_was_not_trained_for_is_refused(folder):
         encoder.predict(np.zeros((1, 3, 10)), ["sub-03"])
     assert str(error.value) == (
         "The encoder has filters for sub-01, sub-02; sub-03 is unknown to it. Train with this "
-        "subject, or with train.start.per_subject: false."
+        "subject, or with train.per_subject: false."
     )
 
 

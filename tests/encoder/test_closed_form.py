@@ -81,7 +81,7 @@ def latents_of(virtual, filters, scores, groups, **changes):
         groups,
         parts=np.zeros(3, int),
         waves=WAVES,
-        params=PARAMS.start.model_copy(update=options | changes),
+        params=PARAMS.architecture.start.model_copy(update=options | changes),
         seed=0,
     )
 
@@ -274,12 +274,12 @@ def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():
 
 
 def memory_params(max_remembered_captions, min_exchange_pairs=0, ridge=1e-3):
-    start = PARAMS.start.model_copy(update={"prior_trials": ridge, "min_word_count": 1})
-    network = {
-        "max_remembered_captions": max_remembered_captions,
-        "min_exchange_pairs": min_exchange_pairs,
-    }
-    return changed(start=start, network=PARAMS.network.model_copy(update=network))
+    return changed(
+        prior_trials=ridge,
+        min_word_count=1,
+        max_remembered_captions=max_remembered_captions,
+        min_exchange_pairs=min_exchange_pairs,
+    ).architecture
 
 
 def test_a_memory_gives_the_posterior_over_captions():

@@ -43,7 +43,7 @@ def train_here(folder, out, dies_at=-1, environment=None):
         return step(self, *batch)
 
     Run._step = counted
-    names = ("trials", "epochs", "captions", "text_vectors", "image_vectors")
+    names = ("trials", "epochs", "captions", "text_vectors", "image_targets")
     paths = [Path("study", name) for name in names]
     try:
         train(*paths, encoder=Path(out), training_log=Path(out) / "log.csv", params=PARAMS)
@@ -129,7 +129,7 @@ def test_two_processes_started_by_torchrun_learn_what_one_learns(study):
 
 def test_a_batch_that_processes_cannot_share_is_refused(study, monkeypatch):
     monkeypatch.setattr(processes, "count", lambda: 3)
-    names = ("trials", "epochs", "captions", "text_vectors", "image_vectors")
+    names = ("trials", "epochs", "captions", "text_vectors", "image_targets")
     paths = [Path("study", name) for name in names]
     with pytest.raises(TrainingDataError) as error:
         train(*paths, encoder=Path("odd"), training_log=Path("log.csv"), params=PARAMS)

@@ -9,7 +9,13 @@ from tasks.encoder.st_transformer import Sizes, STTransformer
 from tests.encoder.test_checkpoints import SIZES
 
 NONE = AugmentationParams(
-    synthetic_share=0.0, repetition_mix=0.0, channel_dropout=0.0, time_shift_samples=0, noise=0.0
+    synthetic_share=0.0,
+    repetition_mix=0.0,
+    channel_dropout=0.0,
+    time_shift_samples=0,
+    noise=0.0,
+    smoothing=0.0,
+    smoothing_samples=5,
 )
 
 
@@ -62,6 +68,9 @@ def test_variation_does_what_its_params_say():
     assert ((silenced == 0).all(dim=2)).any()
     moved = vary(chosen, None, NONE.model_copy(update={"time_shift_samples": 3}))
     assert set(moved[0, 0].tolist()) <= set(virtual[4, 0].tolist())
+    always = NONE.model_copy(update={"smoothing": 1.0, "smoothing_samples": 3})
+    smooth = vary(chosen, None, always)
+    torch.testing.assert_close(smooth[..., 1:-1], chosen.unfold(2, 3, 1).mean(dim=3))
 
 
 def test_synthetic_latents_are_what_the_captions_evoke():

@@ -55,9 +55,11 @@ def params(tmp_path, repository, monkeypatch):
 
 def test_overrides_are_written_and_comments_stay(params):
     before = params.read_text()
-    override_params({"train.learning_rate": 0.0005, "preprocess.filters.notch_hz": [60.0]})
+    override_params(
+        {"train.optimiser.learning_rate": 0.0005, "preprocess.filters.notch_hz": [60.0]}
+    )
     after = yaml.safe_load(params.read_text())
-    assert after["train"]["learning_rate"] == 0.0005
+    assert after["train"]["optimiser"]["learning_rate"] == 0.0005
     assert after["preprocess"]["filters"]["notch_hz"] == [60.0]
     now = params.read_text()
     touched = [(a, b) for a, b in zip(before.splitlines(), now.splitlines(), strict=True) if a != b]
@@ -67,21 +69,23 @@ def test_overrides_are_written_and_comments_stay(params):
             "    notch_hz: [60.0]          # Hz; mains and its harmonics, or []",
         ),
         (
-            "  learning_rate: 0.0003     # peak of the cosine schedule",
-            "  learning_rate: 0.0005     # peak of the cosine schedule",
+            "    learning_rate: 0.0003   # peak of the schedule",
+            "    learning_rate: 0.0005   # peak of the schedule",
         ),
     ]
-    override_params({"train.learning_rate": 0.0005, "preprocess.filters.notch_hz": [60.0]})
+    override_params(
+        {"train.optimiser.learning_rate": 0.0005, "preprocess.filters.notch_hz": [60.0]}
+    )
     assert params.read_text() == now
 
 
 def test_override_of_no_param_changes_nothing(params):
     before = params.read_bytes()
     with pytest.raises(PerceptError) as caught:
-        override_params({"train.learning_rat": 1.0})
+        override_params({"train.optimiser.learning_rat": 1.0})
     assert str(caught.value) == (
-        "A param must be in params.yaml; 'train.learning_rat' is not. "
-        "Write it as there, with dots between the levels, say train.learning_rate."
+        "A param must be in params.yaml; 'train.optimiser.learning_rat' is not. "
+        "Write it as there, with dots between the levels, say train.optimiser.learning_rate."
     )
     assert params.read_bytes() == before
 
@@ -98,7 +102,9 @@ def test_override_of_a_shared_param_in_its_old_place_names_the_one_place(params)
 
 def test_override_that_a_stage_does_not_accept_changes_nothing(params):
     before = params.read_bytes()
-    with pytest.raises(PerceptError, match=r"^train.learning_rate: .*; found 'fast'. Mend it in "):
-        override_params({"train.learning_rate": "fast"})
+    with pytest.raises(
+        PerceptError, match=r"^train.optimiser.learning_rate: .*; found 'fast'. Mend it in "
+    ):
+        override_params({"train.optimiser.learning_rate": "fast"})
     assert params.read_bytes() == before
     assert list(params.parent.iterdir()) == [params]

@@ -17,7 +17,9 @@ from tasks.encoder.resumption import SavedRun
 from tasks.sweeps.cells import read_result, run_cell
 from tasks.sweeps.plan import Sweep, cells_of
 from tasks.sweeps.table import as_markdown, long_table
-from tests.encoder.small_study import PARAMS, SUBJECTS, make_small_study
+from tests.encoder.small_study import ARCHITECTURES, PARAMS, SUBJECTS, make_small_study
+
+LINEAR = {"name": "linear", **ARCHITECTURES["linear"]}
 
 SWEEP = Sweep.model_validate(
     {
@@ -26,15 +28,15 @@ SWEEP = Sweep.model_validate(
         "studies": {"small": None},
         "protocols": ["within_subject", "leave_one_subject_out"],
         "seeds": [0, 1],
-        "train": {"max_epochs": 2},
+        "train": {"schedule": {"max_epochs": 2}},
         "arms": {
-            "linear": {"train": {"architecture": "linear"}},
+            "linear": {"train": {"architecture": LINEAR}},
             "ours": {},
-            "permuted": {"permuted_labels": True, "train": {"architecture": "linear"}},
+            "permuted": {"permuted_labels": True, "train": {"architecture": LINEAR}},
             "once": {
                 "n_presentations": 1,
                 "share_of_stimuli": 0.5,
-                "train": {"architecture": "linear"},
+                "train": {"architecture": LINEAR},
             },
         },
     }

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from tasks.sweeps.plan import Sweep, SweepError, cells_of, read_sweep, train_params
-from tests.encoder.small_study import PARAMS
+from tests.encoder.small_study import ARCHITECTURES, PARAMS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = PARAMS.model_dump(mode="json")
@@ -16,10 +16,14 @@ SMALL = {
     "studies": {"here": None},
     "protocols": ["within_subject", "pooled", "leave_one_subject_out"],
     "seeds": [0, 1],
-    "train": {"max_epochs": 2},
+    "train": {"schedule": {"max_epochs": 2}},
     "arms": {
         "ours": {},
-        "linear": {"train": {"architecture": "linear", "start": {"prior_trials": 7.0}}},
+        "linear": {
+            "train": {
+                "architecture": {"name": "linear", **ARCHITECTURES["linear"], "prior_trials": 7.0}
+            }
+        },
         "half": {"share_of_stimuli": 0.5},
     },
 }
@@ -36,18 +40,19 @@ def test_every_arm_meets_every_seed_protocol_and_fold_once():
     assert len(found) == 2 * 3 * (2 + 1 + 2)
     assert len({cell.result for cell in found}) == len(found)
     assert {c.fold for c in found if c.protocol == "pooled"} == {"all"}
-    assert {c.train["start"]["per_subject"] for c in found if c.protocol != "pooled"} == {
+    assert {c.train["per_subject"] for c in found if c.protocol != "pooled"} == {
         True,
         False,
     }
     strangers = [c for c in found if c.protocol == "leave_one_subject_out"]
-    assert not any(c.train["start"]["per_subject"] for c in strangers)
+    assert not any(c.train["per_subject"] for c in strangers)
 
 
 def test_changes_go_as_deep_as_they_say():
     params = train_params(BASE, Sweep.model_validate(SMALL), "linear", 5)
-    assert (params.seed, params.architecture, params.max_epochs) == (5, "linear", 2)
-    assert params.start == PARAMS.start.model_copy(update={"prior_trials": 7.0})
+    assert (params.seed, params.architecture.name, params.schedule.max_epochs) == (5, "linear", 2)
+    assert params.architecture.prior_trials == 7.0
+    assert params.schedule.warmup_epochs == PARAMS.schedule.warmup_epochs
 
 
 def test_a_renamed_arm_is_not_trained_again():

@@ -154,14 +154,14 @@ def test_a_block_is_replaced_as_a_whole_and_blank_lines_stay():
     ("changes", "message"),
     [
         (
-            "train.learning_rat: 1.0",
-            "A param must be in params.yaml; 'train.learning_rat' is not. Write it as there, with dots "
-            "between the levels, say train.learning_rate.",
+            "train.optimiser.learning_rat: 1.0",
+            "A param must be in params.yaml; 'train.optimiser.learning_rat' is not. Write it as there, with dots "
+            "between the levels, say train.optimiser.learning_rate.",
         ),
         (
             "train: {seed: 1}",
             "A param must be in params.yaml; 'train' is not. Write it as there, with dots between the "
-            "levels, say train.learning_rate.",
+            "levels, say train.optimiser.learning_rate.",
         ),
         (
             "preprocess.split.seed: 1\npreprocess.split: null",
@@ -214,12 +214,12 @@ def test_a_broken_preset_is_named(folder, capsys):
 
 
 def test_a_value_of_the_wrong_type_is_named_by_the_stage(folder):
-    (folder / "presets/mine.yaml").write_text("# Mine.\ntrain.learning_rate: fast\n")
+    (folder / "presets/mine.yaml").write_text("# Mine.\ntrain.optimiser.learning_rate: fast\n")
     assert main(["preset", "mine"]) == 0
     with pytest.raises(PerceptError) as caught:
         params_for(load_stage("train"), FILE)
     assert str(caught.value) == (
-        "train.learning_rate: Input should be a valid number, unable to parse string as a number; "
+        "train.optimiser.learning_rate: Input should be a valid number, unable to parse string as a number; "
         "found 'fast'. Mend it in params.yaml."
     )
 
@@ -260,7 +260,7 @@ def test_changes_of_a_user_are_lost_by_force_alone(folder, capsys):
     lost = [
         "preprocess.whitening.covariance_of: time, the preset has absent",
         "preprocess.whitening.shrinkage: auto, the preset has absent",
-        "train.learning_rate: 0.0005, the preset has 0.001",
+        "train.optimiser.learning_rate: 0.0005, the preset has 0.001",
         "line 1: # July",
         f"line {numbers[0]}: # trials at once (mine)",
     ]

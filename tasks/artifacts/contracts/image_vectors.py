@@ -7,10 +7,5 @@ from tasks.artifacts.contracts._field import contract, field
 IMAGE_VECTORS = contract(
     field("stimulus_id", pa.string(), "key into `stimuli`"),
     field("vector", pa.list_(pa.float32()), "unit norm, in the space of `text_vectors`"),
-    field(
-        "layers",
-        pa.map_(pa.int32(), pa.list_(pa.float32())),
-        "block of the image tower to the mean of its patches, unit norm",
-    ),
     key="stimulus_id",
 )

@@ -55,7 +55,7 @@ class SpatialSizes(ClosedFormSizes):
     def __post_init__(self) -> None:
         if self.n_components > self.n_channels:
             raise TrainingDataError(
-                f"train.linear.n_components must be at most the {self.n_channels} channels; it is "
+                f"train.architecture.n_components must be at most the {self.n_channels} channels; it is "
                 f"{self.n_components}. Lower it."
             )
 

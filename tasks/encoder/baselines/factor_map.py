@@ -27,7 +27,7 @@ from tasks.encoder.baselines.linear import principal_components
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.factors import caption_factors
 from tasks.encoder.filters import inverse_square_root
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import FactorMapParams, TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained
 
@@ -114,13 +114,11 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     Parameters
     ----------
     params : TrainParams
-        `linear`, and of `start`: `ridge`, `min_word_count`, `n_latents` (directions) and `per_subject`.
+        With the architecture `factor_map`.
     """
-    per_subject = params.start.per_subject
+    chosen, per_subject = params.architecture_as(FactorMapParams), params.per_subject
     stimuli = np.unique(data.train.stimulus_index)
-    factors = caption_factors(
-        data.texts, data.concepts, stimuli, min_count=params.start.min_word_count
-    )
+    factors = caption_factors(data.texts, data.concepts, stimuli, min_count=chosen.min_word_count)
     levels = tuple(int(factor.max()) + 1 for factor in factors)
     shown = np.concatenate(
         [np.eye(n)[factor] for n, factor in zip(levels, factors, strict=True)], axis=1
@@ -128,10 +126,11 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     module = FactorEncoder(
         FactorSizes(
             n_groups=len(data.subjects) if per_subject else 1,
-            n_directions=min(params.start.n_latents, sum(levels) - len(levels)),
+            n_directions=min(chosen.n_directions, sum(levels) - len(levels)),
             levels=levels,
             **shapes_of(data),
-            **params.linear.model_dump(),
+            n_components=chosen.n_components,
+            bin_samples=chosen.bin_samples,
         )
     )
     module.prior.copy_(torch.from_numpy(np.log(shown.mean(axis=0))))
@@ -144,7 +143,7 @@ def train_factor_map(data: TrainingData, params: TrainParams) -> Trained:
     of_trial = shown[np.searchsorted(stimuli, data.train.stimulus_index)]
     for group in range(module.sizes.n_groups):
         rows = groups == group
-        _fit(module, group, data.train.eeg[rows], of_trial[rows], params.start.prior_trials)
+        _fit(module, group, data.train.eeg[rows], of_trial[rows], chosen.prior_trials)
     return fitted(module, data, params)
 
 

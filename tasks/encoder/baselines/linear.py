@@ -23,7 +23,7 @@ from tasks.encoder.baselines.closed_form import (
 )
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.filters import encoding_model
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import LinearParams, TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained
 from tasks.encoder.words import vector_scores
@@ -86,24 +86,25 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     Parameters
     ----------
     params : TrainParams
-        Sections `linear` and `start` (scores, ridge and whether filters are per subject).
+        With the architecture `linear`.
     """
+    chosen, per_subject = params.architecture_as(LinearParams), params.per_subject
     stimuli = np.unique(data.train.stimulus_index)
-    all_scores = vector_scores(data.targets, stimuli, params.start.n_scores)
+    all_scores = vector_scores(data.targets, stimuli, chosen.n_scores)
     vectors = data.targets.reshape(len(data.targets), -1)
     mean = vectors[stimuli].mean(axis=0)
-    per_subject = params.start.per_subject
     module = LinearEncoder(
         LinearSizes(
             n_groups=len(data.subjects) if per_subject else 1,
             n_scores=all_scores.shape[1],
             **shapes_of(data),
-            **params.linear.model_dump(),
+            n_components=chosen.n_components,
+            bin_samples=chosen.bin_samples,
         )
     )
     groups = group_index(data.train, per_subject=per_subject)
     scores = all_scores[data.train.stimulus_index]
-    _fit(module, data.train.eeg, groups, scores, params.start.prior_trials)
+    _fit(module, data.train.eeg, groups, scores, chosen.prior_trials)
     back = np.linalg.lstsq(all_scores[stimuli], vectors[stimuli] - mean, rcond=None)[0]
     module.vectors.copy_(torch.from_numpy(back))
     module.vectors_mean.copy_(torch.from_numpy(mean))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -20,16 +21,25 @@ from torch.nn import functional as F
 from tasks.encoder.augmentation import find_mates
 from tasks.encoder.baselines.atm import atm
 from tasks.encoder.baselines.braindecode import atcnet, deep4, eegconformer, eegnet, shallow
+from tasks.encoder.baselines.channelnet import channelnet
+from tasks.encoder.baselines.eeg_project import eeg_project
 from tasks.encoder.baselines.nice import nice
 from tasks.encoder.baselines.shapes import EpochShape
 from tasks.encoder.dataset import TrainingData, Trials
-from tasks.encoder.params import TrainParams
-from tasks.encoder.preparation import Prepared, Rows, group_index
+from tasks.encoder.params import NetworkBaselineParams, TrainParams
+from tasks.encoder.preparation import Prepared, Rows, group_index, image_levels, readout_sizes
+from tasks.encoder.readouts import (
+    Projection,
+    ReadoutSizes,
+    WithReadouts,
+)
 
 BACKBONES: Mapping[str, Callable[[EpochShape], nn.Module]] = MappingProxyType(
     {
         "nice": nice,
         "atm": atm,
+        "eeg_project": eeg_project,
+        "channelnet": channelnet,
         "eegnet": eegnet,
         "eegconformer": eegconformer,
         "atcnet": atcnet,
@@ -41,7 +51,7 @@ BACKBONES: Mapping[str, Callable[[EpochShape], nn.Module]] = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class NetworkSizes:
+class NetworkSizes(ReadoutSizes):
     """Everything that decides the shapes of a `NetworkEncoder`.
 
     Attributes
@@ -75,7 +85,7 @@ class NetworkSizes:
         return EpochShape(self.n_channels, self.n_times, self.sfreq_hz, self.n_groups)
 
 
-class NetworkEncoder(nn.Module):
+class NetworkEncoder(WithReadouts):
     """EEG to one unit vector per caption kind, by a published network.
 
     Parameters
@@ -98,6 +108,7 @@ class NetworkEncoder(nn.Module):
             nn.Linear(n_features, sizes.n_kinds * sizes.dim),
             Projection(sizes.n_kinds, sizes.dim, sizes.dropout),
         )
+        self.add_readouts(n_features, sizes, sizes.dropout)
 
     @torch.no_grad()
     def _count_features(self) -> int:
@@ -111,9 +122,14 @@ class NetworkEncoder(nn.Module):
     def forward(
         self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
     ) -> Float[Tensor, "n n_kinds dim"]:
-        """Predict the vector of each caption kind."""
-        predicted: Tensor = self.heads(self.latents(self.signal(eeg, group_index), group_index))
-        return predicted
+        """Predict the unit vector of each caption kind."""
+        return F.normalize(self.heads(self.read(eeg, group_index)), dim=2)
+
+    def read(
+        self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
+    ) -> Float[Tensor, "n n_features"]:
+        """Return the features of epochs."""
+        return self.latents(self.signal(eeg, group_index), group_index)
 
     def signal(
         self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
@@ -144,28 +160,13 @@ class NetworkEncoder(nn.Module):
             self.scale[group] = torch.from_numpy(own.std(axis=(0, 2), keepdims=True)[0])
 
 
-class Projection(nn.Module):
-    """NICE's projector, one per kind: a residual layer and a layer norm, to unit vectors.
-
-    Parameters
-    ----------
-    n_kinds, dim : int
-        Caption kinds and length of their vectors.
-    """
-
-    def __init__(self, n_kinds: int, dim: int, dropout: float) -> None:
-        super().__init__()
-        self.n_kinds = n_kinds
-        self.weight = nn.Parameter(torch.randn(n_kinds, dim, dim) / dim**0.5)
-        self.bias = nn.Parameter(torch.zeros(n_kinds, 1, dim))
-        self.dropout = nn.Dropout(dropout)
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, first: Float[Tensor, "n values"]) -> Float[Tensor, "n n_kinds dim"]:
-        """Return one unit vector per trial and kind."""
-        hidden = first.reshape(len(first), self.n_kinds, -1).transpose(0, 1)
-        found = self.dropout(F.gelu(hidden) @ self.weight + self.bias)
-        return F.normalize(self.norm(hidden + found), dim=2).transpose(0, 1)
+def _begin_small(deviation: float, module: nn.Module) -> None:
+    """Draw normal weights, as NICE's code does for convolutions, linear layers and batch norms."""
+    if isinstance(module, (nn.Linear, nn.Conv2d, Projection)):
+        nn.init.normal_(module.weight, 0.0, deviation)
+    elif isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+        nn.init.normal_(module.weight, 1.0, deviation)
+        nn.init.zeros_(module.bias)
 
 
 def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEncoder, Prepared]:
@@ -174,7 +175,7 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
     Parameters
     ----------
     params : TrainParams
-        `architecture`, `baselines` and `start.per_subject`.
+        `architecture`, `target`, `objective`, `optimiser.initial_sd` and `per_subject`.
 
     Returns
     -------
@@ -183,20 +184,23 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
     prepared : Prepared
         For the training loop.
     """
-    per_subject = params.start.per_subject
+    chosen, per_subject = params.architecture_as(NetworkBaselineParams), params.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     module = NetworkEncoder(
         NetworkSizes(
-            backbone=params.architecture,
+            backbone=chosen.name,
             n_groups=len(data.subjects) if per_subject else 1,
             n_channels=data.train.eeg.shape[1],
             n_times=data.train.eeg.shape[2],
             sfreq_hz=data.info.sfreq_hz,
             n_kinds=data.targets.shape[1],
             dim=data.targets.shape[2],
-            dropout=params.baselines.dropout,
+            dropout=chosen.dropout,
+            **readout_sizes(data, params),
         )
     )
+    if params.optimiser.initial_sd is not None:
+        module.apply(partial(_begin_small, params.optimiser.initial_sd))
     module.standardise_by(data.train.eeg, groups)
     targets = torch.from_numpy(data.targets)
     train = _rows(module, data.train, groups)
@@ -206,6 +210,8 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
         find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
         None,
         targets.transpose(0, 1).contiguous(),
+        image_levels(data),
+        torch.from_numpy(data.concept_index),
     )
 
 

@@ -17,7 +17,7 @@ from tasks.encoder.baselines.closed_form import (
     shapes_of,
 )
 from tasks.encoder.dataset import TrainingData
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import RidgeParams, TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained
 
@@ -64,23 +64,23 @@ def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
     Parameters
     ----------
     params : TrainParams
-        `linear.bin_samples`, `baselines.ridge_alphas` and `start.per_subject`.
+        With the architecture `ridge`.
     """
-    per_subject = params.start.per_subject
+    chosen, per_subject = params.architecture_as(RidgeParams), params.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     module = RidgeEncoder(
         ClosedFormSizes(
             n_groups=int(groups.max()) + 1,
-            bin_samples=params.linear.bin_samples,
+            bin_samples=chosen.bin_samples,
             **shapes_of(data),
         )
     )
-    values = binned(torch.from_numpy(data.train.eeg), params.linear.bin_samples).numpy()
+    values = binned(torch.from_numpy(data.train.eeg), chosen.bin_samples).numpy()
     targets = data.targets[data.train.stimulus_index].reshape(len(values), -1)
     for group in range(module.sizes.n_groups):
         rows = groups == group
         stimuli = data.train.stimulus_index[rows]
-        _fit(module, group, values[rows], targets[rows], stimuli, params.baselines.ridge_alphas)
+        _fit(module, group, values[rows], targets[rows], stimuli, chosen.alphas)
     return fitted(module, data, params)
 
 

@@ -24,7 +24,7 @@ from tasks.encoder.baselines.closed_form import (
     shapes_of,
 )
 from tasks.encoder.dataset import TrainingData
-from tasks.encoder.params import TrainParams
+from tasks.encoder.params import TrainParams, XdawnLDAParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained
 
@@ -81,9 +81,9 @@ def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
     Parameters
     ----------
     params : TrainParams
-        `linear` and `start.per_subject`.
+        With the architecture `xdawn_lda`.
     """
-    per_subject = params.start.per_subject
+    chosen, per_subject = params.architecture_as(XdawnLDAParams), params.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     concept_of = np.array(data.concepts)[data.train.stimulus_index]
     concepts, labels = np.unique(concept_of, return_inverse=True)
@@ -92,7 +92,8 @@ def train_xdawn_lda(data: TrainingData, params: TrainParams) -> Trained:
             n_groups=int(groups.max()) + 1,
             n_concepts=len(concepts),
             **shapes_of(data),
-            **params.linear.model_dump(),
+            n_components=chosen.n_components,
+            bin_samples=chosen.bin_samples,
         )
     )
     vectors = data.targets[data.train.stimulus_index].reshape(len(labels), -1)

@@ -1,0 +1,11 @@
+"""What predicted image vectors are compared with: the picture's vector as the encoder's image head mixes it."""
+
+import pyarrow as pa
+
+from tasks.artifacts.contracts._field import contract, field
+
+IMAGE_GALLERY = contract(
+    field("stimulus_id", pa.string(), "key into `stimuli`"),
+    field("vector", pa.list_(pa.float32()), "unit norm"),
+    key="stimulus_id",
+)
