@@ -1,0 +1,1 @@
+"""The field's tables: what was published beside what was found here, chance, and controls."""
