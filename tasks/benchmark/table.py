@@ -102,7 +102,7 @@ def retrieval_pages(rows: pd.DataFrame) -> list[Page]:
         some = some[some["metric"].isin([f"top-{k}" for k in KS])]
         subjects = sorted(set(some["subject"]) - {MEAN})
         cells = [
-            {"Method": row, "Gallery": gallery}
+            {"Method": row, "Gallery": gallery or "–"}
             | {s: _pair(own[own["subject"] == s]) for s in subjects}
             | {"Avg": _pair(own[own["subject"] == MEAN])}
             for (row, gallery), own in _in_order(some, ["row", "gallery"])
@@ -119,8 +119,9 @@ def picture_page(rows: pd.DataFrame, study: str) -> list[Page]:
     columns = [c for c in columns_of(study) if c.name in set(some["metric"])]
     cells = []
     for (row, protocol), whole in _in_order(some, ["row", "protocol"]):
-        subjects = set(whole["subject"])
-        for subject in [MEAN] if MEAN in subjects else sorted(subjects):
+        subjects = sorted(set(whole["subject"]))
+        ours = MEAN in subjects and set(whole["kind"]) != {"published"}
+        for subject in [MEAN] if ours else subjects:
             own = whole[whole["subject"] == subject].set_index("metric")
             where = "" if subject == MEAN else f" ({subject})"
             words = {

@@ -167,6 +167,8 @@ def test_pictures_score_as_published_with_another_test_picture_beside_them(tmp_p
     rows, _ = table_of(tmp_path, [open_run("ours", wrong.root)])
     assert value(rows, row="ours", metric="PixCorr", subject="mean") < 0.5
     assert "| ATM (sub-08) | intra | 0.160 | 0.345 | 0.776 |" in page
+    assert "| CognitionCapturer (sub-08) | intra | 0.175 |" in page
+    assert "| CognitionCapturer | intra | 0.150 |" in page
     for column in columns_of("things_eeg2"):
         if column.space:
             needed = f"`evaluate.feature_weights.{column.space}` names no file of weights"
