@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from tasks.benchmark.controls import CONTROLS, control_root, is_retrained
+from tasks.benchmark import CONTROLS
+from tasks.benchmark.controls import control_root, is_retrained
 from tasks.benchmark.literature import published
 from tasks.benchmark.reconstruction import ANOTHER, columns_of, picture_scores
 from tasks.benchmark.retrieval import GUESSING, chance, retrieval_scores
@@ -28,7 +29,6 @@ from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import write_text
 
 REPORT = Path("reports/benchmark")
-STUDIES = ("things_eeg2", "eegcvpr")
 BEST_ON_TEST = "best on test"
 
 Centres = Mapping[str, Float[np.ndarray, "dim"]]
@@ -48,7 +48,7 @@ def write_benchmark(
     Parameters
     ----------
     study : str
-        One of `STUDIES`.
+        ``things_eeg2`` or ``eegcvpr``.
     runs : Sequence[Run]
         Runs of one name that test the same subject are its seeds.
     epochs : Sequence[Run]
@@ -137,7 +137,7 @@ def _retrieval(
     guessed = pd.concat(
         [
             chance(of_protocol).assign(protocol=protocol)
-            for protocol, of_protocol in scores[scores["kind"] == "ours"].groupby("protocol")
+            for protocol, of_protocol in scores.groupby("protocol")
         ]
     ).assign(table="retrieval", row="chance", kind="chance", subject=MEAN)
     return pd.concat([summarised(scores), guessed]).reindex(columns=LONG), notes

@@ -12,6 +12,7 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import SEEN
 from tasks.artifacts.tables import read_table, write_table
+from tasks.benchmark import CONTROLS
 from tasks.benchmark.runs import Run
 from tasks.controls.noise import gaussian_noise
 from tasks.eeg.epochs import read_file, write_epochs
@@ -19,17 +20,6 @@ from tasks.runtime.files import fingerprint, sha256_of
 from tasks.statistics.draws import seed_of
 from tasks.wiring.contract import call, load_stage, read_params, reads, writes
 
-NOISE, SHUFFLED_PAIRS = "noise", "shuffled_pairs"
-CONTROLS = {
-    NOISE: "retrained on noise",
-    SHUFFLED_PAIRS: "retrained on shuffled pairs",
-}
-"""Control to the words of its row.
-
-Noise (Jo et al., arXiv 2405.06459): every epoch, of training and of test, is noise with the mean and the
-covariance of its recording's. Shuffled pairs: epochs are real, and within each subject the pictures of training
-trials are dealt out anew.
-"""
 STAGES = ("train", "retrieve")
 
 logger = logging.getLogger(__name__)
@@ -39,7 +29,7 @@ def control_root(run: Run, control: str) -> Path:
     """Return where a control of a run lies; a run with other params or inputs has another one."""
     params = read_params(run.root / "params.yaml")
     inputs = [sha256_of(path) for path in (run.artifacts.trials, run.artifacts.image_vectors)]
-    key = fingerprint(control, inputs, *(params[name] for name in STAGES))
+    key = fingerprint(control, inputs, *(params.get(name) for name in STAGES))
     return run.root / "data" / "cache" / "benchmark" / f"{control}-{key}"
 
 
@@ -60,12 +50,12 @@ def retrain(run: Run, control: str) -> None:
         return
     root = control_root(run, control)
     logger.info("%s, %s: training in %s.", run.name, CONTROLS[control], root)
-    artifacts, replaced = Artifacts(root), "epochs" if control == NOISE else "trials"
+    artifacts, replaced = Artifacts(root), "epochs" if control == "noise" else "trials"
     stages = [load_stage(name) for name in STAGES]
     made = {replaced} | {name for stage in stages for name in writes(stage)}
     for name in {name for stage in stages for name in reads(stage)} - made:
         _link(getattr(run.artifacts, name), getattr(artifacts, name))
-    if control == NOISE:
+    if control == "noise":
         _write_noise(run.artifacts.epochs, artifacts.epochs)
     else:
         shuffled = _shuffled(read_table(run.artifacts.trials, TRIALS))

@@ -115,6 +115,11 @@ def picture_scores(run: Run, study: str) -> tuple[pd.DataFrame, list[str]]:
         ]
     table = read_table(run.artifacts.renders, RENDERS).to_pandas()
     renders = table[~table["flagged"]].merge(run.trials, on="trial_id")
+    if renders.empty:
+        return pd.DataFrame(), [
+            f"{run.name}: no pictures, because {run.artifacts.renders} holds none of the held-out trials that "
+            "the safety checker let pass."
+        ]
     renders["image_path"] = [str(run.root / path) for path in renders["image_path"]]
     shown = run.gallery[run.gallery["stimulus_id"].isin(renders["stimulus_id"])]
     shown = shown.reset_index(drop=True)
@@ -151,12 +156,13 @@ def _row(name: str, condition: str) -> str:
 
 def _spaces(run: Run, study: str) -> tuple[dict[str, See], list[str]]:
     """Open the networks that a table needs and whose weights are named; say which are not."""
-    section = read_params(run.root / "params.yaml")["evaluate"]["feature_weights"]
+    params = read_params(run.root / "params.yaml")
+    named = params.get("evaluate", {}).get(
+        "feature_weights", {}
+    )  # a run may be older than a network
     wanted = {column.space for column in columns_of(study) if column.space}
-    files = {
-        name: run.root / path if path and name in wanted else None for name, path in section.items()
-    }
-    weights = FeatureWeights.model_validate(files)
+    files = {name: run.root / path for name, path in named.items() if path and name in wanted}
+    weights = FeatureWeights.model_validate(dict.fromkeys(FeatureWeights.model_fields) | files)
     notes = []
     for name in sorted(wanted):
         if getattr(weights, name) is None:

@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.benchmark import CONTROLS, STUDIES
+
 if TYPE_CHECKING:
     from tasks.benchmark.runs import Run
-
-STUDIES = ("things_eeg2", "eegcvpr")
-CONTROLS = ("noise", "shuffled_pairs")
 
 
 def add(commands: Any) -> None:

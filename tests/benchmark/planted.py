@@ -112,13 +112,13 @@ class Planted:
             rows.append(own)
         return self.predict(rows)
 
-    def render(self, source):
+    def render(self, source, flagged=False):
         """Write renders: for each test trial, a copy of the picture that `source` names for it."""
         rows = []
         for trial in self.test_trials.itertuples():
             name = source(int(trial.stimulus_id[1:]))
             path = f"data/raw/pictures/{name}.png"
-            rows.append((trial.trial_id, "decoded", 0, "", 1.0, 0, path, False))
+            rows.append((trial.trial_id, "decoded", 0, "", 1.0, 0, path, flagged))
         table = pa.Table.from_pandas(
             pd.DataFrame(rows, columns=RENDERS.names), schema=RENDERS, preserve_index=False
         )

@@ -242,6 +242,21 @@ def test_rows_that_do_not_exist_name_the_command_that_makes_them(tmp_path, study
     assert not re.search("TODO|placeholder|nan", page)
 
 
+def test_a_run_whose_pictures_were_all_withheld_says_so(tmp_path):
+    planted = Planted(tmp_path / "run").plant(5).render(picture, flagged=True)
+    rows, page = table_of(tmp_path, [open_run("ours", planted.root)])
+    assert "holds none of the held-out trials that the safety checker let pass" in page
+    assert "another test picture" not in set(rows["row"])
+
+
+def test_a_run_whose_params_know_no_such_networks_is_scored_without_them(tmp_path):
+    planted = Planted(tmp_path / "run").plant(5).render(picture)
+    (planted.root / "params.yaml").write_text("evaluate: {feature_weights: {alexnet: null}}")
+    rows, page = table_of(tmp_path, [open_run("ours", planted.root)])
+    assert value(rows, row="ours", metric="PixCorr", subject="mean") == pytest.approx(1, abs=1e-5)
+    assert "`evaluate.feature_weights.clip_vit_l_14` names no file of weights" in page
+
+
 def test_a_run_without_an_image_head_says_so(tmp_path):
     planted = Planted(tmp_path / "run").predict(np.ones((20, 11)), kind="ObjectSnap")
     rows, page = table_of(tmp_path, [open_run("ours", planted.root)])

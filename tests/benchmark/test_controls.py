@@ -12,7 +12,8 @@ from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.benchmark.controls import CONTROLS, control_root, is_retrained, retrain
+from tasks.benchmark import CONTROLS
+from tasks.benchmark.controls import control_root, is_retrained, retrain
 from tasks.benchmark.runs import open_run
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.params import TrainParams
