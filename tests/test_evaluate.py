@@ -25,6 +25,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.clip.vectors import layers_to_column
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.runtime.errors import PerceptError
+from tasks.scores import published
 from tasks.scores.feature_spaces import FeatureWeights
 from tasks.simulation.judge import Judgement
 from tests.qualified import is_qualified
@@ -92,6 +93,8 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = SimpleNamespace(encode_images=encode_images)
     monkeypatch.setattr(module, "load_clip", lambda source: clip)
+    # the published size takes long, and has tests of its own
+    monkeypatch.setattr(published, "SIDE_PX", 64)
     monkeypatch.setattr(module, "Judge", SimpleNamespace(load=lambda folder: StandInJudge()))
     study = make_study(noise=0.2, n_per_split=5)
     contracts = {

@@ -37,10 +37,18 @@ def squares(
 
 
 def _square(path: Path, side_px: int, mode: InterpolationMode) -> Tensor:
+    return _resized(_cut(path), side_px, mode).clamp_(0, 1)
+
+
+def _cut(path: Path) -> Tensor:
     picture = pil_to_tensor(open_rgb(path)).float() / 255
-    cut = center_crop(picture, [min(picture.shape[1:])])
-    resized: Tensor = resize(cut, [side_px, side_px], mode, antialias=True)
-    return resized.clamp(0, 1)
+    cut: Tensor = center_crop(picture, [min(picture.shape[1:])])
+    return cut
+
+
+def _resized(picture: Tensor, side_px: int, mode: InterpolationMode) -> Tensor:
+    resized: Tensor = resize(picture, [side_px, side_px], mode, antialias=True)
+    return resized
 
 
 def standardised(features: Vectors) -> Vectors:
@@ -64,16 +72,25 @@ def _pixels(pictures: Tensor) -> Vectors:
 
 def structural_similarities(drawn: Sequence[str], shown: Sequence[str]) -> Float[np.ndarray, " n"]:
     """Return SSIM of each pair: grey, Gaussian window of sigma 1.5, as skimage computes it."""
-    pairs = zip(squares(drawn, SIDE_PX), squares(shown, SIDE_PX), strict=True)
-    return np.array([_similarity(a, b) for batch in pairs for a, b in zip(*batch, strict=True)])
+    return np.array([_similarity(*pair) for pair in zip(drawn, shown, strict=True)])
 
 
-def _similarity(first: Tensor, second: Tensor) -> float:
-    grey = [rgb2gray(picture.permute(1, 2, 0).numpy()) for picture in (first, second)]
+def _similarity(drawn: str, shown: str) -> float:
     found = structural_similarity(
-        *grey, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0
+        _grey(drawn),
+        _grey(shown),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=1.0,
     )
     return float(found)
+
+
+def _grey(file: str) -> Float[np.ndarray, "side side"]:
+    """Return a picture in grey; resizing is linear, so that one channel is resized in place of three."""
+    grey = torch.from_numpy(rgb2gray(_cut(Path(file)).permute(1, 2, 0).numpy()))
+    return np.asarray(_resized(grey[None], SIDE_PX, InterpolationMode.BILINEAR)[0].numpy())
 
 
 def two_way(
