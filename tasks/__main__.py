@@ -15,6 +15,7 @@ COMMANDS = (
     "pretrain",
     "wiring",
     "sweep",
+    "benchmark",
     "fetch",
     "captions",
     "gallery",

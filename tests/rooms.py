@@ -47,6 +47,7 @@ ROOMS = {
     ),
     "wiring": (),
     "sweeps": ("statistics", "encoder", "scores", "wiring"),
+    "benchmark": ("statistics", "eeg", "scores", "controls", "wiring"),
     "commands": (
         "eeg",
         "language",
@@ -58,6 +59,7 @@ ROOMS = {
         "stages",
         "wiring",
         "sweeps",
+        "benchmark",
     ),
     "main": (),
     "flows": ("reporting", "wiring", "sweeps"),

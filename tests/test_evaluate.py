@@ -24,6 +24,7 @@ from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.runtime.errors import PerceptError
+from tasks.scores import published
 from tasks.scores.feature_spaces import FeatureWeights
 from tasks.simulation.judge import Judgement
 from tests.qualified import is_qualified
@@ -91,6 +92,8 @@ def workplace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = SimpleNamespace(encode_images=encode_images)
     monkeypatch.setattr(module, "load_clip", lambda source: clip)
+    # the published size takes long, and has tests of its own
+    monkeypatch.setattr(published, "SIDE_PX", 64)
     monkeypatch.setattr(module, "Judge", SimpleNamespace(load=lambda folder: StandInJudge()))
     study = make_study(noise=0.2, n_per_split=5)
     contracts = {

@@ -474,7 +474,9 @@ _LIKENESSES: Mapping[str, tuple[str, str]] = {
 _SPACES: Mapping[str, str] = {
     "alexnet_2": "AlexNet, layer 2",
     "alexnet_5": "AlexNet, layer 5",
+    "inception_v3": "Inception v3",
     "inception": "Inception",
+    "clip_vit_l_14": "OpenAI's CLIP ViT-L/14",
     "efficientnet": "EfficientNet-B1",
     "swav": "SwAV",
 }
@@ -543,7 +545,7 @@ _RULES: tuple[Rule, ...] = (
     (r"(kid|fid)_([a-z0-9]+)_(\w+)", _distance),
     (r"inception_score_([a-z0-9]+)_(\w+)", _inception),
     (r"(pixcorr|ssim|clipscore_of_100)_(\w+)", _likeness),
-    (r"n_way_(\d+)_top(\d+)_([a-z]+)_(\w+)", _n_way),
+    (r"n_way_(\d+)_top(\d+)_(vit_h_14|[a-z]+)_(\w+)", _n_way),
     (r"semantic_hallucination_rate_([a-z]+)_(\w+)", _hallucination),
     (r"distinct_pictures_(\w+)", _distinct),
     (r"hub_share_(\w+)", _hub),

@@ -32,7 +32,8 @@ from tasks.scores.feature_spaces import (
 from tasks.scores.judged import Pictures
 from tasks.scores.params import ScoreParams
 from tasks.scores.picture import conditions_of, with_ceiling, with_control
-from tasks.scores.pixel import against_others, standardised
+from tasks.scores.pixel import against_others
+from tasks.scores.published import n_way, standardised
 from tasks.scores.ranking import rank
 from tasks.scores.score import columns_of, score
 from tasks.statistics.resampling import Estimate
@@ -72,8 +73,6 @@ def feature_scores(
             lot = np.random.default_rng(params.seed).choice(training, n_trials, replace=False)
             known = dict(space.see(lot.tolist()))["inception"]
             found |= _of_sets(renders, held_out, known, drawn, params, n_halves)
-            for features in (held_out, *drawn.values()):
-                features.pop("logits")
         for condition, chosen in conditions_of(renders):
             for score_name, one in _of_layers(
                 chosen, stimuli, drawn[condition], held_out, params
@@ -129,6 +128,12 @@ def _of_layers(
     resampling = params.draw_rows(chosen.rows, stimulus_ids)
     scores = {}
     for layer, features in drawn.items():
+        if layer == "logits":
+            continue
+        if layer == "classes":
+            hits = n_way(features, held_out[layer][columns], n=50, k=1)
+            scores["n_way_50_top1_vit_h_14"] = score(hits, resampling, chance=1 / 50)
+            continue
         correlations = standardised(features) @ standardised(held_out[layer][columns]).T
         correlations = np.asarray(correlations, np.float64)
         if len(stimulus_ids) > 1:

@@ -1,8 +1,10 @@
 """Feature spaces of published scores, each from a file of weights that lies here; none is ever downloaded.
 
 The layers and sizes are those of Scotti et al. (NeurIPS 2023, "MindEye"): AlexNet after its second and its
-fifth convolution, Inception, EfficientNet-B1 and the ResNet-50 of SwAV before their last layer. Inception
-is the network of 2015-12-05 that FID, KID and the inception score are defined with.
+fifth convolution, Inception v3, EfficientNet-B1 and the ResNet-50 of SwAV before their last layer, and the
+image embedding of OpenAI's CLIP ViT-L/14. FID, KID and the inception score are defined with another
+Inception, that of 2015-12-05; the inception score of CATVis (arXiv 2507.11522) with Inception v3 on pictures in
+0..1 that nothing normalises. ViT-H/14 names classes, as in DreamDiffusion (arXiv 2306.16934).
 """
 
 from __future__ import annotations
@@ -12,30 +14,35 @@ import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from open_clip import CLIP, get_model_config
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchmetrics.functional.image.dists import _PATH_WEIGHT_DISTS, DISTSNetwork, L2pooling
 from torchmetrics.functional.image.lpips import _LPIPS
-from torchvision.models import alexnet, efficientnet_b1, resnet50, vgg16
+from torchvision.models import alexnet, efficientnet_b1, inception_v3, resnet50, vgg16, vit_h_14
+from torchvision.models.feature_extraction import create_feature_extractor
+from torchvision.transforms.functional import InterpolationMode, pil_to_tensor
 
 from tasks.artifacts.pictures import open_rgb
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
+from tasks.scores.published import squares
 
 Weights = Mapping[str, Tensor]
 Features = Mapping[str, Float[np.ndarray, "n dim"]]
 Compare = Callable[[Sequence[str], Sequence[str]], Float[np.ndarray, " n"]]
 """Distance of each pair of picture files."""
 
-BATCH = 32
 PAIR_PX = 256
 """Side at which LPIPS and DISTS compare pictures."""
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -53,6 +60,10 @@ class FeatureWeights(Params):
         Inception of 2015-12-05, as torch-fidelity and torchmetrics have it.
     swav : Path or None
         ResNet-50 of SwAV.
+    inception_v3, vit_h_14 : Path or None
+        ``inception_v3`` and ``vit_h_14`` of torchvision, the weights that are default there.
+    clip_vit_l_14 : Path or None
+        OpenAI's CLIP ViT-L/14, with the names of open_clip; its image tower is enough.
     """
 
     alexnet: Path | None
@@ -60,6 +71,9 @@ class FeatureWeights(Params):
     efficientnet: Path | None
     swav: Path | None
     vgg16: Path | None
+    inception_v3: Path | None
+    clip_vit_l_14: Path | None
+    vit_h_14: Path | None
 
 
 NEEDED: Mapping[str, tuple[str, str]] = {
@@ -68,6 +82,9 @@ NEEDED: Mapping[str, tuple[str, str]] = {
     "efficientnet": ("EfficientNet-B1 (torchvision)", "two-way identification, distance"),
     "swav": ("ResNet-50 of SwAV", "two-way identification, distance"),
     "vgg16": ("VGG-16 (torchvision)", "DISTS"),
+    "inception_v3": ("Inception v3 (torchvision)", "two-way identification, IS as CATVis has it"),
+    "clip_vit_l_14": ("CLIP ViT-L/14 (OpenAI)", "two-way identification, distance"),
+    "vit_h_14": ("ViT-H/14 (torchvision)", "50-way classification"),
 }
 """Param to the network whose weights it names, and the scores that need it."""
 
@@ -81,7 +98,8 @@ class Space:
     source : str
         File of weights and the start of its SHA-256, for the verdicts.
     see : callable
-        Picture files to features by the name of the layer; of Inception also ``logits``.
+        Picture files to features by the name of the layer; of Inception also ``logits``, of ViT-H/14 the
+        logits of its ``classes``.
     """
 
     source: str
@@ -101,6 +119,9 @@ def open_spaces(weights: FeatureWeights) -> dict[str, Space]:
         "inception": _inception,
         "efficientnet": _efficientnet,
         "swav": _swav,
+        "inception_v3": _inception_v3,
+        "clip_vit_l_14": _clip,
+        "vit_h_14": _vit,
     }
     spaces = {}
     for name, make in makers.items():
@@ -179,9 +200,11 @@ def _fill(
     with torch.device("meta"):  # no memory, no random numbers: the weights come from the file
         whole = network(weights=None)
     module: nn.Module = getattr(whole, part) if part else whole
-    if not part:
-        module.fc = nn.Identity()
-    own = {key.removeprefix(f"{part}."): t for key, t in weights.items() if key.startswith(part)}
+    own = {
+        key.removeprefix(f"{part}."): t.float() if t.is_floating_point() else t
+        for key, t in weights.items()
+        if key.startswith(part)
+    }
     try:
         module.load_state_dict(own, assign=True)
     except RuntimeError as error:
@@ -220,10 +243,56 @@ def _efficientnet(weights: Weights, name: str) -> Callable[[Sequence[str]], Feat
 
 
 def _swav(weights: Weights, name: str) -> Callable[[Sequence[str]], Features]:
+    def headless(weights: None) -> nn.Module:
+        whole: nn.Module = resnet50(weights=weights)
+        whole.fc = nn.Identity()
+        return whole
+
     own = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
     own = {key: t for key, t in own.items() if not key.startswith(_HEADS_OF_SWAV)}
-    network = _fill(resnet50, own, name)
+    network = _fill(headless, own, name)
     return _over_files(lambda p: {"swav": network(p)}, 224)
+
+
+def _inception_v3(weights: Weights, name: str) -> Callable[[Sequence[str]], Features]:
+    """With its input transformed as torchvision does for features, and as it is for ``logits``."""
+
+    def extractor(node: str, *, transform_input: bool) -> nn.Module:
+        make = partial(inception_v3, init_weights=False, transform_input=transform_input)
+        network = _fill(make, weights, name)
+        part: nn.Module = create_feature_extractor(
+            network, {node: node}, suppress_diff_warning=True
+        )
+        return part
+
+    pooled = extractor("avgpool", transform_input=True)
+    plain = extractor("fc", transform_input=False)
+    features = _over_files(lambda p: {"inception_v3": pooled(p)["avgpool"]}, 342)
+
+    def see(files: Sequence[str]) -> Features:
+        with torch.inference_mode():
+            logits = [
+                plain(F.interpolate(picture / 255, (299, 299), mode="bilinear"))["fc"]
+                for picture in _whole(files)
+            ]
+        return {**features(files), "logits": torch.cat(logits).numpy()}
+
+    return see
+
+
+def _clip(weights: Weights, name: str) -> Callable[[Sequence[str]], Features]:
+    def vit_l_14(weights: None) -> nn.Module:  # noqa: ARG001  (as torchvision's are called)
+        whole: nn.Module = CLIP(**get_model_config("ViT-L-14-quickgelu"))
+        return whole
+
+    tower = _fill(vit_l_14, weights, name, "visual")
+    normal = (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+    return _over_files(lambda p: {"clip_vit_l_14": tower(p)}, 224, normal)
+
+
+def _vit(weights: Weights, name: str) -> Callable[[Sequence[str]], Features]:
+    network = _fill(partial(vit_h_14, image_size=518), weights, name)
+    return _over_files(lambda p: {"classes": network(p)}, 518, mode=InterpolationMode.BICUBIC)
 
 
 def _inception(weights: Weights, name: str) -> Callable[[Sequence[str]], Features]:
@@ -241,10 +310,7 @@ def _inception(weights: Weights, name: str) -> Callable[[Sequence[str]], Feature
 
     def see(files: Sequence[str]) -> Features:
         with torch.inference_mode():
-            seen = [
-                network((255 * pictures).round().to(torch.uint8))
-                for pictures in _batches(files, 299)
-            ]
+            seen = [network(picture.to(torch.uint8)) for picture in _whole(files)]
         pooled, logits = (torch.cat(part).numpy() for part in zip(*seen, strict=True))
         return {"inception": pooled, "logits": logits}
 
@@ -304,7 +370,7 @@ def _signed(network: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _pairs(distance: Callable[[Tensor, Tensor], Tensor]) -> Compare:
     def compare(drawn: Sequence[str], shown: Sequence[str]) -> Float[np.ndarray, " n"]:
-        pairs = zip(_batches(drawn, PAIR_PX), _batches(shown, PAIR_PX), strict=True)
+        pairs = zip(squares(drawn, PAIR_PX), squares(shown, PAIR_PX), strict=True)
         with torch.inference_mode():
             found = [distance(*pair).reshape(-1) for pair in pairs]
         return np.asarray(torch.cat(found).numpy(), np.float64)
@@ -313,27 +379,22 @@ def _pairs(distance: Callable[[Tensor, Tensor], Tensor]) -> Compare:
 
 
 def _over_files(
-    see: Callable[[Tensor], Mapping[str, Tensor]], side_px: int
+    see: Callable[[Tensor], Mapping[str, Tensor]],
+    side_px: int,
+    normal: tuple[Sequence[float], Sequence[float]] = (_MEAN, _DEVIATION),
+    mode: InterpolationMode = InterpolationMode.BILINEAR,
 ) -> Callable[[Sequence[str]], Features]:
-    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (_MEAN, _DEVIATION))
+    mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in normal)
 
     def of(files: Sequence[str]) -> Features:
         with torch.inference_mode():
-            seen = [see((p - mean) / deviation) for p in _batches(files, side_px)]
+            seen = [see((p - mean) / deviation) for p in squares(files, side_px, mode)]
         return {name: torch.cat([s[name].flatten(1) for s in seen]).numpy() for name in seen[0]}
 
     return of
 
 
-def _batches(files: Sequence[str], side_px: int) -> Iterator[Tensor]:
-    """Yield pictures (n, 3, side, side) in 0..1, cut to their central square."""
-    for start in range(0, len(files), BATCH):
-        pictures = [
-            np.asarray(_square(Path(file), side_px), np.float32)
-            for file in files[start : start + BATCH]
-        ]
-        yield torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 255
-
-
-def _square(path: Path, side_px: int) -> Image.Image:
-    return ImageOps.fit(open_rgb(path), (side_px, side_px), Image.Resampling.BILINEAR)
+def _whole(files: Sequence[str]) -> Iterator[Tensor]:
+    """Yield each picture as it is, (1, 3, height, width) in 0..255: its network resizes it itself."""
+    for file in files:
+        yield pil_to_tensor(open_rgb(Path(file))).float()[None]

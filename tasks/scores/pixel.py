@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
-from scipy.stats import hypergeom
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from tasks.artifacts.metrics import Score
-from tasks.artifacts.pictures import open_rgb
 from tasks.scores.judged import CONCEPT, Pictures
 from tasks.scores.params import ScoreParams
+from tasks.scores.published import SIDE_PX, n_way, pixel_correlations, structural_similarities
 from tasks.scores.ranking import Vectors
 from tasks.scores.score import columns_of, score, verdict
 from tasks.statistics.draws import derangement
 from tasks.statistics.permutation import sign_flip_p_value
 from tasks.statistics.resampling import Resampling
-
-SIDE_PX = 64
-"""Pictures are compared at this size."""
 
 N_EXCHANGES = 9
 """Times that renders are compared with other stimuli than their own, for chance."""
@@ -32,15 +25,6 @@ MIN_STIMULI = 3
 
 N_WAYS: Sequence[tuple[int, int]] = ((2, 1), (10, 1), (40, 1), (50, 1), (50, 5), (100, 1))
 """How many classes a trial is asked among, and how many guesses count, where a classifier has so many."""
-
-Pixels = Float[np.ndarray, "n side side 3"]
-
-
-def load_pixels(paths: Sequence[str]) -> Pixels:
-    """Return pictures of one size, in 0..1."""
-    size = (SIDE_PX, SIDE_PX)
-    pictures = [np.asarray(open_rgb(Path(p)).resize(size), np.float32) for p in paths]
-    return np.stack(pictures) / 255
 
 
 def pixel_scores(renders: Pictures, stimuli: Pictures, params: ScoreParams) -> dict[str, Score]:
@@ -54,24 +38,21 @@ def pixel_scores(renders: Pictures, stimuli: Pictures, params: ScoreParams) -> d
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     rows = columns_of(stimulus_ids, stimuli.rows["stimulus_id"], "`stimuli`")
     resampling = params.draw_rows(renders.rows, stimulus_ids)
-    drawn = load_pixels(renders.rows["image_path"].tolist())
-    shown = load_pixels(stimuli.rows["image_path"].iloc[rows].tolist())
-    correlations = (
-        standardised(drawn.reshape(len(drawn), -1)) @ standardised(shown.reshape(len(shown), -1)).T
-    )
+    drawn = renders.rows["image_path"].tolist()
+    shown = stimuli.rows["image_path"].iloc[rows].to_numpy(str)
+    correlations = np.asarray(pixel_correlations(drawn, shown.tolist()), np.float64)
     scores = {"pixcorr": score(correlations, resampling, chance=None, unit="correlation")}
     similarity = against_others(
-        lambda own: structural_similarity(drawn, shown[own]),
+        lambda own: structural_similarities(drawn, shown[own].tolist()),
         renders.rows["stimulus_id"].tolist(),
         resampling,
         params,
         unit="similarity",
+        n_exchanges=1,
     )
     if similarity is not None:
-        note = (
-            f"Structural similarity of grey pictures of {SIDE_PX} px, as torchmetrics computes it."
-        )
-        scores["ssim"] = similarity.model_copy(update={"verdict": note})
+        note = f"At {SIDE_PX} px, as published: chance is what another test picture gets."
+        scores["ssim"] = similarity.model_copy(update={"verdict": f"{similarity.verdict} {note}"})
     return scores
 
 
@@ -83,6 +64,7 @@ def against_others(
     *,
     unit: str,
     lower_is_better: bool = False,
+    n_exchanges: int = N_EXCHANGES,
 ) -> Score | None:
     """Score a measure of pairs, by chance of the same pictures beside other stimuli; None for too few.
 
@@ -94,10 +76,12 @@ def against_others(
         Own stimulus of each render.
     unit, lower_is_better : str, bool
         As in `Score`.
+    n_exchanges : int
+        How many other stimuli each picture is compared with.
     """
     if len(set(stimuli)) < MIN_STIMULI:
         return None
-    seeds = range(params.seed, params.seed + N_EXCHANGES)
+    seeds = range(params.seed, params.seed + n_exchanges)
     sources = [derangement(stimuli, seed) for seed in seeds]
     own = compare(resampling.own)
     others = np.mean([compare(resampling.own[source]) for source in sources], axis=0)
@@ -115,36 +99,10 @@ def against_others(
     )
 
 
-def standardised(features: Vectors) -> Vectors:
-    """Return features whose products are Pearson correlations."""
-    centred = features - features.mean(axis=1, keepdims=True)
-    norm = np.linalg.norm(centred, axis=1, keepdims=True)
-    return np.asarray(centred / np.where(norm > 0, norm, 1))
-
-
-def structural_similarity(drawn: Pixels, shown: Pixels) -> Float[np.ndarray, " n"]:
-    """Return the SSIM of each pair of pictures, in grey.
-
-    Parameters
-    ----------
-    drawn, shown : Float[np.ndarray, "n side side 3"]
-        Pictures in 0..1, pair by pair.
-    """
-    grey = [
-        torch.from_numpy(p @ np.array([0.299, 0.587, 0.114], np.float32))[:, None]
-        for p in (drawn, shown)
-    ]
-    found = structural_similarity_index_measure(*grey, data_range=1.0, reduction="none")
-    return np.asarray(found.numpy(), np.float64).reshape(-1)
-
-
 def n_way_scores(
     renders: Pictures, stimuli: Pictures, params: ScoreParams
 ) -> dict[tuple[int, int], Score]:
     """Score n-way top-k classification: is the class of the stimulus among the k likeliest of n.
-
-    As the field does it, the right class is what the classifier sees in the stimulus, and the other
-    n - 1 are drawn at random; their expectation is exact here, not sampled.
 
     Parameters
     ----------
@@ -158,28 +116,13 @@ def n_way_scores(
     """
     stimulus_ids = sorted(set(renders.rows["stimulus_id"]))
     rows = columns_of(stimulus_ids, stimuli.rows["stimulus_id"], "`stimuli`")
-    right = stimuli.judgement.probabilities[CONCEPT][rows].argmax(axis=1)
-    probabilities = renders.judgement.probabilities[CONCEPT]
-    n_classes = probabilities.shape[1]
-    above = (probabilities[:, None, :] > probabilities[:, right][:, :, None]).sum(axis=2)
+    drawn, shown = (p.judgement.probabilities[CONCEPT] for p in (renders, stimuli))
     resampling = params.draw_rows(renders.rows, stimulus_ids)
     return {
-        (n, k): score(n_way_hits(n_classes, n, k)[above], resampling, chance=k / n)
+        (n, k): score(n_way(drawn, shown[rows], n, k), resampling, chance=k / n)
         for n, k in N_WAYS
-        if n <= n_classes
+        if n <= drawn.shape[1]
     }
-
-
-def n_way_hits(n_classes: int, n: int, k: int) -> Float[np.ndarray, " n_classes"]:
-    """Return the chance of a hit by how many of all classes are likelier than the right one.
-
-    Parameters
-    ----------
-    n_classes, n, k : int
-        Classes that there are, that are asked among, and guesses that count.
-    """
-    likelier = np.arange(n_classes)
-    return np.asarray(hypergeom.cdf(k - 1, n_classes - 1, likelier, n - 1))
 
 
 def clip_scores(

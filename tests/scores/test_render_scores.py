@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torchmetrics.image import StructuralSimilarityIndexMeasure
 from torchmetrics.image.inception import InceptionScore
 
 from tasks.artifacts.metrics import Score
@@ -22,12 +21,8 @@ from tasks.scores.failures import (
 from tasks.scores.held_out import HeldOut
 from tasks.scores.judged import Pictures
 from tasks.scores.params import ScoreParams
-from tasks.scores.pixel import (
-    n_way_hits,
-    n_way_scores,
-    standardised,
-    structural_similarity,
-)
+from tasks.scores.pixel import n_way_scores
+from tasks.scores.published import n_way_hits, standardised
 from tasks.simulation.judge import Judgement
 from tasks.statistics.corrections import holm, holm_over_heads
 from tests.synthetic_study import make_study
@@ -52,15 +47,6 @@ def pictures(seen, probability=0.95, vectors=None):
     )
     judgement = Judgement({"concept": tuple(seen)}, {"concept": probabilities})
     return Pictures(rows, np.eye(n) if vectors is None else vectors, judgement)
-
-
-def test_ssim_is_that_of_torchmetrics():
-    rng = np.random.default_rng(0)
-    a, b = rng.random((2, 5, 64, 64, 3), np.float32)
-    grey = [torch.from_numpy(p @ np.float32([0.299, 0.587, 0.114]))[:, None] for p in (a, b)]
-    theirs = StructuralSimilarityIndexMeasure(data_range=1.0)(*grey)
-    assert structural_similarity(a, b).mean() == pytest.approx(float(theirs), abs=1e-6)
-    assert structural_similarity(a, a) == pytest.approx(1)
 
 
 def test_pixcorr_is_the_correlation_of_pixels():
