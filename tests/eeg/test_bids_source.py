@@ -16,6 +16,7 @@ from tasks.eeg.sources.registry import parse_params
 from tasks.eeg.sources.truncation import FIF_END
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
+from tests.published_layouts import save_bids_stimuli
 
 PARAMS = BidsParams(
     name="bids",
@@ -36,11 +37,14 @@ OFF = {"deviation_z": None, "min_correlation": None}
 
 def write_stimuli(folder: Path, names: tuple[str, ...]) -> None:
     (folder / "images").mkdir(parents=True)
-    lines = ["stimulus\tconcept\timage"]
     for name in names:
         Image.new("RGB", (8, 8)).save(folder / "images" / f"{Path(name).stem}.png")
-        lines.append(f"{name}\t{Path(name).stem}\timages/{Path(name).stem}.png")
-    (folder / "stimuli.tsv").write_text("\n".join(lines) + "\n")
+    save_bids_stimuli(folder, [stimulus_row(name) for name in names])
+
+
+def stimulus_row(name: str) -> dict[str, str]:
+    stem = Path(name).stem
+    return {"stimulus": name, "concept": stem, "image": f"images/{stem}.png"}
 
 
 def write_recording(path: Path, raw: mne.io.BaseRaw | None = None) -> None:
