@@ -573,7 +573,7 @@ def write_csv(folder: Path) -> dict[str, Any]:
             "image": f"images/{picture.concept}.jpg",
         }
     write_captions(folder, {picture.concept: picture for picture in shown.values()})
-    return {"ingest.source.markers": markers}
+    return {"ingest.source.markers": markers, "train.batch_size": 2}
 
 
 WRITERS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {

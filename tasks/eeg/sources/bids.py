@@ -23,7 +23,7 @@ from tasks.eeg.sources.protocol import (
     Stimulus,
 )
 from tasks.eeg.sources.truncation import refuse_truncated
-from tasks.eeg.sources.tsv import read_rows
+from tasks.eeg.sources.tsv import read_header, read_rows
 
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
 REMEDY = "Mend the study, or name something else in ingest.source."
@@ -37,9 +37,7 @@ class BidsParams(SourceParams):
     name: Literal["bids"]
     task: str | None  # entity task-<task>; null where the study has one task
     stimulus_column: str  # of events.tsv: stim_file or trial_type, for the most part
-    stimuli_table: (
-        str  # TSV relative to the study: stimulus, image (relative to the study), concept
-    )
+    stimuli_table: str  # TSV relative to the study: stimulus, image (relative to the study), concept, maybe split
     montage: str | None  # MNE's, where the files hold no electrode positions; null for none
 
 
@@ -51,6 +49,7 @@ class BidsSource(Source):
     that are nowhere come from ``montage``. Events come from ``*_events.tsv``: lines whose stimulus column
     is ``n/a`` show nothing and are skipped. Where there is no such file, they are the annotations of the
     recording whose description is a stimulus. FIF files are read too, though BIDS has them for MEG alone.
+    A column ``split`` of the table of stimuli is the split ``official``; ``n/a`` there is none.
     """
 
     params: BidsParams
@@ -92,6 +91,14 @@ class BidsSource(Source):
         path = self.folder / self.params.stimuli_table
         rows = read_rows(path, ("stimulus", "image", "concept"), REMEDY)
         return [Stimulus(name, concept, self.folder / image) for name, image, concept in rows]
+
+    def official_split(self) -> dict[str, str] | None:
+        """Return what the table of stimuli says in its column ``split``, or None where there is no such column."""
+        path = self.folder / self.params.stimuli_table
+        if "split" not in read_header(path, REMEDY):
+            return None
+        rows = read_rows(path, ("stimulus", "split"), REMEDY)
+        return {name: part for name, part in rows if part != NOTHING}
 
     def read(self, recording: Recording) -> mne.io.BaseRaw:
         """Open a recording without loading it."""
