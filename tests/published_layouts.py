@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import mne
 import numpy as np
 import pandas as pd
 import torch
@@ -576,6 +577,59 @@ def write_csv(folder: Path) -> dict[str, Any]:
     return {"ingest.source.markers": markers, "train.batch_size": 2}
 
 
+# --- epochs of a lab -----------------------------------------------------------------------------------
+
+
+def lab_epochs(
+    eeg_uv: np.ndarray, table: pd.DataFrame | None, sfreq_hz: float = 250.0, tmin_s: float = -0.1
+) -> mne.EpochsArray:
+    """Return what a lab saves as ``-epo.fif``: epochs of 16 channels, with a row of metadata each."""
+    info = make_raw(np.zeros((len(CHANNELS), 1)), sfreq_hz).info
+    samples = 500 + 300 * np.arange(len(eeg_uv))
+    events = np.stack([samples, 0 * samples, 1 + 0 * samples], axis=1)
+    return mne.EpochsArray(1e-6 * eeg_uv, info, events, tmin_s, metadata=table, verbose="ERROR")
+
+
+def write_epochs_of_a_lab(folder: Path, kind: str) -> dict[str, Any]:
+    """Write two subjects in two sessions: every picture once each, pictures in folders of their concepts."""
+    shown = pictures(OBJECTS, 4)
+    name_of = {p: f"{p.concept}/{p.number}.png" for p in shown}
+    for picture, name in name_of.items():
+        picture.draw(folder / "images" / name)
+    parts = {3: "test", 2: "validation"}
+    for subject, session in product((1, 2), (1, 2)):
+        seed = 10 * subject + session
+        order = shuffled(shown, seed)
+        table = pd.DataFrame(
+            {
+                "picture": [name_of[p] for p in order],
+                "concept": [p.concept for p in order],
+                "split": [parts.get(p.number, "train") for p in order],
+                "rt": 0.4,
+            }
+        )
+        eeg = epochs_uv(order, len(CHANNELS), np.arange(-25, 200) / 250, seed)
+        stem = folder / f"sub-{subject:02d}_ses-{session:02d}-epo"
+        match kind:
+            case "fif":
+                lab_epochs(eeg, table).save(stem.with_suffix(".fif"), verbose="ERROR")
+            case "npy":
+                np.save(stem.with_suffix(".npy"), eeg.astype(np.float32))
+            case _:
+                np.savez(stem.with_suffix(".npz"), eeg=1e-6 * eeg)
+        if kind != "fif":
+            table.to_csv(stem.with_suffix(".csv"), index=False)
+    write_captions(folder, {name: picture for picture, name in name_of.items()})
+    return {} if kind == "fif" else lab_arrays(kind, "uV" if kind == "npy" else "V")
+
+
+def lab_arrays(kind: str, unit: str) -> dict[str, Any]:
+    """Return the params of arrays in files of this ending."""
+    said = {"channels": list(CHANNELS), "sfreq_hz": 250.0, "tmin_s": -0.1, "unit": unit}
+    files = rf"sub-(?P<subject>\w+)_ses-(?P<session>\w+)-epo\.{kind}"
+    return {"ingest.source.files": files, "ingest.source.arrays": said}
+
+
 WRITERS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     **{
         f"things_eeg2_{layout}": (
@@ -589,5 +643,9 @@ WRITERS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "alljoined": ("alljoined", write_alljoined),
     "bids": ("bids", write_bids),
     "csv_streams": ("muse_cats_dogs", write_csv),
+    **{
+        f"epochs_{kind}": ("epochs", lambda folder, name=kind: write_epochs_of_a_lab(folder, name))
+        for kind in ("fif", "npy", "npz")
+    },
 }
 """Layout to its preset and to what writes a study of it into a folder; that returns params, by dotted names."""

@@ -76,7 +76,7 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
         )
     sfreq_hz = float(found.info["sfreq"])
     if isinstance(found, StoredEpochs):
-        files, n_samples = [], found.eeg.shape[0] * found.eeg.shape[2]
+        files, n_samples = list(found.files), found.eeg.shape[0] * found.eeg.shape[2]
     else:
         files, n_samples = [Path(name) for name in found.filenames if name], found.n_times
     return RecordingFacts(

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import mne
-import numpy as np
 from mne_bids import (
     BIDSPath,
     find_matching_paths,
@@ -21,6 +20,7 @@ from tasks.eeg.sources.protocol import (
     SourceError,
     SourceParams,
     Stimulus,
+    fill_in_positions,
 )
 from tasks.eeg.sources.truncation import refuse_truncated
 from tasks.eeg.sources.tsv import read_header, read_rows
@@ -117,8 +117,7 @@ class BidsSource(Source):
             ) from error
         _refuse_unlisted(raw, _sidecar(recording.path, "channels"))
         _refuse_short(raw, recording.path)
-        if self.params.montage is not None and _lacks_positions(raw):
-            self._set_montage(raw)
+        fill_in_positions(raw.info, self.params.montage)
         return raw
 
     def _check_participants(self, subjects: set[str]) -> None:
@@ -164,16 +163,6 @@ class BidsSource(Source):
             )
         return shown
 
-    def _set_montage(self, raw: mne.io.BaseRaw) -> None:
-        try:
-            raw.set_montage(self.params.montage, match_case=False, verbose="ERROR")
-        except ValueError as error:
-            raise SourceError(
-                "ingest.source.montage must be a montage of MNE that holds every EEG channel; "
-                f"{self.params.montage!r} does not fit ({error}). Name another, or give the channels "
-                "without a position another type in channels.tsv."
-            ) from error
-
 
 def _recording(found: BIDSPath) -> Recording:
     subject, session = f"sub-{found.subject}", f"ses-{found.session or '01'}"
@@ -212,9 +201,3 @@ def _refuse_short(raw: mne.io.BaseRaw, path: Path) -> None:
             f"{path} must last the {due_s:g} s that {described.name} tells; it lasts {found_s:g} s, so it "
             "was truncated. Copy it from its origin again."
         )
-
-
-def _lacks_positions(raw: mne.io.BaseRaw) -> bool:
-    picks = mne.pick_types(raw.info, eeg=True, exclude=())
-    positions = np.array([raw.info["chs"][pick]["loc"][:3] for pick in picks])
-    return not (np.isfinite(positions).all() and positions.any(axis=1).all())
