@@ -51,6 +51,7 @@ ROOMS = {
         "eeg",
         "language",
         "clip",
+        "encoder",
         "diffusion",
         "reporting",
         "fetching",

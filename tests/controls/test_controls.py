@@ -40,7 +40,7 @@ def study_of(noise=0.0, **kwargs):
 def evidence_of(held_out, trials, **asked):
     """Return evidence that holds what a control asks for, and nothing else."""
     nothing = dict.fromkeys(field.name for field in fields(Evidence))
-    known = {"held_out": held_out, "trials": trials, "params": PARAMS}
+    known = {"held_out": held_out, "trials": trials, "timed": True, "params": PARAMS}
     return Evidence(**nothing | known | asked)
 
 
