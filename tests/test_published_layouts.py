@@ -1,5 +1,6 @@
 """Studies as the field publishes them, from their files to the report."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,10 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.splits import HELD_OUT, TRAIN, ZERO_SHOT, main_split
 from tasks.artifacts.tables import read_table
-from tasks.commands.doctor import examine
+from tasks.commands.outlook import expect
+from tasks.eeg.sources.registry import parse_params
 from tasks.runtime.map import serial_map
-from tasks.wiring.contract import call, load_stage
+from tasks.wiring.contract import call, load_stage, read_params
 from tasks.wiring.presets import merged, splice
 from tests.conftest import REPOSITORY
 from tests.published_layouts import WRITERS
@@ -118,8 +120,10 @@ def rows(artifacts: Artifacts, name: str) -> pd.DataFrame:
 
 
 def blocked(params: Path, root: Path) -> list[str]:
-    """Return what the doctor says of the study that would stop a stage."""
-    return [f.text for f in examine(params, root) if f.blocks and f.what in ("parts", "split")]
+    """Return what would stop a stage, as the doctor says it."""
+    content = read_params(params)
+    source = parse_params(json.dumps(content["ingest"]["source"]))
+    return [text for mark, text in expect(content, source, Artifacts(root)) if mark == "!!"]
 
 
 @pytest.mark.parametrize("layout", CHAINS)
