@@ -191,13 +191,15 @@ class EpochsSource(Source):
 
     def _read_fif(self, path: Path) -> StoredEpochs:
         epochs = _open_fif(path)
-        info = fill_in_positions(epochs.info, self.params.montage)
         eeg = epochs.get_data(copy=False, verbose="ERROR")  # freshly read: they were not preloaded
+        info, tmin_s = epochs.info, round(float(epochs.tmin), 9)
+        del epochs  # closes the file, whatever is refused below
+        fill_in_positions(info, self.params.montage)
         eeg *= 1e6
         eeg = eeg.astype(np.float32)
         _refuse_other_units(path, eeg[:, mne.pick_types(info, eeg=True, exclude=())], "V")
         parts = tuple(sorted(path.parent.glob(f"{path.stem}-*.fif")))
-        return StoredEpochs(eeg, info, round(float(epochs.tmin), 9), "uV", parts)
+        return StoredEpochs(eeg, info, tmin_s, "uV", parts)
 
     def _read_array(self, path: Path, params: ArrayParams) -> StoredEpochs:
         eeg = _load_array(path)
