@@ -12,6 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt, model_validator
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
@@ -66,6 +67,7 @@ class AuditParams(Params):
 
 
 def audit(
+    recordings: Path,
     stimuli: Path,
     trials: Path,
     epochs: Path,
@@ -84,7 +86,7 @@ def audit(
 
     Parameters
     ----------
-    stimuli, trials, epochs, captions, text_vectors, image_vectors, encoder, predictions, retrievals : Path
+    recordings, stimuli, trials, epochs, captions, text_vectors, image_vectors, encoder, predictions, retrievals : Path
         Read.
     audit_metrics, audit_plots : Path
         Written: a score with a verdict per control, charts of them, and the numbers behind the charts.
@@ -114,6 +116,7 @@ def audit(
     evidence = Evidence(
         held_out=held_out,
         trials=shown.to_pandas(),
+        timed=all(read_table(recordings, RECORDINGS, ["timed"])["timed"].to_pylist()),
         stimuli=read_table(stimuli, STIMULI).to_pandas(),
         retrievals=read_table(retrievals, RETRIEVALS).to_pandas(),
         image_vectors=pictures,

@@ -24,6 +24,7 @@ from tasks.eeg.study import (
     examine_images,
     examine_recording,
     missing_images,
+    without,
 )
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
@@ -80,7 +81,10 @@ def ingest(
     if params.on_missing_image == "raise":
         check_images(shown, missing)
     present = [stimulus for stimulus in listed if stimulus.stimulus_id not in missing]
-    shown = _without(shown, missing)
+    kept = without(shown, missing)
+    if dropped := sum(map(len, shown.values())) - sum(map(len, kept.values())):
+        text = "%d trials are left out: the images of their %d stimuli are missing."
+        logger.warning(text, dropped, len(missing))
     images = map(examine_images, _blocks(present))
 
     write_table(
@@ -88,7 +92,7 @@ def ingest(
         recordings,
         RECORDINGS,
     )
-    write_table(event_table(shown), events, EVENTS)
+    write_table(event_table(kept), events, EVENTS)
     write_table(
         stimulus_table([i for block in images for i in block], source.official_split() or {}),
         stimuli,
@@ -96,22 +100,6 @@ def ingest(
     )
     write_table(source.oracle() or empty_table(ORACLE), oracle, ORACLE)
     write_table(source.topographies() or empty_table(TOPOGRAPHIES), topographies, TOPOGRAPHIES)
-
-
-def _without(events: EventsOf, missing: set[str]) -> EventsOf:
-    """Drop presentations of stimuli without an image, and say so."""
-    kept = {
-        recording: [event for event in rows if event.stimulus_id not in missing]
-        for recording, rows in events.items()
-    }
-    dropped = sum(map(len, events.values())) - sum(map(len, kept.values()))
-    if dropped:
-        logger.warning(
-            "%d trials are left out: the images of their %d stimuli are missing.",
-            dropped,
-            len(missing),
-        )
-    return kept
 
 
 def _blocks(stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:

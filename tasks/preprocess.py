@@ -15,7 +15,6 @@ from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.splits import TRAIN, Split
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
 from tasks.eeg.cleaning import CleanRecording, clean_recording
@@ -23,11 +22,17 @@ from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.design import describe_design
 from tasks.eeg.epochs import trial_id_of, write_epochs
 from tasks.eeg.published_epochs import clean_stored_epochs
-from tasks.eeg.rows import quality_row, quality_table, recording_of_row, trial_table
+from tasks.eeg.rows import (
+    quality_row,
+    quality_table,
+    recording_of_row,
+    trial_table,
+    with_subjects,
+)
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
-from tasks.eeg.splits import SplitParams, assign_splits, named_by_training
+from tasks.eeg.splits import SplitParams, assign_splits, fitted_on, named_by_training
 from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
 from tasks.runtime.files import link_or_copy
 from tasks.runtime.map import Map
@@ -85,12 +90,13 @@ def preprocess(
     design = describe_design(shown, pictures, timed=not untimed)
     level = logging.INFO if design.confounded is False else logging.WARNING
     logger.log(level, "%s", design.sentence)
-    splits = assign_splits(_with_subjects(shown, rows), pictures, params.split, untimed)
+    whose = with_subjects(shown, rows)
+    splits = assign_splits(whose, pictures, params.split, untimed)
 
     cache = ShardCache(raw.parent / "cache" / "preprocess")
-    training = _training_stimuli(shown, splits)
-    fitted_on = frozenset(training) if params.is_fitted else None
-    work = partial(process_recording, events, raw, cache, params, fitted_on)
+    training = _stimuli_of(shown, fitted_on(splits, whose["subject"].to_pylist()))
+    looked_at = frozenset(training) if params.is_fitted else None
+    work = partial(process_recording, events, raw, cache, params, looked_at)
     names = [row["recording_id"] for row in rows]
     findings = dict(zip(names, map(work, rows), strict=True))
     if params.whitening is not None:
@@ -114,7 +120,7 @@ def process_recording(
     raw: Path,
     cache: ShardCache,
     params: CleaningParams,
-    fitted_on: Set[str] | None,
+    looked_at: Set[str] | None,
     recording: dict[str, Any],
 ) -> Findings:
     """Clean one recording, or find that this was done before.
@@ -129,7 +135,7 @@ def process_recording(
         Where finished recordings are kept.
     params
         How to clean.
-    fitted_on
+    looked_at
         Trials that fitted steps may look at; None where no step is fitted.
     recording
         A row of `recordings`.
@@ -144,7 +150,7 @@ def process_recording(
     trial_ids = [trial_id_of(name, order) for order in shown["presentation_order"].to_pylist()]
     onsets_s = shown["onset_s"].to_pylist()
     steps = params.model_dump(mode="json", exclude={"split", "whitening", "repetitions"})
-    training = None if fitted_on is None else [trial_id in fitted_on for trial_id in trial_ids]
+    training = None if looked_at is None else [trial_id in looked_at for trial_id in trial_ids]
     entry = cache.entry(name, [recording["sha256"], trial_ids, onsets_s, steps, training])
     if entry.exists():
         logger.info("%s: epochs taken from the cache", name)
@@ -185,21 +191,14 @@ def _clean(
     return clean_stored_epochs(found, params, name, training)
 
 
-def _with_subjects(shown: pa.Table, rows: list[dict[str, Any]]) -> pa.Table:
-    """Return the events with what a split may look at beside them."""
-    subject_of = {row["recording_id"]: row["subject"] for row in rows}
-    subjects = [subject_of[name] for name in shown["recording_id"].to_pylist()]
-    return shown.append_column("subject", pa.array(subjects, pa.string()))
-
-
-def _training_stimuli(shown: pa.Table, splits: list[Split]) -> dict[str, str]:
-    """Return the stimulus of each training trial."""
+def _stimuli_of(shown: pa.Table, chosen: list[bool]) -> dict[str, str]:
+    """Return the stimulus of each chosen trial."""
     names = ("recording_id", "presentation_order", "stimulus_id")
     columns = (shown[name].to_pylist() for name in names)
     return {
         trial_id_of(name, order): stimulus
-        for name, order, stimulus, split in zip(*columns, splits, strict=True)
-        if split == TRAIN
+        for name, order, stimulus, is_chosen in zip(*columns, chosen, strict=True)
+        if is_chosen
     }
 
 

@@ -47,11 +47,12 @@ ROOMS = {
     ),
     "wiring": (),
     "sweeps": ("statistics", "encoder", "scores", "wiring"),
-    "benchmark": ("statistics", "eeg", "scores", "controls", "wiring"),
+    "benchmark": ("statistics", "eeg", "clip", "encoder", "scores", "controls", "wiring"),
     "commands": (
         "eeg",
         "language",
         "clip",
+        "encoder",
         "diffusion",
         "reporting",
         "fetching",

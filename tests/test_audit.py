@@ -11,6 +11,7 @@ from tasks import audit as stage
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
@@ -48,7 +49,16 @@ def inputs(study, tmp_path_factory):
     write_table(study.tables.retrievals, folder / "retrievals", RETRIEVALS)
     write_table(study.stimuli, folder / "stimuli", STIMULI)
     write_table(study.image_vectors, folder / "image_vectors", IMAGE_VECTORS)
+    write_recordings(study, folder / "recordings", timed=True)
     return {name: folder / name for name in reads(stage.audit)}
+
+
+def write_recordings(study, path, timed):
+    texts = {field.name: "" for field in RECORDINGS if field.type == pa.string()}
+    numbers = {"timed": timed, "sfreq_hz": 100.0, "n_channels": 1, "duration_s": 1.0}
+    names = sorted(set(study.tables.trials["recording_id"].to_pylist()))
+    rows = [texts | numbers | {"recording_id": name} for name in names]
+    write_table(pa.Table.from_pylist(rows, RECORDINGS), path, RECORDINGS)
 
 
 def run(study, inputs, folder, params=PARAMS):
@@ -94,6 +104,14 @@ def test_chosen_controls_alone_are_run(study, inputs, tmp_path):
     params = PARAMS.model_copy(update={"run": ("noise_eeg", "gallery_permutation")})
     scores = read_scores(run(study, inputs, tmp_path, params) / "audit.json")
     assert set(scores) == {"encoder", "noise_eeg", "gallery_permutation"}
+
+
+def test_controls_of_time_are_left_out_where_a_recording_has_none(study, inputs, tmp_path):
+    write_recordings(study, tmp_path / "recordings", timed=False)
+    params = PARAMS.model_copy(update={"run": ("time_of_recording", "noise_eeg")})
+    changed = inputs | {"recordings": tmp_path / "recordings"}
+    scores = read_scores(run(study, changed, tmp_path, params) / "audit.json")
+    assert set(scores) == {"encoder", "noise_eeg"}
 
 
 def test_an_unknown_control_is_refused():

@@ -17,8 +17,9 @@ HELD_OUT: Final = (TEST, ZERO_SHOT)
 """What no training has seen: pictures (or trials) of trained concepts, and concepts held out altogether."""
 SEEN: Final = (TRAIN, VALIDATION)
 SPLITS: Final = (*SEEN, *HELD_OUT)
+UNUSED: Final = "none"
 Split = Literal["train", "validation", "test", "zero_shot", "none"]
-"""`none`: a trial that no part may use, such as one beside the border of two parts."""
+"""`none`: a trial that no part may use: beside the border of two parts, or of a subject or a picture left out."""
 
 
 def main_split(splits: Iterable[str]) -> str | None:

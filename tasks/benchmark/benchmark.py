@@ -37,7 +37,6 @@ Centres = Mapping[str, Float[np.ndarray, "dim"]]
 def write_benchmark(
     study: str,
     runs: Sequence[Run],
-    epochs: Sequence[Run] = (),
     *,
     average_trials: bool = False,
     centres: Centres | None = None,
@@ -51,8 +50,6 @@ def write_benchmark(
         ``things_eeg2`` or ``eegcvpr``.
     runs : Sequence[Run]
         Runs of one name that test the same subject are its seeds.
-    epochs : Sequence[Run]
-        The same encoder at other epochs: the one that is best on the test set gets a row of its own.
     average_trials, centres : bool, Mapping or None
         As of `retrieval_scores`.
     report : Path
@@ -68,13 +65,13 @@ def write_benchmark(
     PerceptError
         If a run is named twice.
     """
-    roots = [run.root.resolve() for run in (*runs, *epochs)]
+    roots = [run.root.resolve() for run in runs]
     twice = sorted({str(root) for root in roots if roots.count(root) > 1})
     if twice:
         raise PerceptError(
             f"Every run must be named once; {twice[0]} is named twice. Leave one out."
         )
-    retrieval, notes = _retrieval(study, runs, epochs, average_trials, centres)
+    retrieval, notes = _retrieval(study, runs, average_trials, centres)
     pictures, about_pictures = _pictures(study, runs)
     rows = pd.concat([_published(study), retrieval, pictures], ignore_index=True)
     pages = [*retrieval_pages(rows), *picture_page(rows, study)]
@@ -92,7 +89,6 @@ def write_benchmark(
 def _retrieval(
     study: str,
     runs: Sequence[Run],
-    epochs: Sequence[Run],
     average_trials: bool,
     centres: Centres | None,
 ) -> tuple[pd.DataFrame, list[str]]:
@@ -117,19 +113,18 @@ def _retrieval(
             if is_retrained(run, control):
                 other = replace(run, root=control_root(run, control))
                 found.append(score(other, "control", f"{run.name}, {words}"))
-    selected = [
-        score(run, "selection on the test set", f"{run.name}, {BEST_ON_TEST}") for run in epochs
-    ]
-    if selected:
-        found.append(max(selected, key=_top_1))
-        notes.append(
-            f"{BEST_ON_TEST}: the best of {len(selected)} runs by top-1 on the test set itself. It is no estimate."
-        )
-    else:
-        notes.append(
-            f"{BEST_ON_TEST}: `percept benchmark {study} --epoch FOLDER --epoch FOLDER` makes this row, of runs "
-            "that stopped at other epochs."
-        )
+    for run in runs:
+        row = f"{run.name}, {BEST_ON_TEST}"
+        if at_epochs := run.kept_epochs():
+            selected = [score(one, "selection on the test set", row) for one in at_epochs]
+            found.append(max(selected, key=_top_1))
+            notes.append(
+                f"{row}: the best of {len(selected)} epochs by top-1 on the test set itself. It is no estimate."
+            )
+        elif len(found[0]):
+            notes.append(
+                f"{row}: set train.keep_epochs to true and run `dvc repro` to make this row."
+            )
     some = [scores for scores in found if len(scores)]
     if not some:
         return pd.DataFrame(columns=LONG), notes

@@ -28,14 +28,14 @@ logger = logging.getLogger(__name__)
 def control_root(run: Run, control: str) -> Path:
     """Return where a control of a run lies; a run with other params or inputs has another one."""
     params = read_params(run.root / "params.yaml")
-    inputs = [sha256_of(path) for path in (run.artifacts.trials, run.artifacts.image_vectors)]
+    inputs = [sha256_of(path) for path in (run.artifacts.trials, run.artifacts.image_targets)]
     key = fingerprint(control, inputs, *(params.get(name) for name in STAGES))
     return run.root / "data" / "cache" / "benchmark" / f"{control}-{key}"
 
 
 def is_retrained(run: Run, control: str) -> bool:
     """Tell whether a control of a run is there."""
-    return Artifacts(control_root(run, control)).predictions.exists()
+    return Artifacts(control_root(run, control)).image_gallery.exists()
 
 
 def retrain(run: Run, control: str) -> None:

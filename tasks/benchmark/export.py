@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.benchmark.runs import IMAGE_HEAD, Run
+from tasks.benchmark.runs import Run
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import atomic_path, write_text
 
@@ -32,8 +32,8 @@ def export(run: Run, folder: Path) -> Path:
     predicted = run.predicted()
     if predicted is None:
         raise PerceptError(
-            f"Predictions to export must hold a head `{IMAGE_HEAD}`; {run.artifacts.predictions} holds none. "
-            "Train one towards image vectors, then run `dvc repro retrieve`."
+            f"There must be predictions of an image head to export; {run.artifacts.image_predictions} is "
+            "empty. Set train.target.image above 0, then run `dvc repro`."
         )
     trials = run.trials
     subjects = sorted(set(trials["subject"]))

@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Float
 from scipy.stats import binom
 
-from tasks.benchmark.runs import IMAGE_HEAD, Run
+from tasks.benchmark.runs import Run
 from tasks.runtime.errors import PerceptError
 from tasks.scores.ranking import rank
 
@@ -43,8 +43,8 @@ def retrieval_scores(
     predicted = run.predicted()
     if predicted is None:
         return pd.DataFrame(), [
-            f"{run.name}: no retrieval, because {run.artifacts.predictions} holds no head "
-            f"`{IMAGE_HEAD}`. Train one towards image vectors, then run `dvc repro retrieve`."
+            f"{run.name}: no retrieval, because {run.artifacts.image_predictions} is empty: the encoder has no "
+            "image head. Set train.target.image above 0, then run `dvc repro`."
         ]
     trials, predicted = run.trials, _unit(predicted)
     if average_trials:
@@ -117,8 +117,8 @@ def _scores(
     """Rank the candidates of every trial; pictures with one and the same vector share their places."""
     if predicted.shape[1] != candidates.shape[1]:
         raise PerceptError(
-            f"The head `{IMAGE_HEAD}` must predict vectors as long as those of the gallery; "
-            f"{run.artifacts.predictions} has {predicted.shape[1]} numbers each, the gallery "
+            "The image head must predict vectors as long as those of the gallery; "
+            f"{run.artifacts.image_predictions} has {predicted.shape[1]} numbers each, the gallery "
             f"{candidates.shape[1]}. Run `dvc repro retrieve`, or mend --centres."
         )
     distinct, of, sizes = np.unique(candidates, axis=0, return_inverse=True, return_counts=True)

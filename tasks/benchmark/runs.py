@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +11,18 @@ import pandas as pd
 from jaxtyping import Float
 
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
-from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import TRAIN, main_split
 from tasks.artifacts.tables import read_table
+from tasks.clip.vectors import table_to_levels
+from tasks.eeg.epochs import read_epochs
+from tasks.encoder.checkpoints import Encoder, kept_epochs, load_encoder
 from tasks.runtime.errors import PerceptError
 from tasks.scores.held_out import vectors_of
-
-IMAGE_HEAD = "image"
-"""Kind of the predictions whose target is the vector of the picture itself."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Run:
         All other stimuli, with the same columns.
     trained : frozenset[str]
         Subjects with kept training trials.
+    epoch : int or None
+        Of the weights that predict; None for those that `train` chose.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Run:
     gallery: pd.DataFrame
     others: pd.DataFrame
     trained: frozenset[str]
+    epoch: int | None = None
 
     @property
     def artifacts(self) -> Artifacts:
@@ -59,6 +63,10 @@ class Run:
         """Return ``intra`` where the subject was trained on, and ``inter`` where not."""
         return "intra" if subject in self.trained else "inter"
 
+    def kept_epochs(self) -> list[Run]:
+        """Return the run at each epoch whose weights `train.keep_epochs` kept."""
+        return [replace(self, epoch=epoch) for epoch in kept_epochs(self.artifacts.encoder)]
+
     def predicted(self) -> Float[np.ndarray, "n_trials dim"] | None:
         """Return what the image head predicted of each trial; None where there is no such head.
 
@@ -67,27 +75,33 @@ class Run:
         PerceptError
             If a trial has no prediction.
         """
-        table = read_table(self.artifacts.predictions, PREDICTIONS)
-        of_head = np.array(table["kind"].to_pylist()) == IMAGE_HEAD
-        if not of_head.any():
-            return None
-        own = table.filter(of_head)
         ids = self.trials["trial_id"].tolist()
-        return vectors_of(
-            own, "trial_id", ids, f"Run `dvc repro retrieve` in {self.root.resolve()}."
-        )
+        if self.epoch is not None:
+            eeg, _ = read_epochs(self.artifacts.epochs, ids)
+            return self._encoder().predict_images(eeg, self.trials["subject"].tolist())
+        table = read_table(self.artifacts.image_predictions, IMAGE_PREDICTIONS)
+        if not len(table):
+            return None
+        remedy = f"Run `dvc repro retrieve` in {self.root.resolve()}."
+        return vectors_of(table, "trial_id", ids, remedy)
 
     def image_vectors(self, stimulus_ids: Sequence[str]) -> Float[np.ndarray, "n dim"]:
-        """Return the vectors of some stimuli.
+        """Return the vectors that predictions of some stimuli are compared with.
 
         Raises
         ------
         PerceptError
             If one has no vector.
         """
-        table = read_table(self.artifacts.image_vectors, IMAGE_VECTORS)
-        remedy = f"Run `dvc repro embed` in {self.root.resolve()}."
+        if self.epoch is not None:
+            table = read_table(self.artifacts.image_targets, IMAGE_TARGETS)
+            return self._encoder().gallery(table_to_levels(table, stimulus_ids))
+        table = read_table(self.artifacts.image_gallery, IMAGE_GALLERY)
+        remedy = f"Run `dvc repro retrieve` in {self.root.resolve()}."
         return vectors_of(table, "stimulus_id", stimulus_ids, remedy)
+
+    def _encoder(self) -> Encoder:
+        return load_encoder(self.artifacts.encoder, self.epoch)
 
 
 def open_run(name: str, root: Path) -> Run:

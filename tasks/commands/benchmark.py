@@ -22,13 +22,6 @@ def add(commands: Any) -> None:
         help="a finished run (default: Percept=.); runs of one name are seeds or subjects of one system",
     )
     benchmark.add_argument(
-        "--epoch",
-        action="append",
-        default=[],
-        metavar="[NAME=]FOLDER",
-        help="the same encoder at another epoch: the best on the test set gets a row that says so",
-    )
-    benchmark.add_argument(
         "--average-trials",
         action="store_true",
         help="average the predictions of a subject's trials of one picture before scoring",
@@ -68,7 +61,6 @@ def _benchmark(options: argparse.Namespace) -> None:
     written = write_benchmark(
         options.study,
         runs,
-        [_run(word) for word in options.epoch],
         average_trials=options.average_trials,
         centres=read_centres(options.centres) if options.centres else None,
     )

@@ -14,6 +14,7 @@ from tasks import PARAMS_FILE
 
 if TYPE_CHECKING:
     from tasks.artifacts.catalogue import Artifacts
+    from tasks.eeg.sources.registry import AnySourceParams
 
 FREE_DISK_GB = 5.0
 
@@ -73,6 +74,7 @@ def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
         *_params_findings(params_file),
         *_study(params, artifacts),
         *_split(params),
+        *_parts(params, artifacts),
         *_captioner(params, artifacts),
         *_weights(params, artifacts),
         *_image_prompt(params, artifacts),
@@ -99,19 +101,28 @@ def _params_findings(params_file: Path) -> Iterator[Finding]:
         yield Finding("params", f"{params_file} is complete and valid", "ok")
 
 
-def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
-    """Name every file of the study that is missing, where it goes and where it comes from."""
+def _source(params: dict[str, Any]) -> AnySourceParams | None:
+    """Return the params of the source; None where they are wrong, which the params findings say."""
     from pydantic import TypeAdapter, ValidationError
 
     from tasks.eeg.sources.registry import AnySourceParams
-    from tasks.eeg.sources.required_files import missing_files
 
     try:
-        source = TypeAdapter(AnySourceParams).validate_python(
+        source: AnySourceParams = TypeAdapter(AnySourceParams).validate_python(
             params.get("ingest", {}).get("source", {})
         )
     except ValidationError:
-        return  # said by the params findings
+        return None
+    return source
+
+
+def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
+    """Name every file of the study that is missing, where it goes and where it comes from."""
+    from tasks.eeg.sources.required_files import missing_files
+
+    source = _source(params)
+    if source is None:
+        return
     folder = artifacts.raw / source.folder
     if folder == artifacts.simulated and not folder.exists():
         yield Finding("recordings", f"{folder} will be simulated by `percept run simulate`", "ok")
@@ -127,12 +138,26 @@ def _split(params: dict[str, Any]) -> Iterator[Finding]:
     """Say what no section can know alone: a subject that is left out has no filters of its own."""
     split = params.get("preprocess", {}).get("split", {})
     per_subject = params.get("train", {}).get("per_subject")
-    if split.get("strategy") == "subject" and per_subject:
+    if split.get("test_subject") and per_subject:
         text = (
             f"preprocess.split leaves {split.get('test_subject')} out, so that it has no filters of its "
             "own; set train.per_subject to false"
         )
         yield Finding("split", text, "!!")
+
+
+def _parts(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
+    """Say what the parts of the split hold, and what later stages would refuse of them."""
+    from tasks.commands.outlook import expect
+    from tasks.eeg.sources.required_files import missing_files
+
+    source = _source(params)
+    if source is None:
+        return
+    folder = artifacts.raw / source.folder
+    if folder.exists() and not missing_files(source, folder):
+        for mark, text in expect(params, source, artifacts):
+            yield Finding("parts", text, mark)
 
 
 def _captioner(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:

@@ -78,13 +78,14 @@ def _guessed(
     return Finding.judged(found, said, gives_away, harmless)
 
 
-def explained_by_drift(encoder: Score, drift: Mapping[str, Score]) -> Score:
+def explained_by_drift(encoder: Score, drift: Mapping[str, Score], timed: bool = True) -> Score:
     """Say whether controls that know only the time could have made the encoder's score.
 
     The rule: a score that cannot be told from guessing leaves nothing to explain. It is *explained by
     drift* if a control that sees only time, block or EEG from before the picture beats chance and
     reaches the lower bound of the encoder's interval; *partly open to drift* if such a control beats
-    chance but scores less; and *not explained by drift* if none beats chance.
+    chance but scores less; and *not explained by drift* if none beats chance. Where the order of presentation
+    was not published, the last cannot be told.
 
     Parameters
     ----------
@@ -92,6 +93,8 @@ def explained_by_drift(encoder: Score, drift: Mapping[str, Score]) -> Score:
         From `encoder_score`.
     drift : Mapping[str, Score]
         Name to control; at least one.
+    timed : bool
+        Whether the order of presentation is known.
 
     Returns
     -------
@@ -107,13 +110,18 @@ def explained_by_drift(encoder: Score, drift: Mapping[str, Score]) -> Score:
         chance=0.0,
         resampled=DERIVED,
         lower_is_better=True,
-        verdict=_drift_verdict(encoder, able.get(name), name.replace("_", " ")),
+        verdict=_drift_verdict(encoder, able.get(name), name.replace("_", " "), timed),
     )
 
 
-def _drift_verdict(encoder: Score, strongest: Score | None, name: str) -> str:
+def _drift_verdict(encoder: Score, strongest: Score | None, name: str, timed: bool) -> str:
     if not beats_chance(encoder):
         return f"Nothing to explain: the encoder scores {in_words(encoder)}, no more than guessing."
+    if strongest is None and not timed:
+        return (
+            "Whether drift explains the score cannot be told: the order of presentation was not published. The "
+            f"encoder scores {in_words(encoder)}."
+        )
     if strongest is None:
         return (
             "Not explained by drift: no control that sees only time, block or EEG from before the "

@@ -20,7 +20,7 @@ from tasks.controls.answers import (
 )
 from tasks.controls.evidence import Evidence, Finding
 from tasks.controls.noise import Epochs
-from tasks.controls.small_decoder import binned, fit_small_decoder
+from tasks.controls.small_decoder import binned, can_learn, fit_small_decoder
 from tasks.statistics.permutation import permutation_p_value
 
 N_FOLDS = 5
@@ -31,7 +31,7 @@ MIN_ERRORS = 20
 
 
 def block_from_features(evidence: Evidence) -> Finding | None:
-    """Decode the block of a trial from what the heads say; None where a subject has one block."""
+    """Decode the block of a trial from what the heads say; None where no two blocks have trials enough."""
     shown = evidence.shown
     labels = (shown["recording_id"] + "/" + shown["block"].astype(str)).to_numpy(str)
     subjects = shown["subject"].to_numpy(str)
@@ -39,7 +39,7 @@ def block_from_features(evidence: Evidence) -> Finding | None:
     for subject in np.unique(subjects):
         rows = np.flatnonzero(subjects == subject)
         for known, asked in _folds(shown.iloc[rows]):
-            if len(set(labels[rows[known]])) > 1:
+            if can_learn(labels[rows[known]].tolist()):
                 features, seed = evidence.features, evidence.params.seed
                 fitted = fit_small_decoder(
                     features[rows[known]], labels[rows[known]].tolist(), seed
@@ -131,7 +131,7 @@ def _learnt(
     for subject in np.unique(subjects[asked]):
         own = subjects == subject
         known = own & ~asked
-        if len(set(labels[known])) == 2:
+        if can_learn(labels[known].tolist()):
             fitted = fit_small_decoder(features[known], labels[known].tolist(), seed)
             said[own & asked] = fitted.predict(features[own & asked])
     answers: list[str] = said[asked].tolist()
@@ -139,9 +139,8 @@ def _learnt(
 
 
 def high_pass(evidence: Evidence) -> Finding | None:
-    """Train a stand-in decoder on epochs without what is slow, and see what is left of its score."""
-    known = set(evidence.training["concept"])
-    if len(known) < 2:
+    """Train a stand-in decoder on epochs without what is slow; None where it has nothing to learn from."""
+    if not can_learn(evidence.training["concept"].tolist()):
         return None
     sfreq_hz = 1 / float(np.diff(evidence.times_s).mean())
     steps = {"as they are": 0.0, "less the mean": 0.0, "less mean and slope": 0.0}

@@ -41,6 +41,8 @@ class Evidence:
         Audited trials: unseen pictures of trained concepts.
     trials, stimuli, retrievals : pandas.DataFrame
         Rows of the contracts of these names, of the whole study.
+    timed : bool
+        Whether order and onsets of all trials are the experiment's.
     image_vectors : Mapping[str, Float[np.ndarray, "dim"]]
         Stimulus to its unit-norm vector.
     eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
@@ -59,6 +61,7 @@ class Evidence:
 
     held_out: HeldOut
     trials: pd.DataFrame
+    timed: bool
     stimuli: pd.DataFrame
     retrievals: pd.DataFrame
     image_vectors: Mapping[str, Vectors]

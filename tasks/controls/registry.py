@@ -15,6 +15,14 @@ Control = Callable[[Evidence], Finding | None]
 ENCODER = "encoder"
 DRIFT_CONTROLS = ("time_of_recording", "block_structure", "prestimulus")
 """Controls that know when a picture was shown, and nothing of it."""
+NEED_TIME = (
+    "time_of_recording",
+    "time_from_features",
+    "pseudo_labels",
+    "time_to_training",
+    "errors_follow_time",
+)
+"""Controls that rest on the order of presentation: left out where it was not published."""
 
 
 def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]:
@@ -34,12 +42,16 @@ def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]
     encoder = evidence.encoder
     found = {ENCODER: Finding(encoder)}
     for name in names:
+        if name in NEED_TIME and not evidence.timed:
+            continue
         finding = CONTROLS[name](evidence)
         if finding is not None:
             found[name] = finding
     known = {name: found[name].score for name in DRIFT_CONTROLS if name in found}
     if known:
-        found["explained_by_drift"] = Finding(drift.explained_by_drift(encoder, known))
+        found["explained_by_drift"] = Finding(
+            drift.explained_by_drift(encoder, known, evidence.timed)
+        )
     if "stimulus_overlap" in found or "caption_overlap" in found:
         found["explained_by_leakage"] = leakage.explained_by_leakage(evidence)
     return found

@@ -17,6 +17,12 @@ N_BINS = 8
 N_COMPONENTS = 100
 
 
+def can_learn(labels: Sequence[str]) -> bool:
+    """Tell whether `fit_small_decoder` can learn: two labels or more have two trials or more."""
+    _, counts = np.unique(np.asarray(labels), return_counts=True)
+    return int((counts > 1).sum()) > 1
+
+
 def fit_small_decoder(
     features: Float[np.ndarray, "n_trials n_features"], labels: Sequence[str], seed: int
 ) -> Pipeline:
@@ -25,7 +31,7 @@ def fit_small_decoder(
     Parameters
     ----------
     labels : Sequence[str]
-        At least two different ones.
+        Of which `can_learn` is true.
     """
     names, group, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     usual = counts[group] > 1  # a single trial has no covariance

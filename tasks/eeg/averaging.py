@@ -13,6 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float32
 from pydantic import Field, PositiveInt
 
+from tasks.artifacts.splits import UNUSED
 from tasks.eeg.epochs import read_file, recording_of, trial_id_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.runtime.files import sha256_of
@@ -108,7 +109,7 @@ def average_subject(
 
 def group_trials(subject: Subject, params: RepetitionParams) -> dict[str, str]:
     """Return, for each kept trial, the first trial of its average."""
-    sizes = params.model_dump() | {"none": 1}
+    sizes = params.model_dump() | {UNUSED: 1}
     kept = {
         t
         for f in subject.recordings.values()

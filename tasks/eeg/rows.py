@@ -68,6 +68,19 @@ def event_table(events: EventsOf) -> pa.Table:
     return pa.Table.from_pylist(rows, EVENTS)
 
 
+def with_subjects(events: pa.Table, recordings: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Return the events with what a split may look at beside them: the column ``subject``.
+
+    Parameters
+    ----------
+    recordings
+        Rows of `recordings`.
+    """
+    subject_of = {row["recording_id"]: row["subject"] for row in recordings}
+    subjects = [subject_of[name] for name in events["recording_id"].to_pylist()]
+    return events.append_column("subject", pa.array(subjects, pa.string()))
+
+
 def stimulus_table(images: Sequence[ImageFacts], official_split: Mapping[str, str]) -> pa.Table:
     """Return one row per picture, under contract STIMULI.
 

@@ -53,6 +53,10 @@ class OfficialSplit(Params):
     strategy: Literal["official"]
     seed: int
     validation_fraction: Fraction  # of the training stimuli, where no validation part is published
+    test_subject: str | None = Field(
+        default=None,
+        description="who is left out as well, for instance sub-08; null or absent: nobody",
+    )
 
 
 class SubjectSplit(Params):

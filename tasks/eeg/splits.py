@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 
-from tasks.artifacts.splits import TEST, TRAIN, ZERO_SHOT, Split
+from tasks.artifacts.splits import TEST, TRAIN, UNUSED, ZERO_SHOT, Split
 from tasks.eeg.split_params import (
     ConceptSplit,
     ImageSplit,
@@ -26,6 +26,8 @@ __all__ = [
     "SubjectSplit",
     "TimeChunkSplit",
     "assign_splits",
+    "fitted_on",
+    "named_by_training",
 ]
 
 
@@ -40,7 +42,7 @@ def assign_splits(
     Parameters
     ----------
     trials
-        One row per trial, with at least ``stimulus_id``; ``subject`` for the strategy ``subject``,
+        One row per trial, with at least ``stimulus_id``; ``subject`` where a subject is left out,
         ``recording_id`` and ``onset_s`` for ``time_chunk``.
     stimuli
         Contract STIMULI; also those that were never shown.
@@ -71,6 +73,24 @@ def assign_splits(
             f"{trials.num_rows}. Change preprocess.split: smaller fractions, for instance."
         )
     return splits
+
+
+def fitted_on(splits: Sequence[Split], subjects: Sequence[str]) -> list[bool]:
+    """Tell which trials the steps that are fitted on EEG (ICA, autoreject, whitening) may look at.
+
+    That is training trials and, of a subject without any, those that no part uses: where a subject is
+    left out of an official split, its presentations of training pictures.
+
+    Parameters
+    ----------
+    splits, subjects
+        Of each trial: where it was put, and whose it is.
+    """
+    trained = {who for split, who in zip(splits, subjects, strict=True) if split == TRAIN}
+    return [
+        split == TRAIN or (split == UNUSED and who not in trained)
+        for split, who in zip(splits, subjects, strict=True)
+    ]
 
 
 def named_by_training(

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.artifacts.splits import SPLITS, TEST, TRAIN, VALIDATION, ZERO_SHOT, Split
+from tasks.artifacts.splits import (
+    HELD_OUT,
+    SPLITS,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    ZERO_SHOT,
+    Split,
+)
 from tasks.eeg.split_params import (
     ConceptSplit,
     ImageSplit,
@@ -73,16 +82,19 @@ def split_as_published(trials: pa.Table, stimuli: pa.Table, params: OfficialSpli
     """Take the publisher's split, so that scores can be set beside published ones.
 
     Where the publisher names no validation part, a share of the training stimuli becomes it; where
-    there is one, ``validation_fraction`` is not used.
+    there is one, ``validation_fraction`` is not used. With ``test_subject`` that subject is left out as
+    well: the others train on the publisher's training pictures, it is tested on the test pictures, and
+    its own training trials, and the others' test trials, are ``none``.
     Protects against: the same picture in training and test, and comparing scores of different
-    test sets.
+    test sets; with ``test_subject`` also against anything of the subject in training.
     Does not protect against: what the publisher did not: drift, above all, where test pictures
-    were shown in sessions or blocks of their own. Subjects are shared by all parts.
+    were shown in sessions or blocks of their own. Without ``test_subject``, subjects are shared by all parts.
 
     Raises
     ------
     SplitError
-        If a stimulus that was shown has no official split, or one of an unknown name.
+        If a stimulus that was shown has no official split, or one of an unknown name, or the subject is
+        not in the study.
     """
     names, published = (stimuli[c].to_pylist() for c in ("stimulus_id", "official_split"))
     part_of: dict[str, Split] = dict(zip(names, published, strict=True))
@@ -99,7 +111,14 @@ def split_as_published(trials: pa.Table, stimuli: pa.Table, params: OfficialSpli
         training = [name for name, part in part_of.items() if part == TRAIN]
         drawn = _first(training, params.validation_fraction, params.seed)
         part_of |= dict.fromkeys(drawn, VALIDATION)
-    return _of_stimuli(trials, part_of)
+    parts = _of_stimuli(trials, part_of)
+    if params.test_subject is None:
+        return parts
+    left_out = _is_subject(trials, params.test_subject)
+    return [
+        part if (part in HELD_OUT) == is_left_out else UNUSED
+        for part, is_left_out in zip(parts, left_out, strict=True)
+    ]
 
 
 def split_by_subject(trials: pa.Table, stimuli: pa.Table, params: SubjectSplit) -> list[Split]:
@@ -117,19 +136,14 @@ def split_by_subject(trials: pa.Table, stimuli: pa.Table, params: SubjectSplit) 
     SplitError
         If the subject is not in the study.
     """
-    names, subjects = stimuli["stimulus_id"].to_pylist(), trials["subject"].to_pylist()
-    if params.test_subject not in subjects:
-        raise SplitError(
-            "preprocess.split.test_subject must be a subject of the study: "
-            f"{', '.join(sorted(set(subjects)))}; it is {params.test_subject!r}. Change it."
-        )
+    names = stimuli["stimulus_id"].to_pylist()
+    left_out = _is_subject(trials, params.test_subject)
     part_of: dict[str, Split] = dict.fromkeys(names, TRAIN)
     drawn = _first(names, params.validation_fraction, params.seed)
     part_of |= dict.fromkeys(drawn, VALIDATION)
     parts = _of_stimuli(trials, part_of)
     return [
-        TEST if subject == params.test_subject else part
-        for subject, part in zip(subjects, parts, strict=True)
+        TEST if is_left_out else part for part, is_left_out in zip(parts, left_out, strict=True)
     ]
 
 
@@ -148,7 +162,7 @@ def split_by_time(trials: pa.Table, stimuli: pa.Table, params: TimeChunkSplit) -
     part_of: list[Split] = [TRAIN] * params.n_chunks
     part_of[params.test_chunk], part_of[params.validation_chunk] = TEST, VALIDATION
     borders = [c for c in range(1, params.n_chunks) if part_of[c] != part_of[c - 1]]
-    splits: list[Split] = ["none"] * len(names)
+    splits: list[Split] = [UNUSED] * len(names)
     for name in np.unique(names):
         rows = np.flatnonzero(names == name)
         since_s = onsets_s[rows] - onsets_s[rows].min()
@@ -172,6 +186,17 @@ STRATEGIES: Mapping[str, Strategy] = {
     "subject": split_by_subject,
     "time_chunk": split_by_time,
 }
+
+
+def _is_subject(trials: pa.Table, name: str) -> list[bool]:
+    """Tell which trials are those of the subject that is left out."""
+    subjects = trials["subject"].to_pylist()
+    if name not in subjects:
+        raise SplitError(
+            "preprocess.split.test_subject must be a subject of the study: "
+            f"{', '.join(sorted(set(subjects)))}; it is {name!r}. Change it."
+        )
+    return [subject == name for subject in subjects]
 
 
 def _of_stimuli(trials: pa.Table, part_of: Mapping[str, Split]) -> list[Split]:

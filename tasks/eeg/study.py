@@ -76,7 +76,7 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
         )
     sfreq_hz = float(found.info["sfreq"])
     if isinstance(found, StoredEpochs):
-        files, n_samples = [], found.eeg.shape[0] * found.eeg.shape[2]
+        files, n_samples = list(found.files), found.eeg.shape[0] * found.eeg.shape[2]
     else:
         files, n_samples = [Path(name) for name in found.filenames if name], found.n_times
     return RecordingFacts(
@@ -140,8 +140,7 @@ def check_events(
     SourceError
         If a recording has no events, or an event breaks one of these rules.
     """
-    _refuse_duplicates("stimulus ids", (stimulus.stimulus_id for stimulus in stimuli))
-    known = {stimulus.stimulus_id for stimulus in stimuli}
+    check_listed(events, stimuli)
     duration_s = {fact.recording: fact.duration_s for fact in facts}
     for recording, rows in events.items():
         name = recording.recording_id
@@ -156,6 +155,18 @@ def check_events(
                 f"lie outside, the first at {late[0].onset_s:.3f} s. The recording is truncated, or "
                 "the events belong to another one: copy both from their origin again."
             )
+
+
+def check_listed(events: EventsOf, stimuli: Sequence[Stimulus]) -> None:
+    """Check that each stimulus is listed once, and everything that was shown is listed.
+
+    Raises
+    ------
+    SourceError
+        If not.
+    """
+    _refuse_duplicates("stimulus ids", (stimulus.stimulus_id for stimulus in stimuli))
+    known = {stimulus.stimulus_id for stimulus in stimuli}
     shown = {event.stimulus_id for rows in events.values() for event in rows}
     rule = "Every stimulus in the events must be listed among the stimuli"
     _refuse_missing(rule, shown - known, "Add them to its table, or mend the events.")
@@ -201,6 +212,20 @@ def check_images(events: EventsOf, missing: set[str]) -> None:
     shown = {event.stimulus_id for rows in events.values() for event in rows}
     rule = "Every stimulus in the events must have its image on disk"
     _refuse_missing(rule, shown & missing, "Add them, or set ingest.on_missing_image to drop.")
+
+
+def without(events: EventsOf, missing: set[str]) -> EventsOf:
+    """Return the events but for the presentations of some stimuli.
+
+    Parameters
+    ----------
+    missing
+        Their ids.
+    """
+    return {
+        recording: [event for event in rows if event.stimulus_id not in missing]
+        for recording, rows in events.items()
+    }
 
 
 def _examine_image(stimulus: Stimulus) -> ImageFacts:

@@ -223,6 +223,11 @@ def save_encoder(
         link_or_copy(path, folder / EPOCHS / path.name)
 
 
+def kept_epochs(folder: Path) -> list[int]:
+    """Return the epochs whose weights were kept beside those that were chosen."""
+    return sorted(int(path.stem) for path in (folder / EPOCHS).glob("*.safetensors"))
+
+
 def load_encoder(folder: Path, epoch: int | None = None) -> Encoder:
     """Load an encoder for prediction.
 

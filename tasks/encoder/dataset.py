@@ -144,7 +144,7 @@ def read_training_data(
     table = read_table(trials, TRIALS).to_pandas()
     chosen = table[table["kept"] & table["split"].isin(SEEN)]
     chosen = chosen.sort_values("trial_id")
-    _check_splits(chosen, trials, params.batch_size)
+    check_splits(chosen, trials, params.batch_size)
     stimuli = sorted(chosen["stimulus_id"].unique())
     kinds = None if params.caption_kinds == "all" else params.caption_kinds
     found_kinds, texts, targets = _text_targets(captions, text_vectors, stimuli, kinds)
@@ -255,7 +255,21 @@ def refuse_strangers(trials: Path) -> None:
         )
 
 
-def _check_splits(chosen: pd.DataFrame, path: Path, batch_size: int) -> None:
+def check_splits(chosen: pd.DataFrame, path: Path, batch_size: int) -> None:
+    """Check that training and validation trials are such that an encoder can be trained and chosen.
+
+    Parameters
+    ----------
+    chosen : pandas.DataFrame
+        Columns subject, split, stimulus_id and concept of these trials.
+    path : Path
+        What they are called in errors.
+
+    Raises
+    ------
+    TrainingDataError
+        If they are not.
+    """
     remedy = "Mend `preprocess.split` in params.yaml and run `dvc repro preprocess`."
     train = chosen[chosen["split"] == TRAIN]
     if len(train) == len(chosen):

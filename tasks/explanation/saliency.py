@@ -87,7 +87,8 @@ class Explained:
         if counts.min(initial=2) < 2:
             raise PerceptError(
                 f"Saliency needs at least two held-out trials of each subject; "
-                f"{names[counts.argmin()]} has one. Raise `explain.max_trials` or hold out more."
+                f"{names[counts.argmin()]} has one. Raise `explain.max_trials` and "
+                "`explain.maps.max_gradient_trials`, or hold out more."
             )
         of = np.asarray(self.subjects)
         return {str(name): self.of(np.flatnonzero(of == name)) for name in names}

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Float
 
-from tasks.artifacts.splits import HELD_OUT, SEEN, TRAIN, ZERO_SHOT, main_split
+from tasks.artifacts.splits import HELD_OUT, SEEN, SPLITS, TRAIN, UNUSED, ZERO_SHOT, main_split
 from tasks.clip.vectors import table_to_vectors
 from tasks.runtime.errors import PerceptError
 from tasks.scores.ranking import CaptionGallery, Vectors
@@ -158,10 +158,10 @@ def one_split_per_stimulus(trials: pd.DataFrame, first: Sequence[str]) -> pd.Dat
     trials : pandas.DataFrame
         Columns stimulus_id, concept, split.
     first : Sequence[str]
-        Splits that count before others, in this order.
+        Splits that count before others, in this order; ``none`` counts where there is no other.
     """
-    places = trials["split"].map({split: place for place, split in enumerate(first)})
-    order = trials.assign(place=places.fillna(len(first))).sort_values(
+    ranked = [*first, *(split for split in SPLITS if split not in first), UNUSED]
+    order = trials.assign(place=trials["split"].map(ranked.index)).sort_values(
         ["stimulus_id", "place"], kind="stable"
     )
     return order.drop_duplicates("stimulus_id")[["stimulus_id", "concept", "split"]]

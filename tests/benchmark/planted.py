@@ -9,8 +9,8 @@ import yaml
 from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
-from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
-from tasks.artifacts.contracts.predictions import PREDICTIONS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
@@ -65,9 +65,8 @@ class Planted:
         vectors = np.concatenate([self.axes, others])
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         names = [picture(i) for i in range(self.n)] + [f"other{i:03d}" for i in range(self.n)]
-        layers = pa.array([[]] * len(names), IMAGE_VECTORS.field("layers").type)
-        table = vectors_to_table({"stimulus_id": names}, vectors).append_column("layers", layers)
-        write_table(table, self.artifacts.image_vectors, IMAGE_VECTORS)
+        table = vectors_to_table({"stimulus_id": names}, vectors)
+        write_table(table, self.artifacts.image_gallery, IMAGE_GALLERY)
 
     def _write_trials(self):
         rows = []
@@ -88,13 +87,13 @@ class Planted:
     def test_trials(self):
         return self.trials[self.trials["split"] == "zero_shot"].reset_index(drop=True)
 
-    def predict(self, vectors, kind="image"):
+    def predict(self, vectors):
         """Write predictions of the test trials, in their order."""
         vectors = np.asarray(vectors, np.float32)
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        trials = self.test_trials["trial_id"].tolist()
-        table = vectors_to_table({"trial_id": trials, "kind": [kind] * len(trials)}, vectors)
-        write_table(table.select(PREDICTIONS.names), self.artifacts.predictions, PREDICTIONS)
+        trials = self.test_trials["trial_id"].tolist()[: len(vectors)]
+        table = vectors_to_table({"trial_id": trials}, vectors)
+        write_table(table, self.artifacts.image_predictions, IMAGE_PREDICTIONS)
         return self
 
     def plant(self, right):

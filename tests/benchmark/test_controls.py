@@ -17,7 +17,10 @@ from tasks.benchmark.controls import control_root, is_retrained, retrain
 from tasks.benchmark.runs import open_run
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.params import TrainParams
-from tests.encoder.small_study import INFO, PARAMS, make_small_study
+from tasks.wiring.contract import call, load_stage
+from tests.encoder.small_study import INFO, changed, make_small_study
+
+LAST = {"name": "last", "ema_decay": 0.9}
 
 
 @pytest.fixture
@@ -27,7 +30,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("PERCEPT_THREADS", "1")
     n_threads = torch.get_num_threads()
     study, artifacts = make_small_study(), Artifacts(tmp_path / "run")
-    names = ("trials", "epochs", "captions", "text_vectors", "image_vectors")
+    names = ("trials", "epochs", "captions", "text_vectors", "image_targets")
     for name, path in zip(names, study.write(tmp_path / "written"), strict=True):
         target = getattr(artifacts, name)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +40,8 @@ def run(tmp_path, monkeypatch):
     stimuli = pd.DataFrame(rows, columns=STIMULI.names)
     table = pa.Table.from_pandas(stimuli, schema=STIMULI, preserve_index=False)
     write_table(table, artifacts.stimuli, STIMULI)
-    train = PARAMS.model_dump(mode="json", exclude=set(TrainParams.shared()))
+    params = changed(architecture="nice", image=1.0, keep_epochs=True, selection=LAST)
+    train = params.model_dump(mode="json", exclude=set(TrainParams.shared()))
     retrieve = {"k": 2, "galleries": ["train"], "batch_size": 64}
     params = {"train": train, "retrieve": retrieve}
     (artifacts.root / "params.yaml").write_text(yaml.safe_dump(params))
@@ -85,3 +89,16 @@ def test_a_run_with_other_params_has_other_controls(run):
     params["train"]["seed"] += 1
     (run.root / "params.yaml").write_text(yaml.safe_dump(params))
     assert here != control_root(run, "noise")
+
+
+def test_every_epoch_that_was_kept_can_be_scored(run):
+    assert run.kept_epochs() == []
+    for name in ("train", "retrieve"):
+        call(load_stage(name), run.artifacts, run.root / "params.yaml")
+    epochs = run.kept_epochs()
+    assert [one.epoch for one in epochs] == list(range(1, 7))
+    ids = run.gallery["stimulus_id"].tolist()
+    chosen, last, first = (one.predicted() for one in (run, epochs[-1], epochs[0]))
+    np.testing.assert_allclose(last, chosen, atol=1e-6)
+    assert np.abs(first - chosen).max() > 1e-3
+    np.testing.assert_allclose(epochs[-1].image_vectors(ids), run.image_vectors(ids), atol=1e-6)

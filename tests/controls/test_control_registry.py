@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.controls.registry import CONTROLS, run_controls
+from tasks.controls.registry import CONTROLS, NEED_TIME, run_controls
 from tests.controls.test_controls import (
     drifting_decoder,
     in_blocks,
@@ -73,6 +73,17 @@ def test_vision_in_random_order_passes(seen):
     }
     for name, start in starts.items():
         assert found[name].score.verdict.startswith(start), found[name].score.verdict
+
+
+def test_nothing_is_said_of_time_where_the_order_was_not_published(seen, drifting):
+    found = run_controls(replace(seen, timed=False), list(CONTROLS))
+    assert not set(NEED_TIME) & set(found)
+    assert "block_structure" in found
+    assert found["explained_by_drift"].score.verdict.startswith(
+        "Whether drift explains the score cannot be told: the order of presentation was not published."
+    )
+    blocks = run_controls(replace(drifting, timed=False), list(CONTROLS))
+    assert blocks["explained_by_drift"].score.verdict.startswith("Explained by drift: ")
 
 
 def test_drift_in_blocks_is_named_by_every_probe(drifting):

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 
 from tasks.artifacts.metrics import Score
-from tasks.controls import drift
+from tasks.controls import drift, drift_probes
 from tasks.controls import input as controls
 from tasks.controls.answers import ControlParams
 from tasks.controls.evidence import Evidence
 from tasks.controls.noise import gaussian_noise
+from tasks.controls.small_decoder import can_learn, fit_small_decoder
 from tasks.scores.held_out import HeldOut
 from tests.synthetic_study import DIM, make_study, unit
 
@@ -39,7 +40,7 @@ def study_of(noise=0.0, **kwargs):
 def evidence_of(held_out, trials, **asked):
     """Return evidence that holds what a control asks for, and nothing else."""
     nothing = dict.fromkeys(field.name for field in fields(Evidence))
-    known = {"held_out": held_out, "trials": trials, "params": PARAMS}
+    known = {"held_out": held_out, "trials": trials, "timed": True, "params": PARAMS}
     return Evidence(**nothing | known | asked)
 
 
@@ -123,6 +124,24 @@ def test_guesses_need_no_training_trial_in_the_recording():
     evidence = evidence_of(held_out, others)
     assert 0 <= drift.time_of_recording(evidence).score.value < 0.5
     assert 0 <= drift.block_structure(evidence).score.value < 0.5
+
+
+@pytest.mark.parametrize(
+    ("labels", "possible"),
+    [("abc", False), ("aab", False), ("aaaa", False), ("aabb", True), ("aabbc", True)],
+)
+def test_a_small_decoder_learns_from_two_labels_of_two_trials(labels, possible):
+    assert can_learn(list(labels)) == possible
+    if possible:
+        features = np.arange(len(labels))[:, None] + np.eye(len(labels), 3)
+        said = fit_small_decoder(features, list(labels), seed=0).predict(features)
+        assert set(said) <= {"a", "b"}
+
+
+def test_blocks_of_one_held_out_trial_cannot_be_told_and_are_not_asked_for():
+    held_out, trials = study_of(n_repetitions=1)
+    alone = trials.assign(block=np.arange(len(trials), dtype=np.int32))
+    assert drift_probes.block_from_features(evidence_of(held_out, alone)) is None
 
 
 def drifting_decoder(held_out, trials, evoked, seed=0):

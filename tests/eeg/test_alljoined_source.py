@@ -1,6 +1,5 @@
 """The publisher's layout of Alljoined-1.6M, and what is said where it is broken."""
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from tasks.eeg.sources.alljoined import AlljoinedParams, AlljoinedSource
 from tasks.eeg.sources.protocol import SourceError
 from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
+from tests.published_layouts import alljoined_row, save_alljoined
 
 PRESET = preset("alljoined")
 PARAMS: dict[str, Any] = PRESET["ingest"]["source"]
@@ -24,15 +24,9 @@ SHOWN = {"stim_train": ["aardvark_01b", "aardvark_02s", "abacus_01b"], "stim_tes
 def make_table() -> pd.DataFrame:
     """Return a row per trial: every picture in both sessions, one of them dropped."""
     trials = [
-        {
-            "partition": partition,
-            "dropped": (session, name) == (2, "abacus_01b"),
-            "session": session,
-            "image_path": f"stimuli\\images\\{name}.jpg",
-            "category_num": 0,
-            "category_name": name.split("_")[0],
-            "subject": 1,
-        }
+        alljoined_row(
+            partition, session, name, name.split("_")[0], (session, name) == (2, "abacus_01b")
+        )
         for session in (1, 2)
         for partition, names in SHOWN.items()
         for name in names
@@ -47,13 +41,7 @@ def make_eeg(n_trials: int, seed: int) -> np.ndarray:
 
 
 def save(folder: Path, part: str, eeg: np.ndarray) -> None:
-    content = {
-        "preprocessed_eeg_data": eeg,
-        "ch_names": CHANNELS,
-        "times": np.arange(-50, 250) / 250,
-    }
-    path = folder / f"preprocessed_eeg_{part}_flat.npy"
-    path.write_bytes(pickle.dumps(content, protocol=4))
+    save_alljoined(folder, part, eeg, CHANNELS)
 
 
 @pytest.fixture

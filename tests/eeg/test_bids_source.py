@@ -14,8 +14,10 @@ from tasks.eeg.sources.bids import BidsParams, BidsSource
 from tasks.eeg.sources.protocol import SourceError
 from tasks.eeg.sources.registry import parse_params
 from tasks.eeg.sources.truncation import FIF_END
+from tasks.eeg.splits import SplitError
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import CHANNELS, make_params, make_raw, make_signal
+from tests.published_layouts import save_bids_stimuli
 
 PARAMS = BidsParams(
     name="bids",
@@ -36,11 +38,14 @@ OFF = {"deviation_z": None, "min_correlation": None}
 
 def write_stimuli(folder: Path, names: tuple[str, ...]) -> None:
     (folder / "images").mkdir(parents=True)
-    lines = ["stimulus\tconcept\timage"]
     for name in names:
         Image.new("RGB", (8, 8)).save(folder / "images" / f"{Path(name).stem}.png")
-        lines.append(f"{name}\t{Path(name).stem}\timages/{Path(name).stem}.png")
-    (folder / "stimuli.tsv").write_text("\n".join(lines) + "\n")
+    save_bids_stimuli(folder, [stimulus_row(name) for name in names])
+
+
+def stimulus_row(name: str) -> dict[str, str]:
+    stem = Path(name).stem
+    return {"stimulus": name, "concept": stem, "image": f"images/{stem}.png"}
 
 
 def write_recording(path: Path, raw: mne.io.BaseRaw | None = None) -> None:
@@ -82,6 +87,25 @@ def test_recordings_events_and_stimuli_are_listed(folder: Path) -> None:
         ("car.png", "car"),
     ]
     assert source.official_split() is source.oracle() is source.topographies() is None
+
+
+def test_a_column_of_the_table_of_stimuli_is_the_official_split(folder: Path) -> None:
+    parts = {"cup.png": "train", "car.png": "test"}
+    save_bids_stimuli(folder, [stimulus_row(name) | {"split": parts[name]} for name in parts])
+    assert opened(folder).official_split() == parts
+    artifacts = run_ingest(folder.parent, PARAMS.model_dump())
+    split = {"strategy": "official", "seed": 0, "validation_fraction": 0.0}
+    run_preprocess(artifacts, make_params(bad_channels=OFF).model_dump() | {"split": split})
+    found = {(t["stimulus_id"], t["split"]) for t in rows(artifacts, "trials")}
+    assert found == {("cup.png", "train"), ("car.png", "zero_shot")}  # no car is trained on
+    parts["car.png"] = "n/a"
+    save_bids_stimuli(folder, [stimulus_row(name) | {"split": parts[name]} for name in parts])
+    assert opened(folder).official_split() == {"cup.png": "train"}
+    artifacts = run_ingest(folder.parent, PARAMS.model_dump())
+    with pytest.raises(
+        SplitError, match=r"have an official split, .* 1 have not: car\.png \(none\)"
+    ):
+        run_preprocess(artifacts, make_params(bad_channels=OFF).model_dump() | {"split": split})
 
 
 def test_the_study_is_ingested_and_preprocessed(folder: Path) -> None:

@@ -17,6 +17,7 @@ from tasks.preprocess import PreprocessParams
 from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
 from tests.eeg.studies import make_params
+from tests.published_layouts import save_csv_run
 
 PRESET = preset("muse_cats_dogs")
 SOURCE = PRESET["ingest"]["source"]
@@ -25,14 +26,8 @@ MARKED = {300: 1, 600: 2, 601: 2, 900: 1}  # the second lasts two samples
 
 
 def write_run(path: Path, times_s: np.ndarray | None = None, marked: dict = MARKED) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if times_s is None:
-        times_s = 1e9 + np.arange(N_SAMPLES) / 256
     signal = np.random.default_rng(0).normal(size=(N_SAMPLES, 5)) * 10
-    lines = ["timestamps,TP9,AF7,AF8,TP10,Right AUX,Marker"]
-    for i, (time_s, row) in enumerate(zip(times_s, signal, strict=True)):
-        lines.append(f"{time_s:.3f},{','.join(f'{value:.3f}' for value in row)},{marked.get(i, 0)}")
-    path.write_text("\n".join(lines) + "\n")
+    save_csv_run(path, signal, marked, times_s)
 
 
 def opened(folder: Path, **changes: object) -> CsvStreamsSource:

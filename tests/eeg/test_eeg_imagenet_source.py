@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tasks.eeg.epochs import read_epochs
@@ -13,6 +12,7 @@ from tasks.eeg.sources.eeg_imagenet import CHANNELS, EegImagenetParams, EegImage
 from tasks.eeg.sources.protocol import SourceError
 from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
+from tests.published_layouts import eeg_imagenet_trial, save_eeg_imagenet
 
 PRESET = preset("eeg_imagenet")
 PARAMS: dict[str, Any] = PRESET["ingest"]["source"] | {"n_training": 3}
@@ -23,22 +23,12 @@ N_IMAGES = 5
 def make_items(subject: int, granularity: str = "coarse") -> list[dict[str, Any]]:
     rng = np.random.default_rng(subject)
     return [
-        {
-            "eeg_data": torch.from_numpy(10e-6 * rng.normal(size=(62, 501))).float(),
-            "granularity": granularity,
-            "subject": subject,
-            "label": wnid,
-            "image": f"{wnid}_{i}.JPEG",
-        }
+        eeg_imagenet_trial(
+            10e-6 * rng.normal(size=(62, 501)), subject, f"{wnid}_{i}.JPEG", granularity
+        )
         for wnid in WNIDS
         for i in range(N_IMAGES)
     ]
-
-
-def save(folder: Path, first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
-    for number, items in enumerate((first, second), start=1):
-        content = {"dataset": items, "labels": list(WNIDS), "images": []}
-        torch.save(content, folder / f"EEG-ImageNet_{number}.pth")
 
 
 @pytest.fixture
@@ -49,7 +39,7 @@ def raw(tmp_path: Path) -> Path:
         (folder / "images" / wnid).mkdir(parents=True)
         for i in range(N_IMAGES):
             Image.new("RGB", (8, 6)).save(folder / "images" / wnid / f"{wnid}_{i}.JPEG")
-    save(folder, make_items(0) + make_items(0, "fine"), make_items(8))
+    save_eeg_imagenet(folder, make_items(0) + make_items(0, "fine"), make_items(8))
     return folder.parent
 
 
@@ -130,7 +120,7 @@ def test_other_units_than_said_are_refused(raw: Path) -> None:
 def test_trials_of_another_shape_are_refused(raw: Path) -> None:
     items = make_items(0)
     items[3]["eeg_data"] = items[3]["eeg_data"][:, :430]
-    save(raw / "eeg_imagenet", items, make_items(8))
+    save_eeg_imagenet(raw / "eeg_imagenet", items, make_items(8))
     assert complaint(raw, "recordings") == (
         f"{raw / 'eeg_imagenet/EEG-ImageNet_1.pth'} must hold a list 'dataset' of trials with eeg_data "
         "of 62 x 440 or more, granularity, subject, label and image; it does not. Copy the files of the "
@@ -139,7 +129,7 @@ def test_trials_of_another_shape_are_refused(raw: Path) -> None:
 
 
 def test_a_picture_in_both_parts_is_refused(raw: Path) -> None:
-    save(raw / "eeg_imagenet", make_items(0), make_items(8)[::-1])
+    save_eeg_imagenet(raw / "eeg_imagenet", make_items(0), make_items(8)[::-1])
     assert complaint(raw, "official_split") == (
         "A picture must be in one part of the publisher's split; n02124075_4 is among the first 3 of its "
         "class for one subject and not for another. Choose another preprocess.split.strategy: image, for "
@@ -148,7 +138,7 @@ def test_a_picture_in_both_parts_is_refused(raw: Path) -> None:
 
 
 def test_a_granularity_that_is_not_there_is_refused(raw: Path) -> None:
-    save(raw / "eeg_imagenet", make_items(0), make_items(8))
+    save_eeg_imagenet(raw / "eeg_imagenet", make_items(0), make_items(8))
     assert complaint(raw, "recordings", granularity="fine") == (
         f"The files of {raw / 'eeg_imagenet'} must hold trials of the granularity 'fine'; they hold "
         "none. Change ingest.source.granularity."

@@ -21,6 +21,7 @@ from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
 from tasks.simulation.head import CHANNELS
 from tests.conftest import preset
+from tests.published_layouts import eegcvpr_segment, eegcvpr_splits
 
 WNIDS = ("n13054560", "n02106662", "n99999999")  # as in the file: sorted by nothing
 N_IMAGES = 4  # of each class
@@ -50,12 +51,9 @@ def make_content(n_channels: int = 128) -> dict[str, Any]:
     """Return the dict of the publisher: subjects take turns, so that no number is a subject's own."""
     rng = np.random.default_rng(0)
     dataset = [
-        {
-            "eeg": torch.from_numpy(rng.normal(size=(n_channels, length)).astype(np.float32)),
-            "image": i,
-            "label": WNIDS.index(name.split("_")[0]),
-            "subject": subject,
-        }
+        eegcvpr_segment(
+            rng.normal(size=(n_channels, length)), i, WNIDS.index(name.split("_")[0]), subject
+        )
         for i, (name, length) in enumerate(zip(NAMES, LENGTHS, strict=True))
         for subject in (1, 2)
     ]
@@ -63,10 +61,7 @@ def make_content(n_channels: int = 128) -> dict[str, Any]:
 
 
 def make_splits() -> dict[str, Any]:
-    parts = {part: [] for part in ("train", "val", "test")}
-    for number in range(2 * len(NAMES)):
-        parts[PART_OF[NAMES[number // 2]]].append(number)
-    return {"splits": [parts]}
+    return eegcvpr_splits([PART_OF[name] for name in NAMES for _ in (1, 2)])
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from tasks.eeg.splits import (
     SubjectSplit,
     TimeChunkSplit,
     assign_splits,
+    fitted_on,
     named_by_training,
 )
 
@@ -147,6 +148,32 @@ def test_the_official_split_is_taken_and_validation_drawn_where_there_is_none() 
     stimuli = stimuli.set_column(2, "official_split", pa.array(published))
     found = parts(stimuli, assign_splits(stimuli, stimuli, params))
     assert found["validation"] == set(stimuli["stimulus_id"].to_pylist()[30:35])
+
+
+def test_an_official_split_may_leave_a_subject_out_as_well() -> None:
+    stimuli = make_stimuli(n_concepts=10)
+    published = ["test" if c == "c0" else "train" for c in stimuli["concept"].to_pylist()]
+    stimuli = stimuli.append_column("official_split", pa.array(published))
+    shown = make_trials(stimuli, n_subjects=3, n_repetitions=1)
+    subjects = [f"sub-{n}" for n in range(3) for _ in range(200)]
+    trials = shown.append_column("subject", pa.array(subjects))
+    params = OfficialSplit(
+        strategy="official", seed=0, validation_fraction=0.1, test_subject="sub-1"
+    )
+    whole = assign_splits(trials, stimuli, params.model_copy(update={"test_subject": None}))
+    splits = assign_splits(trials, stimuli, params)
+    for subject in ("sub-0", "sub-1", "sub-2"):
+        rows = [i for i, name in enumerate(subjects) if name == subject]
+        kept = {"test"} if subject == "sub-1" else {"train", "validation"}
+        assert [splits[i] for i in rows] == [whole[i] if whole[i] in kept else "none" for i in rows]
+    looked_at = fitted_on(splits, subjects)
+    assert [s for s, chosen in zip(whole, looked_at, strict=True) if chosen].count("test") == 0
+    own = [chosen for chosen, name in zip(looked_at, subjects, strict=True) if name == "sub-1"]
+    assert sum(own) == 180  # its training pictures, which nobody is scored by
+    others = [i for i, name in enumerate(subjects) if name != "sub-1"]
+    assert all(looked_at[i] == (splits[i] == "train") for i in others)
+    with pytest.raises(SplitError, match=r"must be a subject of the study: sub-0, sub-1, sub-2; "):
+        assign_splits(trials, stimuli, params.model_copy(update={"test_subject": "sub-9"}))
 
 
 @pytest.mark.parametrize("part", ["", "none", "Testing"])

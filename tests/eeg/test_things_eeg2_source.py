@@ -23,14 +23,24 @@ from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
 from tests.conftest import preset
+from tests.published_layouts import (
+    SEVENTEEN,
+    SHORT,
+    save_things_arrays,
+    save_things_nice,
+    save_things_official,
+    save_things_pictures,
+    save_ubp,
+    things_raw,
+    ubp_content,
+)
 
 PRESET = preset("things_eeg2")
 CONCEPTS = {"training": ("00001_bat1", "00002_bat2", "00011_album"), "test": ("00001_cat",)}
-SEVENTEEN = NICE_CHANNELS[-17:]
 N_IMAGES = {"training": 6, "test": 1}  # two per training concept
 N_REPS = {"training": 4, "test": 5}
-SHORT = {"training": "train", "test": "test"}
 STORED = ("official", "nice", "ubp", "arrays")
+BLANK = Image.new("RGB", (6, 5))
 NAMES = ("recordings", "events", "stimuli", "oracle", "topographies")
 
 
@@ -66,32 +76,14 @@ def files_of(part: str) -> list[tuple[str, str]]:
 
 
 def write_pictures(study: Study) -> None:
-    table = {}
-    for part, short in SHORT.items():
-        pairs = files_of(part)
-        table[f"{short}_img_concepts"] = [folder for folder, _ in pairs]
-        table[f"{short}_img_files"] = [file for _, file in pairs]
-        for folder, file in pairs:
-            path = study.folder / "image_set" / f"{part}_images" / folder / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (6, 5)).save(path)
-    np.save(study.folder / "image_set" / "image_metadata.npy", table)
+    files = {part: files_of(part) for part in SHORT}
+    save_things_pictures(study.folder / "image_set", files, lambda _, __, path: BLANK.save(path))
 
 
-def raw_dict(part: str, sfreq: int = 1000) -> dict:
-    rng = np.random.default_rng(0)
-    data = np.zeros((64, 3000))
-    data[:63] = rng.normal(size=(63, 3000)) * 20e-6
+def raw_dict(part: str) -> dict:
+    signal = np.random.default_rng(0).normal(size=(63, 3000)) * 20e-6
     codes = [1, 99999, 3, 6, 6, 2] if part == "training" else [1, 1, 99999, 1]
-    data[63, 100 + 200 * np.arange(len(codes))] = codes
-    return {
-        "raw_eeg_data": data,
-        "ch_names": [*NICE_CHANNELS, "stim"],
-        "ch_types": ["eeg"] * 63 + ["stim"],
-        "sfreq": sfreq,
-        "highpass": 0.01,
-        "lowpass": 100,
-    }
+    return things_raw(signal, (100 + 200 * np.arange(len(codes))).tolist(), codes)
 
 
 def epochs_of(part: str, n_channels: int, n_times: int) -> np.ndarray:
@@ -117,40 +109,16 @@ def stored_folder(study: Study, layout: str) -> Path:
 
 def write_official(study: Study) -> None:
     for part in SHORT:
-        content = {
-            "preprocessed_eeg_data": epochs_of(part, 17, 100),
-            "ch_names": list(SEVENTEEN),
-            "times": np.arange(100) / 100 - 0.2,
-        }
-        np.save(stored_folder(study, "official") / f"preprocessed_eeg_{part}.npy", content)
+        save_things_official(stored_folder(study, "official"), part, epochs_of(part, 17, 100))
 
 
 def write_nice(study: Study) -> None:
     for part in SHORT:
-        content = {
-            "preprocessed_eeg_data": epochs_of(part, 63, 250),
-            "ch_names": list(NICE_CHANNELS),
-            "times": np.arange(300) / 250 - 0.2,  # those of the epochs before they were cut
-        }
-        path = stored_folder(study, "nice") / f"preprocessed_eeg_{part}.npy"
-        path.write_bytes(pickle.dumps(content, protocol=4))
+        save_things_nice(stored_folder(study, "nice"), part, epochs_of(part, 63, 250))
 
 
 def ubp_dict(part: str) -> dict:
-    names = [[f"{part}_images/{folder}/{file}"] * N_REPS[part] for folder, file in files_of(part)]
-    return {
-        "eeg": epochs_of(part, 63, 250).astype(np.float16),
-        "label": np.arange(N_IMAGES[part])[:, None] // 2 + np.zeros((1, N_REPS[part]), int),
-        "img": np.array(names),
-        "text": np.array(names),
-        "session": np.zeros((N_IMAGES[part], N_REPS[part])),
-        "ch_names": list(NICE_CHANNELS),
-        "times": np.arange(300) / 250 - 0.2,
-    }
-
-
-def save_ubp(content: dict, path: Path) -> None:
-    torch.save(content, path, pickle_protocol=5)
+    return ubp_content(epochs_of(part, 63, 250), part, files_of(part))
 
 
 def write_ubp(study: Study) -> None:
@@ -159,11 +127,9 @@ def write_ubp(study: Study) -> None:
 
 
 def write_arrays(study: Study) -> None:
-    for part, short in SHORT.items():
-        n_concepts = len(CONCEPTS[part])
-        eeg = epochs_of(part, 63, 250).astype(np.float32)
-        shape = (n_concepts, len(eeg) // n_concepts, *eeg.shape[1:])
-        np.save(stored_folder(study, "arrays") / f"{short}.npy", eeg.reshape(shape))
+    for part in SHORT:
+        eeg = epochs_of(part, 63, 250)
+        save_things_arrays(stored_folder(study, "arrays"), part, eeg, len(CONCEPTS[part]))
 
 
 WRITERS: dict[str, Callable[[Study], None]] = {

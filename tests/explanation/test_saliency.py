@@ -146,7 +146,7 @@ def test_predictions_do_not_depend_on_the_batch_size(explained, heads):
 def test_subject_with_one_trial_is_refused(explained, heads):
     message = (
         "Saliency needs at least two held-out trials of each subject; sub-01 has one. "
-        "Raise `explain.max_trials` or hold out more."
+        "Raise `explain.max_trials` and `explain.maps.max_gradient_trials`, or hold out more."
     )
     with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
         channel_weights(explained.of(np.array([0])), heads, "pattern", 1)

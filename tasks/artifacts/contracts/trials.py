@@ -19,7 +19,7 @@ TRIALS = contract(
         "split",
         pa.string(),
         "train, validation, test (what the strategy holds out), zero_shot (held-out concepts) or "
-        "none (too near in time to another part: used nowhere)",
+        "none (too near in time to another part, or the other part of a subject that is left out: used nowhere)",
     ),
     field("kept", pa.bool_(), "whether an epoch exists"),
     field("reject_reason", pa.string(), "why not; empty if kept"),

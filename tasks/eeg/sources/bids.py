@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 import mne
-import numpy as np
 from mne_bids import (
     BIDSPath,
     find_matching_paths,
@@ -21,9 +20,10 @@ from tasks.eeg.sources.protocol import (
     SourceError,
     SourceParams,
     Stimulus,
+    fill_in_positions,
 )
 from tasks.eeg.sources.truncation import refuse_truncated
-from tasks.eeg.sources.tsv import read_rows
+from tasks.eeg.sources.tsv import read_header, read_rows
 
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
 REMEDY = "Mend the study, or name something else in ingest.source."
@@ -37,9 +37,7 @@ class BidsParams(SourceParams):
     name: Literal["bids"]
     task: str | None  # entity task-<task>; null where the study has one task
     stimulus_column: str  # of events.tsv: stim_file or trial_type, for the most part
-    stimuli_table: (
-        str  # TSV relative to the study: stimulus, image (relative to the study), concept
-    )
+    stimuli_table: str  # TSV relative to the study: stimulus, image (relative to the study), concept, maybe split
     montage: str | None  # MNE's, where the files hold no electrode positions; null for none
 
 
@@ -51,6 +49,7 @@ class BidsSource(Source):
     that are nowhere come from ``montage``. Events come from ``*_events.tsv``: lines whose stimulus column
     is ``n/a`` show nothing and are skipped. Where there is no such file, they are the annotations of the
     recording whose description is a stimulus. FIF files are read too, though BIDS has them for MEG alone.
+    A column ``split`` of the table of stimuli is the split ``official``; ``n/a`` there is none.
     """
 
     params: BidsParams
@@ -93,6 +92,14 @@ class BidsSource(Source):
         rows = read_rows(path, ("stimulus", "image", "concept"), REMEDY)
         return [Stimulus(name, concept, self.folder / image) for name, image, concept in rows]
 
+    def official_split(self) -> dict[str, str] | None:
+        """Return what the table of stimuli says in its column ``split``, or None where there is no such column."""
+        path = self.folder / self.params.stimuli_table
+        if "split" not in read_header(path, REMEDY):
+            return None
+        rows = read_rows(path, ("stimulus", "split"), REMEDY)
+        return {name: part for name, part in rows if part != NOTHING}
+
     def read(self, recording: Recording) -> mne.io.BaseRaw:
         """Open a recording without loading it."""
         refuse_truncated(recording.path)
@@ -110,8 +117,7 @@ class BidsSource(Source):
             ) from error
         _refuse_unlisted(raw, _sidecar(recording.path, "channels"))
         _refuse_short(raw, recording.path)
-        if self.params.montage is not None and _lacks_positions(raw):
-            self._set_montage(raw)
+        fill_in_positions(raw.info, self.params.montage)
         return raw
 
     def _check_participants(self, subjects: set[str]) -> None:
@@ -157,16 +163,6 @@ class BidsSource(Source):
             )
         return shown
 
-    def _set_montage(self, raw: mne.io.BaseRaw) -> None:
-        try:
-            raw.set_montage(self.params.montage, match_case=False, verbose="ERROR")
-        except ValueError as error:
-            raise SourceError(
-                "ingest.source.montage must be a montage of MNE that holds every EEG channel; "
-                f"{self.params.montage!r} does not fit ({error}). Name another, or give the channels "
-                "without a position another type in channels.tsv."
-            ) from error
-
 
 def _recording(found: BIDSPath) -> Recording:
     subject, session = f"sub-{found.subject}", f"ses-{found.session or '01'}"
@@ -205,9 +201,3 @@ def _refuse_short(raw: mne.io.BaseRaw, path: Path) -> None:
             f"{path} must last the {due_s:g} s that {described.name} tells; it lasts {found_s:g} s, so it "
             "was truncated. Copy it from its origin again."
         )
-
-
-def _lacks_positions(raw: mne.io.BaseRaw) -> bool:
-    picks = mne.pick_types(raw.info, eeg=True, exclude=())
-    positions = np.array([raw.info["chs"][pick]["loc"][:3] for pick in picks])
-    return not (np.isfinite(positions).all() and positions.any(axis=1).all())

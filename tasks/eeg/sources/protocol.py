@@ -64,12 +64,15 @@ class StoredEpochs:
         Time of the first sample, relative to the onset.
     unit
         Of ``eeg``; ``standardised`` numbers have none, and no threshold in microvolt applies to them.
+    files
+        That hold it, or say what it shows, beside the recording's path.
     """
 
     eeg: Float32[np.ndarray, "n_events n_channels n_times"]
     info: mne.Info
     tmin_s: float
     unit: Literal["uV", "standardised"]
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -171,4 +174,33 @@ def info_with_montage(
         raise SourceError(
             "ingest.source.montage must be a montage of MNE that holds every EEG channel; "
             f"{montage!r} does not fit ({error}). Name another."
+        ) from error
+
+
+def fill_in_positions(info: mne.Info, montage: str | None) -> mne.Info:
+    """Give every EEG channel the position of a montage, unless all have one already.
+
+    Parameters
+    ----------
+    info
+        Is changed.
+    montage
+        ``ingest.source.montage``, a montage of MNE; None changes nothing.
+
+    Raises
+    ------
+    SourceError
+        If the montage is unknown or lacks an EEG channel.
+    """
+    picks = mne.pick_types(info, eeg=True, exclude=())
+    places = np.array([info["chs"][pick]["loc"][:3] for pick in picks])
+    if montage is None or (np.isfinite(places).all() and places.any(axis=1).all()):
+        return info
+    try:
+        return info.set_montage(montage, match_case=False, verbose="ERROR")
+    except ValueError as error:
+        raise SourceError(
+            "ingest.source.montage must be a montage of MNE that holds every EEG channel; "
+            f"{montage!r} does not fit ({error}). Name another, or give the channels without a position "
+            "another type than EEG."
         ) from error

@@ -11,6 +11,7 @@ from tasks.eeg.sources.bids import BidsParams, BidsSource
 from tasks.eeg.sources.csv_streams import CsvStreamsParams, CsvStreamsSource
 from tasks.eeg.sources.eeg_imagenet import EegImagenetParams, EegImagenetSource
 from tasks.eeg.sources.eegcvpr import EegcvprParams, EegcvprSource
+from tasks.eeg.sources.epochs import EpochsParams, EpochsSource
 from tasks.eeg.sources.protocol import Source, SourceError
 from tasks.eeg.sources.simulated import SimulatedParams, SimulatedSource
 from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params, ThingsEeg2Source
@@ -21,6 +22,7 @@ AnySourceParams = Annotated[
     | CsvStreamsParams
     | EegImagenetParams
     | EegcvprParams
+    | EpochsParams
     | SimulatedParams
     | ThingsEeg2Params,
     Field(discriminator="name"),
@@ -32,6 +34,7 @@ SOURCES: Mapping[str, Callable[[Path, Any], Source]] = {
     "csv_streams": CsvStreamsSource,
     "eeg_imagenet": EegImagenetSource,
     "eegcvpr": EegcvprSource,
+    "epochs": EpochsSource,
     "simulated": SimulatedSource,
     "things_eeg2": ThingsEeg2Source,
 }

@@ -9,6 +9,7 @@ from tasks.eeg.sources.bids import BidsParams
 from tasks.eeg.sources.csv_streams import CsvStreamsParams
 from tasks.eeg.sources.eeg_imagenet import EegImagenetParams
 from tasks.eeg.sources.eegcvpr import EegcvprParams
+from tasks.eeg.sources.epochs import EpochsParams
 from tasks.eeg.sources.registry import AnySourceParams
 from tasks.eeg.sources.simulated import SimulatedParams
 from tasks.eeg.sources.things_eeg2 import ThingsEeg2Params
@@ -75,6 +76,14 @@ def needed_files(params: AnySourceParams) -> list[Needed]:
             return [
                 Needed("sub-*/**/*_eeg.*", "your recordings in BIDS, for instance by mne-bids"),
                 Needed(params.stimuli_table, table),
+            ]
+        case EpochsParams():
+            origin = "your epochs; docs/real_recordings.md says how they are named"
+            tables = "a row per epoch: what was shown; docs/real_recordings.md has an example"
+            kinds = ["*epo.fif"] if params.arrays is None else ["*.np[yz]", "*.csv"]
+            return [
+                *(Needed(f"**/{k}", tables if k == "*.csv" else origin) for k in kinds),
+                Needed(f"{params.images}/**/*.*", "the pictures that were shown"),
             ]
         case CsvStreamsParams():
             files = [Needed("**/*.csv", "your recordings; docs/real_recordings.md has an example")]

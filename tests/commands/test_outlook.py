@@ -1,0 +1,159 @@
+"""`percept doctor` says before any work what later stages would refuse."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from tasks.commands.doctor import examine
+from tests.conftest import preset
+
+IMAGE = {
+    "strategy": "image",
+    "seed": 0,
+    "zero_shot_fraction": 0.25,
+    "test_fraction": 0.25,
+    "validation_fraction": 0.25,
+}
+PICTURES = [(f"c{c}_{i}.png", f"c{c}") for c in range(4) for i in range(8)]
+
+
+def write_study(root: Path, split: Mapping[str, str] | None = None) -> Path:
+    """Write a BIDS study without any EEG: what is told of its parts rests on the events alone."""
+    folder = root / "data" / "raw" / "bids"
+    (folder / "images").mkdir(parents=True)
+    table = pd.DataFrame(PICTURES, columns=["stimulus", "concept"])
+    table["image"] = "images/" + table["stimulus"]
+    if split is not None:
+        table["split"] = table["stimulus"].map(split).fillna("n/a")
+    table.to_csv(folder / "stimuli.tsv", sep="\t", index=False)
+    for name, _ in PICTURES:
+        (folder / "images" / name).touch()
+    for subject in ("01", "02"):
+        stem = folder / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-look"
+        stem.parent.mkdir(parents=True)
+        Path(f"{stem}_eeg.fif").touch()
+        events = pd.DataFrame({"onset": range(32), "duration": 0.5, "stim_file": table["stimulus"]})
+        events.to_csv(f"{stem}_events.tsv", sep="\t", index=False)
+    return folder
+
+
+def told(root: Path, split: Mapping[str, Any], **changes: Any) -> list[tuple[str, str]]:
+    """Return mark and text of what is said of the parts."""
+    params = preset("bids")
+    params["preprocess"]["split"] = dict(split)
+    params["train"]["batch_size"] = 8
+    for name, value in changes.items():
+        section, key = name.split("__")
+        params[section][key] = value
+    path = root / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return [(f.mark, f.text) for f in examine(path, root) if f.what == "parts"]
+
+
+def refusals(found: list[tuple[str, str]]) -> list[str]:
+    return [text for mark, text in found if mark == "!!"]
+
+
+def test_what_the_parts_hold_is_told_and_nothing_is_refused(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    found = told(tmp_path, IMAGE, evaluate__ks=[1])
+    assert found == [
+        (
+            "ok",
+            "train 24 trials of 12 pictures and 3 concepts; validation 12 trials of 6 pictures and 3 "
+            "concepts; test 12 trials of 6 pictures and 3 concepts; zero_shot 16 trials of 8 pictures and "
+            "1 concepts",
+        )
+    ]
+
+
+def test_an_official_split_without_labels(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    official = {"strategy": "official", "seed": 0, "validation_fraction": 0.1}
+    (text,) = refusals(told(tmp_path, official))
+    assert text.startswith("Every stimulus shown must have an official split, one of train, ")
+    assert "32 have not: c0_0.png (none), " in text
+
+
+def test_concepts_that_no_training_trial_shows_and_k_beyond_the_concepts(tmp_path: Path) -> None:
+    parts = {name: "test" if concept == "c3" else "train" for name, concept in PICTURES}
+    write_study(tmp_path, parts)
+    official = {"strategy": "official", "seed": 0, "validation_fraction": 0.25}
+    found = told(tmp_path, official, evaluate__ks=[1, 5])
+    assert [text for mark, text in found if mark == "--"] == [
+        "the held-out trials show 1 concepts: any decoder is right among the first 1, 5 of them (evaluate.ks)",
+        "1 concepts are shown by test trials and by no training trial (c3): their trials will count as zero_shot",
+    ]
+    assert not refusals(found)
+    known = official | {"test_subject": "sub-02"}
+    parts_told = dict(found)["ok"], dict(told(tmp_path, known))["ok"]
+    assert "train 36 trials" in parts_told[0]
+    assert "train 18 trials" in parts_told[1]
+    (text,) = refusals(told(tmp_path, official | {"test_subject": "sub-07"}))
+    assert text.startswith(
+        "preprocess.split.test_subject must be a subject of the study: sub-01, sub-02;"
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "changes", "message"),
+    [
+        ({"validation_fraction": 0.0}, {}, "must hold kept trials of the split 'validation'"),
+        ({}, {"train__batch_size": 13}, "training stimuli as train.batch_size (13);"),
+        (
+            {},
+            {"retrieve__k": 13},
+            "the gallery train will hold the captions of 12 pictures, fewer than",
+        ),
+        (
+            {"zero_shot_fraction": 0.0, "test_fraction": 0.0},
+            {},
+            "no trial is held out, so that nothing can be evaluated: change preprocess.split",
+        ),
+    ],
+)
+def test_what_a_later_stage_would_refuse(
+    tmp_path: Path, split: dict[str, float], changes: dict[str, Any], message: str
+) -> None:
+    write_study(tmp_path)
+    assert any(message in text for text in refusals(told(tmp_path, IMAGE | split, **changes)))
+
+
+def test_a_session_without_training_trials_cannot_be_whitened(tmp_path: Path) -> None:
+    parts = {name: "test" if name[3] in "67" else "train" for name, _ in PICTURES}
+    write_study(tmp_path, parts)
+    subject = {
+        "strategy": "subject",
+        "seed": 0,
+        "test_subject": "sub-02",
+        "validation_fraction": 0.2,
+    }
+    white = {"covariance_of": "epochs", "shrinkage": "auto"}
+    (text,) = refusals(told(tmp_path, subject, preprocess__whitening=white))
+    assert text == (
+        "each session must have training trials to be whitened; 1 have none (sub-02 ses-01): set "
+        "preprocess.whitening to null, or change preprocess.split"
+    )
+    both = {
+        "strategy": "official",
+        "seed": 0,
+        "test_subject": "sub-02",
+        "validation_fraction": 0.2,
+    }
+    assert not refusals(told(tmp_path, both, preprocess__whitening=white))
+
+
+def test_a_table_that_names_what_is_not_there(tmp_path: Path) -> None:
+    folder = write_study(tmp_path)
+    (folder / "images" / "c0_0.png").unlink()
+    (text,) = refusals(told(tmp_path, IMAGE))
+    assert "have its image on disk; 1 are missing: c0_0.png" in text
+    assert not refusals(told(tmp_path, IMAGE, ingest__on_missing_image="drop"))
+    path = folder / "stimuli.tsv"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    (text,) = refusals(told(tmp_path, IMAGE))
+    assert "must be listed among the stimuli; 1 are missing: c3_7.png" in text
