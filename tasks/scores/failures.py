@@ -16,7 +16,7 @@ from tasks.scores.judged import CONCEPT, Pictures
 from tasks.scores.params import ScoreParams
 from tasks.scores.ranking import Vectors
 from tasks.scores.score import score
-from tasks.statistics.permutation import SIGNIFICANCE, permutation_p_value
+from tasks.statistics.permutation import SIGNIFICANCE, sign_flip_p_value
 from tasks.statistics.resampling import STIMULI
 
 SURE = 0.9
@@ -74,7 +74,7 @@ def distinct_pictures(renders: Pictures, shown: Vectors, params: ScoreParams) ->
         n=len(groups),
         low=low,
         high=high,
-        resampled=resampling.resampled,
+        resampled=STIMULI,
         ceiling=of_shown,
         verdict=(
             f"{_n_groups(groups)} different pictures of {len(groups)} (alike: cosine of at least "
@@ -230,25 +230,23 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
             for column in ("margin", "true_margin")
         )
         resampling = params.draw_rows(rows, sorted(set(rows["stimulus_id"])))
-        signs = np.random.default_rng(params.seed).choice(
-            [-1.0, 1.0], (params.n_permutations, len(rows))
+        p_value = sign_flip_p_value(
+            wrong - usual, rows, "stimuli", params.n_permutations, params.seed
         )
-        null = (signs * (wrong - usual)).mean(axis=1)
-        gain = float((wrong - usual).mean())
-        p_value = permutation_p_value(gain, null, higher_is_better=True)
         away = rows.loc[wrong > 0, "other_kind"]
         most = f", most often {away.mode().iloc[0]}" if len(away) else ""
-        more = "more often than" if p_value < SIGNIFICANCE else "no more often than"
+        more = "more often than" if p_value < SIGNIFICANCE else "not told from how often"
         scores[f"head_collapse_{kind}"] = Score(
-            **vars(resampling.estimate(wrong)),
+            **vars(resampling.estimate(wrong, limits=(0.0, 1.0))),
             n=len(rows),
             ceiling=float(usual.mean()),
             p_value=p_value,
+            exchanged="stimuli",
             resampled=resampling.resampled,
             lower_is_better=True,
             verdict=(
                 f"The {kind} head answers with a caption of another kind in {wrong.mean():.1%} of the trials"
-                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%})."
+                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%}, p = {p_value:.2g})."
             ),
         )
     return scores

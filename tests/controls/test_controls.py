@@ -21,7 +21,7 @@ PARAMS = ControlParams(
     high_pass_hz=(5.0,),
     bottlenecks=(1, 4, 16),
     n_resamples=200,
-    n_permutations=200,
+    n_permutations=999,
     confidence=0.95,
     seed=0,
 )
