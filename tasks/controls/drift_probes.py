@@ -246,8 +246,8 @@ def errors_follow_time(evidence: Evidence) -> Finding | None:
         return None
     mistakes = pd.DataFrame(wrong, columns=["recording_id", "row", "concept", "named"])
     n_places = max(map(len, places.values()))
-    lags = _lags(mistakes, places)
-    expected = _exchanged_lags(mistakes, places, evidence.params)
+    lags = lags_of(mistakes, places)
+    expected = exchanged_lags(mistakes, places, evidence.params)
     score = _nearness_score(evidence, shown.iloc[mistakes["row"]], lags, expected, n_places)
     nearness = f"nearness {score.value:.2f} of 1, chance {score.chance:.2f}"
     return Finding.judged(
@@ -260,7 +260,7 @@ def errors_follow_time(evidence: Evidence) -> Finding | None:
     )
 
 
-def _lags(
+def lags_of(
     mistakes: pd.DataFrame, places: Mapping[str, pd.Series[float]]
 ) -> Float[np.ndarray, " n_wrong"]:
     """Return how many places apart the concepts of each mistake were shown in its recording."""
@@ -271,7 +271,7 @@ def _lags(
     return lags
 
 
-def _exchanged_lags(
+def exchanged_lags(
     mistakes: pd.DataFrame, places: Mapping[str, pd.Series[float]], params: ControlParams
 ) -> Float[np.ndarray, "n_permutations n_wrong"]:
     """Return the same lags where whole concepts change places, in all recordings alike.
@@ -280,15 +280,17 @@ def _exchanged_lags(
     """
     names = pd.Index(sorted(set().union(*(place.index for place in places.values()))))
     rng = np.random.default_rng(params.seed)
-    drawn = []
-    for _ in range(params.n_permutations):
-        key = pd.Series(rng.random(len(names)), names)
-        moved = {
-            recording: pd.Series(place.to_numpy()[key[place.index].argsort()], place.index)
-            for recording, place in places.items()
-        }
-        drawn.append(_lags(mistakes, moved))
-    return np.stack(drawn)
+    keys = rng.random((params.n_permutations, len(names)))
+    lags = np.zeros((len(keys), len(mistakes)))
+    for recording, rows in mistakes.groupby("recording_id").indices.items():
+        place, own = places[str(recording)], mistakes.iloc[rows]
+        order = keys[:, names.get_indexer(place.index)].argsort(axis=1)
+        moved = place.to_numpy()[order]
+        asked, said = (
+            place.index.get_indexer(pd.Index(own[column])) for column in ("concept", "named")
+        )
+        lags[:, rows] = np.abs(moved[:, asked] - moved[:, said])
+    return lags
 
 
 def _nearness_score(

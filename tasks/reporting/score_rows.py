@@ -19,8 +19,7 @@ from tasks.reporting.glossary import (
     control_words,
     meaning,
 )
-
-BETTER = "better than chance"
+from tasks.statistics.verdicts import deciding
 
 
 @dataclass(frozen=True)
@@ -140,10 +139,14 @@ def score_row(name: str, score: Score, real: Score | None = None) -> ScoreRow:
 
 
 def _probability(score: Score) -> str:
-    """Return the p-value as text, the adjusted one where the same was asked of several heads."""
-    if score.p_holm is not None:
-        return f"{probability(score.p_holm)} (Holm)"
-    return "" if score.p_value is None else probability(score.p_value)
+    """Return the p-value as text, the adjusted one where several tests are one question, and its family."""
+    p_value = deciding(score)
+    if p_value is None:
+        return ""
+    exchanged = f"{score.exchanged} exchanged" if score.exchanged else ""
+    family = f"Holm over {score.n_tests} tests" if score.p_holm is not None else ""
+    notes = ", ".join(note for note in (family, exchanged) if note)
+    return f"{probability(p_value)} ({notes})" if notes else probability(p_value)
 
 
 def share_of_ceiling(score: Score) -> float | None:
@@ -151,16 +154,6 @@ def share_of_ceiling(score: Score) -> float | None:
     if score.unit != "share" or score.lower_is_better or not score.ceiling:
         return None
     return score.value / score.ceiling
-
-
-def reading(score: Score) -> str:
-    """Say where the confidence interval lies, seen from chance; empty where one is unknown."""
-    if score.low is None or score.high is None or score.chance is None:
-        return ""
-    if score.low <= score.chance <= score.high:
-        return "not told from chance"
-    above = score.low > score.chance
-    return BETTER if above != score.lower_is_better else "worse than chance"
 
 
 def score_rows(scores: Mapping[str, Score]) -> list[ScoreRow]:

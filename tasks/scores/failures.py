@@ -130,14 +130,15 @@ def failure_examples(
     renders: Pictures,
     shown: Mapping[str, str],
     retrieved: pd.DataFrame,
+    true: pd.DataFrame,
     strayed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return trials that show each signature: columns signature, trial_id, note.
 
     Parameters
     ----------
-    retrieved : pandas.DataFrame
-        Columns trial_id, kind, text: the nearest caption of each trial.
+    retrieved, true : pandas.DataFrame
+        Columns trial_id, kind, text: the nearest caption of each trial, and the true one.
     strayed : pandas.DataFrame or None
         From `strayed_heads`.
     """
@@ -160,7 +161,7 @@ def failure_examples(
             ("mode collapse", trials[i], f"One of {len(largest)} pictures that are alike.")
             for i in largest[:N_EXAMPLES]
         ]
-    rows += _hub_examples(retrieved, trials) + _collapse_examples(strayed, trials)
+    rows += _hub_examples(retrieved, true, trials) + _collapse_examples(strayed, trials)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -276,14 +277,24 @@ def _collapse_examples(
     ]
 
 
-def _hub_examples(retrieved: pd.DataFrame, trials: Sequence[str]) -> list[tuple[str, str, str]]:
+def _hub_examples(
+    retrieved: pd.DataFrame, true: pd.DataFrame, trials: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """Return trials of the caption that is nearest to more trials than any caption of its kind is true of."""
     known = retrieved[retrieved["trial_id"].isin(list(trials))]
     if known.empty:
         return []
     counts = known.groupby(["kind", "text"]).size() / known.groupby("kind").size()
-    kind, text = counts.reset_index().loc[int(counts.to_numpy().argmax()), ["kind", "text"]]
+    wanted = true[true["trial_id"].isin(list(trials))].groupby("kind")["text"].agg(_largest_share)
+    excess = counts - wanted.reindex(counts.index.get_level_values("kind")).fillna(0).to_numpy()
+    kind, text = excess.index[int(excess.to_numpy().argmax())]
+    if excess[kind, text] <= 0:
+        return []
     own = known[(known["kind"] == kind) & (known["text"] == text)]["trial_id"].sort_values()
-    note = f"“{text}” ({kind}) is nearest to {counts.max():.0%} of the trials."
+    note = (
+        f"“{text}” ({kind}) is nearest to {counts[kind, text]:.0%} of the trials; the most frequent true "
+        f"caption of its kind belongs to {wanted.get(kind, 0.0):.0%}."
+    )
     return [("hub", trial_id, note) for trial_id in own.head(N_EXAMPLES)]
 
 

@@ -10,7 +10,7 @@ than it says. How far subjects differ is therefore taken from leaving each out (
 Student's t for so few, and joined with the interval over stimuli by the squares of the distances to the
 bounds (the method of variance estimates recovery; Zou and Donner 2008, Statistics in Medicine 27:1693).
 What single cells of subject and stimulus scatter is in both parts, and is taken out of the second. How often
-such intervals hold the truth is measured by `benchmarks/statistics.py` and stands in docs/reading_scores.md.
+such intervals hold the truth is measured by `benchmarks/false_alarms.py` and stands in docs/reading_scores.md.
 With one subject the interval is over stimuli alone, and says nothing about other people.
 """
 

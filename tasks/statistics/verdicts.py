@@ -23,7 +23,7 @@ Z_95 = 1.96
 """Standard errors to either side of a 95 % interval."""
 
 
-def tested(found: Score) -> float | None:
+def deciding(found: Score) -> float | None:
     """Return the p-value that decides: the corrected one, where there is one."""
     return found.p_value if found.p_holm is None else found.p_holm
 
@@ -32,7 +32,7 @@ def reading(found: Score) -> str:
     """Say where a score lies, seen from chance; empty where its interval or chance is unknown."""
     if found.low is None or found.high is None or found.chance is None:
         return ""
-    p_value = tested(found)
+    p_value = deciding(found)
     above, below = found.low > found.chance, found.high < found.chance
     good, bad = (below, above) if found.lower_is_better else (above, below)
     if good and (p_value is None or p_value < SIGNIFICANCE):
@@ -56,7 +56,7 @@ def beats_chance(found: Score, n_tests: int = 1) -> bool:
     told = reading(found)
     if told:
         return told == BETTER
-    p_value = tested(found)
+    p_value = deciding(found)
     return p_value is not None and p_value < SIGNIFICANCE
 
 
@@ -64,7 +64,7 @@ def missed(found: Score) -> str:
     """Say what a score that is not better than chance shows: a bound, or that nothing can be told."""
     if found.low is None or found.high is None or found.chance is None:
         return "cannot tell: there is no interval"
-    said, p_value = probability(found), tested(found)
+    said, p_value = probability(found), deciding(found)
     bound, effect = found.low if found.lower_is_better else found.high, RELEVANT.get(found.unit)
     gain = found.chance - bound if found.lower_is_better else bound - found.chance
     if p_value is not None and p_value >= SIGNIFICANCE and (effect is None or gain <= effect):
