@@ -19,6 +19,7 @@ from tasks.reporting.glossary import (
     control_words,
     meaning,
 )
+from tasks.statistics.resampling import MEASURED_COVERAGE, STIMULI
 from tasks.statistics.verdicts import deciding
 
 
@@ -84,7 +85,19 @@ def _kind_of_interval(score: Score) -> str:
         return score.resampled
     if score.resampled in ("", PERMUTATIONS):
         return "95 % interval"
-    return f"95 % interval over {score.resampled}"
+    return f"95 % interval over {score.resampled}{coverage_in_words(score.resampled)}"
+
+
+def coverage_in_words(resampled: str) -> str:
+    """Say how often such intervals held the truth in simulated studies; empty where none were.
+
+    Of a number of subjects that was not simulated, the next smaller one counts.
+    """
+    found = re.fullmatch(rf"{STIMULI}(?: of one subject| and (\d+) subjects)?", resampled)
+    if found is None:
+        return ""
+    n_subjects = max(n for n in MEASURED_COVERAGE if n <= int(found[1] or 1))
+    return f" (held the truth in {MEASURED_COVERAGE[n_subjects]:.0%} of simulated studies)"
 
 
 @dataclass(frozen=True)

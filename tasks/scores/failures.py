@@ -16,6 +16,7 @@ from tasks.scores.judged import CONCEPT, Pictures
 from tasks.scores.params import ScoreParams
 from tasks.scores.ranking import Vectors
 from tasks.scores.score import score
+from tasks.statistics.corrections import holm
 from tasks.statistics.permutation import SIGNIFICANCE, sign_flip_p_value
 from tasks.statistics.resampling import STIMULI
 
@@ -224,7 +225,7 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
     strayed : pandas.DataFrame
         From `strayed_heads`.
     """
-    scores = {}
+    parts = []
     for kind, rows in strayed.groupby("kind", sort=False):
         wrong, usual = (
             (rows[column].to_numpy() > SAME_CAPTION).astype(float)
@@ -234,9 +235,15 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
         p_value = sign_flip_p_value(
             wrong - usual, rows, "stimuli", params.n_permutations, params.seed
         )
+        parts.append((kind, rows, wrong, usual, resampling, p_value))
+    scores = {}
+    adjusted = holm([part[-1] for part in parts])
+    for (kind, rows, wrong, usual, resampling, p_value), p_holm in zip(
+        parts, adjusted, strict=True
+    ):
         away = rows.loc[wrong > 0, "other_kind"]
         most = f", most often {away.mode().iloc[0]}" if len(away) else ""
-        more = "more often than" if p_value < SIGNIFICANCE else "not told from how often"
+        more = "more often than" if p_holm < SIGNIFICANCE else "not told from how often"
         scores[f"head_collapse_{kind}"] = Score(
             **vars(resampling.estimate(wrong, limits=(0.0, 1.0))),
             n=len(rows),
@@ -247,7 +254,8 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
             lower_is_better=True,
             verdict=(
                 f"The {kind} head answers with a caption of another kind in {wrong.mean():.1%} of the trials"
-                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%}, p = {p_value:.2g})."
+                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%}, p = {p_holm:.2g} by Holm "
+                f"over {len(parts)} heads)."
             ),
         )
     return scores
