@@ -230,10 +230,13 @@ def in_words(found: Score) -> str:
 def judged(found: Score, said: str, above: str) -> Score:
     """Add the sentence that fits: above chance, and what that means, or what can be said instead.
 
+    Without a test nothing is said to be above chance.
+
     Parameters
     ----------
     said, above : str
         What was found, without a stop, and what it means if it is above chance.
     """
-    end = f": {above} ({probability(found)})" if beats_chance(found) else f"; {missed(found)}"
+    told = found.p_value is not None and beats_chance(found)
+    end = f": {above} ({probability(found)})" if told else f"; {missed(found)}"
     return found.model_copy(update={"verdict": f"{said}{end}."})
