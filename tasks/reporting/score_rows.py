@@ -97,7 +97,8 @@ def coverage_in_words(resampled: str) -> str:
     if found is None:
         return ""
     n_subjects = max(n for n in MEASURED_COVERAGE if n <= int(found[1] or 1))
-    return f" (held the truth in {MEASURED_COVERAGE[n_subjects]:.0%} of simulated studies)"
+    held = number(MEASURED_COVERAGE[n_subjects], "share")
+    return f" (held the truth in {held} of simulated studies)"
 
 
 @dataclass(frozen=True)

@@ -86,11 +86,12 @@ def power_of(effect: float, error: float, level: float) -> float:
     Parameters
     ----------
     effect, error : float
-        How far a score lies from chance, and its standard error.
+        How far a score lies from chance, and its standard error; 0 where nothing is known of it, since all
+        bootstrap samples were equal.
     level : float
         Share of false alarms that the test allows.
     """
-    return float(norm.sf(norm.isf(level) - effect / error)) if error > 0 else 1.0
+    return float(norm.sf(norm.isf(level) - effect / error)) if error > 0 else 0.0
 
 
 def probability(found: Score) -> str:

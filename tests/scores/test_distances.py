@@ -92,7 +92,7 @@ def test_inception_score_equals_that_of_torchmetrics():
 def test_inception_score_runs_from_one_to_the_number_of_classes():
     assert inception_score(np.full((40, 8), 1 / 8), HALVES).value == pytest.approx(1)
     certain = np.eye(8)[np.arange(4000) % 8]
-    assert inception_score(certain, HALVES).value == pytest.approx(8, rel=0.01)
+    assert inception_score(certain, HALVES).value == pytest.approx(8, rel=0.03)
 
 
 @given(st.integers(0, 2**32 - 1))

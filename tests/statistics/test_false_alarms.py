@@ -27,7 +27,9 @@ def test_the_page_shows_what_the_benchmark_simulates(benchmark, repository):
 
 def test_coverage_is_said_beside_the_interval():
     assert coverage_in_words("stimuli") == coverage_in_words("stimuli of one subject")
-    assert f"{MEASURED_COVERAGE[3]:.0%}" in coverage_in_words("stimuli and 3 subjects")
+    assert f"{MEASURED_COVERAGE[3]:.1%}".replace("%", " %") in coverage_in_words(
+        "stimuli and 3 subjects"
+    )
     assert coverage_in_words("stimuli and 9 subjects") == coverage_in_words(
         "stimuli and 3 subjects"
     )
