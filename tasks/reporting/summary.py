@@ -10,7 +10,6 @@ from tasks.reporting.formats import enumeration, interval, number, plural
 from tasks.reporting.score_rows import ScoreRow, score_row, share_of_ceiling
 from tasks.reporting.study import Study
 from tasks.scores.held_out import KNOWN
-from tasks.scores.picture import SHUFFLED_EEG
 from tasks.statistics.corrections import with_holm
 from tasks.statistics.verdicts import BETTER, beats_chance, reading
 
@@ -241,7 +240,7 @@ def _control(study: Study) -> str:
         {
             name: score
             for name, score in study.evaluate.items()
-            if name.endswith(f"_{SHUFFLED_EEG}") and None not in (score.p_value, score.chance)
+            if name.endswith("_shuffled_eeg") and None not in (score.p_value, score.chance)
         }
     )
     if not family:

@@ -116,7 +116,7 @@ def test_a_space_whose_weights_are_here_is_scored(pictures, tmp_path, param, net
         own = scores[f"feature_distance_{layer}_true_captions"]
         assert own.value == pytest.approx(0, abs=1e-5)
         assert own.value < scores[f"feature_distance_{layer}_shuffled_eeg"].value
-        assert decoded.resampled == "stimuli and 2 subjects"
+        assert decoded.resampled == "stimuli and 3 subjects"
     assert all(is_qualified(score) for score in scores.values())
     if param == "alexnet":
         own, other = (scores[f"lpips_alexnet_{c}"] for c in ("true_captions", "shuffled_eeg"))

@@ -5,6 +5,7 @@ import runpy
 
 import pytest
 
+from tasks.reporting.formats import number
 from tasks.reporting.score_rows import coverage_in_words
 from tasks.statistics.resampling import MEASURED_COVERAGE
 
@@ -27,9 +28,8 @@ def test_the_page_shows_what_the_benchmark_simulates(benchmark, repository):
 
 def test_coverage_is_said_beside_the_interval():
     assert coverage_in_words("stimuli") == coverage_in_words("stimuli of one subject")
-    assert f"{MEASURED_COVERAGE[3]:.1%}".replace("%", " %") in coverage_in_words(
-        "stimuli and 3 subjects"
-    )
+    held = number(MEASURED_COVERAGE[3], "share")
+    assert f"held the truth in {held} of" in coverage_in_words("stimuli and 3 subjects")
     assert coverage_in_words("stimuli and 9 subjects") == coverage_in_words(
         "stimuli and 3 subjects"
     )
