@@ -57,7 +57,7 @@ check: $(STAMP) ## format, lint, types, docstrings
 ui: $(STAMP) ## start the Prefect server and the deployments, print the URL
 	$(BIN)/python -m flows.serve
 
-bench: $(STAMP) ## run every benchmark, one line of JSON each (needs 25 GB of disk)
+bench: $(STAMP) ## run every benchmark: a line of JSON each, tables of false_alarms (needs 25 GB of disk)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: $(STAMP) ## build the documentation into docs/_build/html, without a network

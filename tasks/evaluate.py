@@ -41,7 +41,7 @@ from tasks.scores.judged import (
 from tasks.scores.params import ScoreParams
 from tasks.scores.picture import picture_scores
 from tasks.scores.ranking import Vectors
-from tasks.scores.render import hub_scores, nearest_captions, render_scores
+from tasks.scores.render import hub_scores, nearest_captions, render_scores, true_captions
 from tasks.simulation.judge import Judge
 from tasks.statistics.corrections import holm_over_heads
 
@@ -150,7 +150,8 @@ def evaluate(
     write_text(evaluate_plots / "confidence.csv", confidence_csv)
     nearest = nearest_captions(held_out, retrieved)
     decoded = rendered.where(condition="decoded", sample=0)
-    examples = failure_examples(decoded, truth.get(CONCEPT, {}), nearest, strayed)
+    true = true_captions(held_out)
+    examples = failure_examples(decoded, truth.get(CONCEPT, {}), nearest, true, strayed)
     write_text(evaluate_plots / "failures.csv", examples.to_csv(index=False))
     prefix = KNOWN if (unseen & training).any() else ""
     write_scores(evaluate_metrics, {prefix + name: score for name, score in scores.items()})

@@ -111,11 +111,12 @@ def explain(
     few = explained.sample(params.maps.max_gradient_trials, params.maps.seed)
     drops = occlude(few, heads, regions_of(info.channels, params.maps.montage))
     times_s = info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz
-    draws = (params.maps.n_resamples, params.maps.confidence, params.maps.seed)
-    winners, dominant = dominance(held_out, *draws)
-    draw_second_opinions(explain_plots, drops, over_time(explained, times_s, *draws), winners)
+    confidence = params.maps.confidence
+    winners, dominant = dominance(held_out, params.maps.n_resamples, confidence, params.maps.seed)
+    courses = over_time(explained, times_s, confidence)
+    draw_second_opinions(explain_plots, drops, courses, winners)
     scores = map_scores(maps, info.channels, params.maps) | separation.scores | dominant
-    scores |= occlusion_scores(drops, map_regions(maps, info.channels, params.maps), *draws)
+    scores |= occlusion_scores(drops, map_regions(maps, info.channels, params.maps), confidence)
     write_scores(explain_metrics, scores)
 
 

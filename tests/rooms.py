@@ -29,7 +29,7 @@ ROOMS = {
     "scores": ("statistics", "simulation", "eeg", "language", "clip", "encoder"),
     "controls": ("statistics", "eeg", "clip", "encoder", "diffusion", "scores"),
     "explanation": ("statistics", "language", "scores"),
-    "reporting": ("eeg", "language", "clip", "scores"),
+    "reporting": ("statistics", "eeg", "language", "clip", "scores"),
     "fetching": (),
     "pretraining": ("simulation", "language", "clip", "diffusion"),
     "stages": (

@@ -89,7 +89,7 @@ def test_encoder_passes_the_controls_that_it_should(outputs):
     assert scores["explained_by_drift"].verdict.startswith(
         "Partly open to drift: "
     )  # shown in order
-    assert scores["explained_by_leakage"].verdict.startswith("No leak: ")
+    assert scores["explained_by_leakage"].verdict.startswith("No leak is found: ")
     assert scores["repetitions"].value > scores["encoder"].value - 0.1
     assert all(score.verdict for score in scores.values())
 

@@ -36,11 +36,13 @@ class Score(BaseModel):
         The same score for shuffled EEG, with its interval.
     p_value
         Of the permutation test against chance.
-    p_holm
-        The same, adjusted after Holm over all heads that were asked the same.
+    exchanged
+        What the permutation test exchanged, for instance ``stimuli``; empty: there is no such test.
+    p_holm, n_tests
+        The same p-value, adjusted after Holm over a family of tests that ask one question, and its size.
     resampled
-        What the interval was made of: bootstrap samples of ``stimuli``, ``stimuli and subjects`` or
-        ``subjects``, ``halves of the pictures`` or ``of the stimuli``, ``permutations``, the ``range`` of
+        What the interval was made of: ``stimuli``, ``stimuli of one subject``, for instance ``stimuli and 3
+        subjects``, ``subjects``, ``halves of the pictures`` or ``of the stimuli``, ``permutations``, the ``range`` of
         a few runs or pairs. ``counted`` and ``derived``: the number needs none. Empty: there is none.
     lower_is_better
         True of distances such as KID and FID.
@@ -62,7 +64,9 @@ class Score(BaseModel):
     control_low: float | None = None
     control_high: float | None = None
     p_value: float | None = None
+    exchanged: str = ""
     p_holm: float | None = None
+    n_tests: int | None = None
     resampled: str = ""
     lower_is_better: bool = False
     unit: str = "share"

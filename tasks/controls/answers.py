@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 from scipy.stats import rankdata
 
@@ -16,8 +16,12 @@ from tasks.scores.concept import concept_ranking
 from tasks.scores.held_out import HeldOut
 from tasks.scores.params import OBJECT_TIER
 from tasks.scores.score import agreement, columns_of, score
-from tasks.statistics.permutation import SIGNIFICANCE, permutation_p_value
-from tasks.statistics.resampling import Estimate, Resampling, mean
+from tasks.statistics.permutation import Level, exchanges, permutation_p_value, units_of
+from tasks.statistics.resampling import Estimate, Resampling, Statistic, Values, Weights, mean
+from tasks.statistics.verdicts import beats_chance, missed, probability
+
+MIN_UNITS = 4
+"""Fewer have too few orders for a p-value below 0.05."""
 
 Hits = Float[np.ndarray, "n_trials n_stimuli"]
 """What the answer for a trial scores if the stimulus had been that of the column."""
@@ -70,14 +74,13 @@ def concept_hits(held_out: HeldOut) -> Hits:
 
 
 def encoder_score(held_out: HeldOut, params: ControlParams) -> Score:
-    """Score the encoder itself: the share of trials whose concept it names."""
+    """Score the encoder itself: the share of trials whose concept it names; chance is one of the candidates."""
     found = score_hits(held_out.trials, concept_hits(held_out), params)
+    found = found.model_copy(update={"chance": 1 / len(held_out.candidates())})
     return judged(
         found,
-        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}), better "
-        "than any guess: what it goes by is what the controls ask.",
-        f"The encoder names the concept in {found.value:.3f} of the trials (chance {found.chance:.3f}): it "
-        "cannot be told from guessing.",
+        f"The encoder names the concept in {in_words(found)} of the trials",
+        "what it goes by is what the controls ask",
     )
 
 
@@ -88,7 +91,7 @@ def score_guesses(held_out: HeldOut, guesses: Sequence[str], params: ControlPara
 
 
 def score_hits(trials: pd.DataFrame, hits: Hits, params: ControlParams) -> Score:
-    """Score answers against what was shown; chance is what they score for permuted stimuli."""
+    """Score answers against what was shown; chance is what they score for permuted stimuli, on average."""
     return score(hits, resampling_of(trials, params), chance=None)
 
 
@@ -97,26 +100,29 @@ def score_labels(
     answers: Sequence[str],
     truth: Sequence[str],
     params: ControlParams,
+    level: Level,
     within: Sequence[str],
 ) -> Score:
-    """Score answers about trials, such as their block; chance from permuting truth within groups.
+    """Score answers about trials, such as their block; chance from exchanging the truth within groups.
 
     Parameters
     ----------
     trials : pandas.DataFrame
-        With the stimulus of each trial, which the bootstrap draws.
+        With the stimulus of each trial, which the bootstrap draws, and the column of the level.
     answers, truth : Sequence[str]
         One each per trial.
+    level : str
+        What is exchanged: the units to which the truth was given.
     """
     said, actual = np.asarray(answers), np.asarray(truth)
-    permuted = [
-        float((said == actual[order]).mean())
-        for order in _permutations(within, params.n_permutations, params.seed)
-    ]
+    orders = exchanges(trials, level, within, params.n_permutations, params.seed)
+    permuted = np.array([float((said == actual[order]).mean()) for order in orders])
+    right = np.asarray(said == actual, np.float64)
     resampling = resampling_of(trials, params)
-    estimate = resampling.estimate(np.asarray(said == actual, np.float64), mean)
-    found = _with_chance(estimate, np.array(permuted), len(said), unit="share")
-    return found.model_copy(update={"resampled": resampling.resampled})
+    estimate = resampling.estimate(right, mean, (0.0, 1.0))
+    return _tested(
+        estimate, permuted, float(permuted.mean()), trials, level, resampling, unit="share"
+    )
 
 
 def score_correlation(
@@ -124,51 +130,63 @@ def score_correlation(
     found: Float[np.ndarray, " n_trials"],
     truth: Float[np.ndarray, " n_trials"],
     params: ControlParams,
+    level: Level,
     within: Sequence[str],
 ) -> Score:
-    """Score a rank correlation within groups; chance from permuting truth within them.
+    """Score a rank correlation within groups, whose chance is 0; p-value from exchanging the truth.
 
     Parameters
     ----------
     trials : pandas.DataFrame
-        With the stimulus of each trial, which the bootstrap draws.
+        With the stimulus of each trial, which the bootstrap draws, and the column of the level.
     found, truth : Float[np.ndarray, "n_trials"]
         One each per trial.
+    level : str
+        What is exchanged: the units that share the truth, or what else could make both alike.
     """
     a, b = _ranks(found, within), _ranks(truth, within)
-    norm = float(np.sqrt((a @ a) * (b @ b))) or 1.0
-    permuted = [
-        float(a @ b[order]) / norm
-        for order in _permutations(within, params.n_permutations, params.seed)
-    ]
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    if norm == 0:  # nothing varies within groups
+        return Score(value=0.0, n=len(a), chance=0.0, low=-1.0, high=1.0, unit="correlation")
+    orders = exchanges(trials, level, within, params.n_permutations, params.seed)
+    permuted = np.array([float(a @ b[order]) / norm for order in orders])
     resampling = resampling_of(trials, params)
-    products = resampling.weights @ np.stack([a * b, a * a, b * b], axis=1)
-    scales = np.sqrt(products[:, 1] * products[:, 2])
-    samples = np.divide(products[:, 0], scales, out=np.zeros(len(scales)), where=scales > 0)
-    bounds = resampling.control(samples)
-    estimate = Estimate(float(a @ b) / norm, bounds.low, bounds.high)
-    scored = _with_chance(estimate, np.array(permuted), len(a), unit="correlation")
-    return scored.model_copy(update={"resampled": resampling.resampled})
+    estimate = resampling.estimate(a * b, _correlation(a, b), (-1.0, 1.0))
+    return _tested(estimate, permuted, 0.0, trials, level, resampling, unit="correlation")
 
 
-def _with_chance(
-    estimate: Estimate, permuted: Float[np.ndarray, " n_permutations"], n: int, unit: str
+def _correlation(a: Float[np.ndarray, " n_trials"], b: Float[np.ndarray, " n_trials"]) -> Statistic:
+    """Return the statistic that makes a correlation of the products of trials."""
+
+    def statistic(products: Values, weights: Weights | None) -> Float[np.ndarray, " n"]:
+        rows = np.ones((1, len(a))) if weights is None else weights
+        scales = np.sqrt((rows @ a**2) * (rows @ b**2))
+        found = np.divide(rows @ products, scales, out=np.zeros(len(rows)), where=scales > 0)
+        return np.asarray(found[0] if weights is None else found)
+
+    return statistic
+
+
+def _tested(
+    estimate: Estimate,
+    permuted: Float[np.ndarray, " n_permutations"],
+    chance: float,
+    trials: pd.DataFrame,
+    level: Level,
+    resampling: Resampling,
+    unit: str,
 ) -> Score:
+    enough = units_of(trials, level).max(initial=0) + 1 >= MIN_UNITS
     p_value = permutation_p_value(estimate.value, permuted, higher_is_better=True)
-    return Score(**vars(estimate), n=n, chance=float(permuted.mean()), p_value=p_value, unit=unit)
-
-
-def _permutations(
-    within: Sequence[str], n_permutations: int, seed: int
-) -> Iterator[Int[np.ndarray, " n_trials"]]:
-    groups = np.unique(np.asarray(within), return_inverse=True)[1]
-    members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
-    rng = np.random.default_rng(seed)
-    for _ in range(n_permutations):
-        order = np.arange(len(groups))
-        for rows in members:
-            order[rows] = rng.permutation(rows)
-        yield order
+    return Score(
+        **vars(estimate),
+        n=len(trials),
+        chance=chance,
+        p_value=p_value if enough else None,
+        exchanged=level if enough else "",
+        unit=unit,
+        resampled=resampling.resampled,
+    )
 
 
 def _ranks(
@@ -204,26 +222,21 @@ def shown_stimuli(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.drop_duplicates("stimulus_id").sort_values("stimulus_id")
 
 
-def beats_chance(found: Score, n_tests: int = 1) -> bool:
-    """Tell whether a score is above chance, by its interval and by its permutation p-value.
-
-    Parameters
-    ----------
-    found : Score
-        With an interval and a p-value.
-    n_tests : int
-        How many scores are asked at once; the level of the test is divided by it.
-    """
-    above = found.low is None or found.chance is None or found.low > found.chance
-    return above and (found.p_value is None or found.p_value < SIGNIFICANCE / n_tests)
-
-
 def in_words(found: Score) -> str:
     """Say a score beside what guessing scores."""
     return f"{found.value:.3f} (chance {found.chance:.3f})"
 
 
-def judged(found: Score, above: str, at_chance: str) -> Score:
-    """Add the sentence that fits: above chance, or not."""
-    verdict = above if beats_chance(found) else at_chance
-    return found.model_copy(update={"verdict": verdict})
+def judged(found: Score, said: str, above: str) -> Score:
+    """Add the sentence that fits: above chance, and what that means, or what can be said instead.
+
+    Without a test nothing is said to be above chance.
+
+    Parameters
+    ----------
+    said, above : str
+        What was found, without a stop, and what it means if it is above chance.
+    """
+    told = found.p_value is not None and beats_chance(found)
+    end = f": {above} ({probability(found)})" if told else f"; {missed(found)}"
+    return found.model_copy(update={"verdict": f"{said}{end}."})

@@ -8,12 +8,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.artifacts.metrics import DERIVED, Score
-from tasks.controls.answers import (
-    beats_chance,
-    in_words,
-    score_guesses,
-)
+from tasks.controls.answers import in_words, score_guesses
 from tasks.controls.evidence import Evidence, Finding
+from tasks.statistics.verdicts import beats_chance
 
 
 def time_of_recording(evidence: Evidence) -> Finding:
@@ -30,8 +27,7 @@ def time_of_recording(evidence: Evidence) -> Finding:
         evidence,
         guesses.tolist(),
         "The time of recording alone names the concept in",
-        "neighbours in time show the same concept.",
-        "it gives nothing away.",
+        "neighbours in time show the same concept",
     )
 
 
@@ -41,8 +37,7 @@ def block_structure(evidence: Evidence) -> Finding:
         evidence,
         _commonest(evidence, ["recording_id", "block"]),
         "The block alone names the concept in",
-        "concepts were shown in blocks, and whatever changes from block to block can pass for a concept.",
-        "concepts were not shown in blocks.",
+        "concepts were shown in blocks, and whatever changes from block to block can pass for a concept",
     )
 
 
@@ -52,8 +47,7 @@ def subject_prior(evidence: Evidence) -> Finding:
         evidence,
         _commonest(evidence, ["subject"]),
         "The commonest concept of each subject is right in",
-        "subjects were shown different concepts.",
-        "knowing the subject does not help.",
+        "subjects were shown different concepts",
     )
 
 
@@ -70,12 +64,10 @@ def class_prior(evidence: Evidence) -> Finding:
     return Finding(found.model_copy(update={"verdict": verdict}))
 
 
-def _guessed(
-    evidence: Evidence, guesses: Sequence[str], said: str, gives_away: str, harmless: str
-) -> Finding:
-    """Score guesses; the verdict is one of two ends, behind what is said of them."""
+def _guessed(evidence: Evidence, guesses: Sequence[str], said: str, gives_away: str) -> Finding:
+    """Score guesses, which are expected at chance."""
     found = score_guesses(evidence.held_out, guesses, evidence.params)
-    return Finding.judged(found, said, gives_away, harmless)
+    return Finding.judged(found, f"{said} {in_words(found)}", gives_away)
 
 
 def explained_by_drift(encoder: Score, drift: Mapping[str, Score], timed: bool = True) -> Score:
@@ -84,8 +76,10 @@ def explained_by_drift(encoder: Score, drift: Mapping[str, Score], timed: bool =
     The rule: a score that cannot be told from guessing leaves nothing to explain. It is *explained by
     drift* if a control that sees only time, block or EEG from before the picture beats chance and
     reaches the lower bound of the encoder's interval; *partly open to drift* if such a control beats
-    chance but scores less; and *not explained by drift* if none beats chance. Where the order of presentation
-    was not published, the last cannot be told.
+    chance but scores less; and *not explained by drift* if none beats chance. A missed test is no proof:
+    the sentence then says which share of the encoder's margin drift could explain at most, by the upper
+    bound of the strongest control over the lower bound of the encoder. Where the order of presentation was
+    not published, the last cannot be told.
 
     Parameters
     ----------
@@ -110,14 +104,30 @@ def explained_by_drift(encoder: Score, drift: Mapping[str, Score], timed: bool =
         chance=0.0,
         resampled=DERIVED,
         lower_is_better=True,
-        verdict=_drift_verdict(encoder, able.get(name), name.replace("_", " "), timed),
+        verdict=_drift_verdict(
+            encoder,
+            able.get(name),
+            name.replace("_", " "),
+            at_most(encoder, drift) if timed else None,
+        ),
     )
 
 
-def _drift_verdict(encoder: Score, strongest: Score | None, name: str, timed: bool) -> str:
+def at_most(encoder: Score, drift: Mapping[str, Score]) -> float:
+    """Return the share of the encoder's margin over chance that the strongest control reaches at most."""
+    margin = (encoder.value if encoder.low is None else encoder.low) - (encoder.chance or 0.0)
+    highest = max(
+        (found.value if found.high is None else found.high) - (found.chance or 0.0)
+        for found in drift.values()
+    )
+    return float(np.clip(highest / margin, 0, 1)) if margin > 0 else 1.0
+
+
+def _drift_verdict(encoder: Score, strongest: Score | None, name: str, bound: float | None) -> str:
+    """Put the outcome in words; without a bound, the order of presentation is not known."""
     if not beats_chance(encoder):
-        return f"Nothing to explain: the encoder scores {in_words(encoder)}, no more than guessing."
-    if strongest is None and not timed:
+        return f"Nothing to explain: the encoder's {in_words(encoder)} is not told from guessing."
+    if strongest is None and bound is None:
         return (
             "Whether drift explains the score cannot be told: the order of presentation was not published. The "
             f"encoder scores {in_words(encoder)}."
@@ -125,7 +135,8 @@ def _drift_verdict(encoder: Score, strongest: Score | None, name: str, timed: bo
     if strongest is None:
         return (
             "Not explained by drift: no control that sees only time, block or EEG from before the "
-            f"picture beats chance; the encoder scores {in_words(encoder)}."
+            f"picture is told from chance, and what they see could explain at most {bound:.1%} of the margin of "
+            f"the encoder, which scores {in_words(encoder)}."
         )
     alone = f"{name} alone scores {in_words(strongest)}"
     if strongest.value >= (encoder.value if encoder.low is None else encoder.low):
@@ -133,7 +144,8 @@ def _drift_verdict(encoder: Score, strongest: Score | None, name: str, timed: bo
             f"Explained by drift: {alone}, as much as the encoder ({encoder.value:.3f}), whose score "
             "is therefore no evidence of vision."
         )
-    return f"Partly open to drift: {alone}, and the encoder {encoder.value:.3f}."
+    limit = "" if bound is None else f"; drift could explain at most {bound:.1%} of its margin"
+    return f"Partly open to drift: {alone}, and the encoder {encoder.value:.3f}{limit}."
 
 
 def _gain(found: Score) -> float:

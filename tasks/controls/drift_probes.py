@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
@@ -11,17 +13,18 @@ from sklearn.model_selection import GroupKFold
 
 from tasks.artifacts.metrics import Score
 from tasks.controls.answers import (
-    beats_chance,
+    ControlParams,
     in_words,
-    judged,
     resampling_of,
     score_correlation,
+    score_guesses,
     score_labels,
 )
 from tasks.controls.evidence import Evidence, Finding
 from tasks.controls.noise import Epochs
 from tasks.controls.small_decoder import binned, can_learn, fit_small_decoder
 from tasks.statistics.permutation import permutation_p_value
+from tasks.statistics.verdicts import beats_chance, missed
 
 N_FOLDS = 5
 N_PARTS = 5
@@ -48,16 +51,13 @@ def block_from_features(evidence: Evidence) -> Finding | None:
     if not (answers != "").any():
         return None
     score = score_labels(
-        shown, answers.tolist(), labels.tolist(), evidence.params, subjects.tolist()
+        shown, answers.tolist(), labels.tolist(), evidence.params, "stimuli", subjects.tolist()
     )
-    return Finding(
-        judged(
-            score,
-            f"What the heads say tells the block of a trial in {in_words(score)}: something that "
-            "changes from block to block reaches the answers. It can help only where concepts "
-            "come in blocks.",
-            f"What the heads say does not tell the block of a trial ({in_words(score)}).",
-        )
+    return Finding.judged(
+        score,
+        f"What the heads say tells the block of a trial in {in_words(score)}",
+        "something that changes from block to block reaches the answers, which can help only where "
+        "concepts come in blocks",
     )
 
 
@@ -73,15 +73,14 @@ def time_from_features(evidence: Evidence) -> Finding:
             ridge.fit(evidence.features[rows[known]], onsets_s[rows[known]])
             told = ridge.predict(evidence.features[rows[asked]])
             guessed[rows[asked]] = told - onsets_s[rows[known]].mean()
-    score = score_correlation(shown, guessed, onsets_s, evidence.params, recordings.tolist())
-    found = f"rank correlation {score.value:.2f}, chance {score.chance:.2f}"
-    return Finding(
-        judged(
-            score,
-            f"What the heads say tells the time of a trial within its recording ({found}): drift "
-            "reaches the answers. It can help only where neighbours in time show the same concept.",
-            f"What the heads say does not tell the time of a trial ({found}).",
-        )
+    score = score_correlation(
+        shown, guessed, onsets_s, evidence.params, "stimuli", recordings.tolist()
+    )
+    return Finding.judged(
+        score,
+        "The time of a trial within its recording, as what the heads say tells it, has rank correlation "
+        f"{score.value:.2f} with the true one (chance 0)",
+        "drift reaches the answers, which can help only where neighbours in time show the same concept",
     )
 
 
@@ -104,18 +103,16 @@ def pseudo_labels(evidence: Evidence) -> Finding | None:
         truth += labels[asked].tolist()
     if set(answers) == {"?"}:
         return None
-    repeated = pd.concat([evidence.shown] * evidence.params.n_pseudo_labels, ignore_index=True)
-    groups = repeated["recording_id"].tolist()
-    score = score_labels(repeated, answers, truth, evidence.params, groups)
-    return Finding(
-        judged(
-            score,
-            f"Labels drawn at random for blocks can be decoded in {in_words(score)}, though they mean "
-            "nothing: the EEG tells stretches of time apart. Where a block shows one concept, drift "
-            "and concept cannot be told from each other.",
-            f"Labels drawn at random for blocks cannot be decoded ({in_words(score)}): the EEG does not "
-            "tell stretches of time apart.",
-        )
+    draws = range(evidence.params.n_pseudo_labels)
+    shown = evidence.shown.assign(block=blocks[asked])
+    repeated = pd.concat([shown.assign(block=shown["block"] + f"/{d}") for d in draws])
+    groups = [f"{recording}/{d}" for d in draws for recording in shown["recording_id"]]
+    score = score_labels(repeated, answers, truth, evidence.params, "blocks", groups)
+    return Finding.judged(
+        score,
+        f"Labels drawn at random for blocks are decoded in {in_words(score)}",
+        "they mean nothing, so the EEG tells stretches of time apart, and where a block shows one concept, "
+        "drift and concept cannot be told from each other",
     )
 
 
@@ -156,7 +153,7 @@ def high_pass(evidence: Evidence) -> Finding | None:
         f"{in_words(level)}, on epochs as they are in {whole.value:.3f}"
     )
     update = {
-        "verdict": f"{sentence}: it cannot be told from guessing."
+        "verdict": f"{sentence}; {missed(whole)}."
         if not beats_chance(whole)
         else f"{sentence}: {min(left, 1):.0%} of its margin does not need what is slower than an epoch."
     }
@@ -175,10 +172,7 @@ def _stand_in_score(evidence: Evidence, name: str, high_pass_hz: float, sfreq_hz
     )
     subjects = evidence.shown["subject"].tolist()
     answers = fitted.predict(_binned_or_power(asked, subjects, high_pass_hz))
-    concepts = evidence.shown["concept"].tolist()
-    return score_labels(
-        evidence.shown, answers.tolist(), concepts, evidence.params, ["all"] * len(concepts)
-    )
+    return score_guesses(evidence.held_out, answers.tolist(), evidence.params)
 
 
 def _binned_or_power(
@@ -210,17 +204,22 @@ def time_to_training(evidence: Evidence) -> Finding | None:
         return None
     shown, hits = evidence.shown[known], evidence.own_hits[known]
     score = score_correlation(
-        shown, hits, -gap_s[known], evidence.params, shown["recording_id"].tolist()
+        shown,
+        hits,
+        -gap_s[known],
+        evidence.params,
+        "concepts",  # what is often trained is near in time, and known better
+        shown["recording_id"].tolist(),
     )
-    found = f"rank correlation {score.value:.2f} of being right with being near, chance 0"
-    verdict = judged(
+    return Finding.judged(
         score,
-        "Trials near in time to a training trial of the same concept are named better "
-        f"({found}): what drifts with time helps.",
-        f"Nearness in time to a training trial of the same concept does not help ({found}).",
+        "Nearness in time to a training trial of the same concept has rank correlation "
+        f"{score.value:.2f} with being named (chance 0)",
+        "what drifts with time helps",
+        curve_of_parts("test trials", gap_s[known], hits),
+        "s to the nearest training trial of the concept",
+        "share named",
     )
-    curve = curve_of_parts("test trials", gap_s[known], hits)
-    return Finding(verdict, curve, "s to the nearest training trial of the concept", "share named")
 
 
 def errors_follow_time(evidence: Evidence) -> Finding | None:
@@ -230,70 +229,87 @@ def errors_follow_time(evidence: Evidence) -> Finding | None:
     trials; in a confusion matrix in that order, drift heaps mistakes about the diagonal.
     """
     shown, training, named = evidence.shown, evidence.trained, evidence.named
-    lags, rows, n_places = [], [], 0
-    for recording, own in shown.groupby("recording_id"):
-        onsets_s = training[training["recording_id"] == recording].groupby("concept")["onset_s"]
-        place = onsets_s.mean().rank().to_dict()
-        n_places = max(n_places, len(place))
-        for row, concept in zip(own.index, own["concept"], strict=True):
-            if concept in place and named[row] in place and named[row] != concept:
-                lags.append(abs(place[concept] - place[named[row]]))
-                rows.append(row)
-    if len(rows) < MIN_ERRORS:
-        return None
-    wrong = shown.iloc[rows]
-    nearness = -np.array(lags)
-    expected = _permuted_lags(wrong, [named[row] for row in rows], training, evidence)
-    score = _nearness_score(evidence, wrong, nearness, expected, n_places)
-    curve = _lag_curve(-nearness, -expected, n_places)
-    return Finding(score, curve, "places apart in order of presentation", "share of mistakes")
-
-
-def _permuted_lags(
-    wrong: pd.DataFrame, named: list[str], training: pd.DataFrame, evidence: Evidence
-) -> Float[np.ndarray, "n_permutations n_wrong"]:
-    """Return the same nearness for mistakes exchanged within a recording."""
-    places = {
+    places: dict[str, pd.Series[float]] = {
         str(recording): own.groupby("concept")["onset_s"].mean().rank()
         for recording, own in training.groupby("recording_id")
     }
-    rng = np.random.default_rng(evidence.params.seed)
-    recordings = wrong["recording_id"].to_numpy(str)
-    lags = np.zeros((evidence.params.n_permutations, len(wrong)))
-    for recording in np.unique(recordings):
-        rows = np.flatnonzero(recordings == recording)
-        place = places[str(recording)]
-        own = place[wrong["concept"].iloc[rows]].to_numpy()
-        said = place[[named[row] for row in rows]].to_numpy()
-        for draw in range(len(lags)):
-            lags[draw, rows] = -np.abs(own - said[rng.permutation(len(rows))])
+    wrong = [
+        (recording, row, concept, named[row])
+        for row, (recording, concept) in enumerate(
+            zip(shown["recording_id"], shown["concept"], strict=True)
+        )
+        if recording in places and {concept, named[row]} <= set(places[recording].index)
+        if named[row] != concept
+    ]
+    if len(wrong) < MIN_ERRORS:
+        return None
+    mistakes = pd.DataFrame(wrong, columns=["recording_id", "row", "concept", "named"])
+    n_places = max(map(len, places.values()))
+    lags = lags_of(mistakes, places)
+    expected = exchanged_lags(mistakes, places, evidence.params)
+    score = _nearness_score(evidence, shown.iloc[mistakes["row"]], lags, expected, n_places)
+    nearness = f"nearness {score.value:.2f} of 1, chance {score.chance:.2f}"
+    return Finding.judged(
+        score,
+        f"Concepts are taken for those shown at about the same time ({nearness})",
+        "mistakes follow drift",
+        _lag_curve(lags, expected, n_places),
+        "places apart in order of presentation",
+        "share of mistakes",
+    )
+
+
+def lags_of(
+    mistakes: pd.DataFrame, places: Mapping[str, pd.Series[float]]
+) -> Float[np.ndarray, " n_wrong"]:
+    """Return how many places apart the concepts of each mistake were shown in its recording."""
+    lags = np.zeros(len(mistakes))
+    for recording, rows in mistakes.groupby("recording_id").indices.items():
+        own, place = mistakes.iloc[rows], places[str(recording)]
+        lags[rows] = np.abs(place[own["concept"]].to_numpy() - place[own["named"]].to_numpy())
+    return lags
+
+
+def exchanged_lags(
+    mistakes: pd.DataFrame, places: Mapping[str, pd.Series[float]], params: ControlParams
+) -> Float[np.ndarray, "n_permutations n_wrong"]:
+    """Return the same lags where whole concepts change places, in all recordings alike.
+
+    Concepts that are easily confused are so in every trial: only their places can be exchanged.
+    """
+    names = pd.Index(sorted(set().union(*(place.index for place in places.values()))))
+    rng = np.random.default_rng(params.seed)
+    keys = rng.random((params.n_permutations, len(names)))
+    lags = np.zeros((len(keys), len(mistakes)))
+    for recording, rows in mistakes.groupby("recording_id").indices.items():
+        place, own = places[str(recording)], mistakes.iloc[rows]
+        order = keys[:, names.get_indexer(place.index)].argsort(axis=1)
+        moved = place.to_numpy()[order]
+        asked, said = (
+            place.index.get_indexer(pd.Index(own[column])) for column in ("concept", "named")
+        )
+        lags[:, rows] = np.abs(moved[:, asked] - moved[:, said])
     return lags
 
 
 def _nearness_score(
     evidence: Evidence,
     wrong: pd.DataFrame,
-    nearness: Float[np.ndarray, " n_wrong"],
+    lags: Float[np.ndarray, " n_wrong"],
     expected: Float[np.ndarray, "n_permutations n_wrong"],
     n_places: int,
 ) -> Score:
     scale = max(n_places - 1, 1)
     resampling = resampling_of(wrong, evidence.params)
-    estimate = resampling.estimate(1 + nearness / scale)
-    means = 1 + expected.mean(axis=1) / scale
-    p_value = permutation_p_value(estimate.value, means, higher_is_better=True)
-    score = Score(
+    estimate = resampling.estimate(1 - lags / scale)
+    means = 1 - expected.mean(axis=1) / scale
+    return Score(
         **vars(estimate),
         n=len(wrong),
         chance=float(means.mean()),
-        p_value=p_value,
+        p_value=permutation_p_value(estimate.value, means, higher_is_better=True),
+        exchanged="concepts",
         resampled=resampling.resampled,
-    )
-    found = f"nearness {score.value:.2f} of 1, chance {score.chance:.2f}"
-    return judged(
-        score,
-        f"Concepts are taken for those shown at about the same time ({found}): mistakes follow drift.",
-        f"Mistakes do not follow the order of presentation ({found}).",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -18,7 +18,6 @@ from tasks.controls.answers import (
     Hits,
     concept_hits,
     encoder_score,
-    in_words,
     judged,
 )
 from tasks.controls.noise import Epochs
@@ -125,15 +124,30 @@ class Finding:
         The numbers behind it, one point per row: columns series, x, value and, where known, low, high.
     x_label, y_label : str
         What the curve is drawn against, and what it shows.
+    said, above : str
+        Of a score that is expected at chance: what was found, and what it means if it is above.
     """
 
     score: Score
     curve: pd.DataFrame | None = None
     x_label: str = ""
     y_label: str = ""
+    said: str = ""
+    above: str = ""
 
     @classmethod
-    def judged(cls, score: Score, said: str, above: str, at_chance: str) -> Self:
-        """Return a score whose verdict is what is said of it, its value, and the end that fits."""
-        start = f"{said} {in_words(score)}:"
-        return cls(judged(score, f"{start} {above}", f"{start} {at_chance}"))
+    def judged(
+        cls,
+        score: Score,
+        said: str,
+        above: str,
+        curve: pd.DataFrame | None = None,
+        x_label: str = "",
+        y_label: str = "",
+    ) -> Self:
+        """Return a score that is expected at chance, with the sentence that fits."""
+        return cls(judged(score, said, above), curve, x_label, y_label, said, above)
+
+    def corrected(self, score: Score) -> Self:
+        """Return the finding with a score whose p-value was corrected, and the sentence that now fits."""
+        return replace(self, score=judged(score, self.said, self.above))

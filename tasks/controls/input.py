@@ -18,12 +18,12 @@ from tasks.controls.answers import (
     Hits,
     concept_hits,
     in_words,
-    judged,
     score_hits,
 )
 from tasks.controls.evidence import Evidence, Finding
 from tasks.controls.noise import gaussian_noise
 from tasks.scores.ranking import Vectors
+from tasks.statistics.verdicts import probability
 
 
 def shuffled_eeg(evidence: Evidence) -> Finding:
@@ -42,8 +42,7 @@ def shuffled_eeg(evidence: Evidence) -> Finding:
         evidence,
         mean,
         "Shuffled EEG scores",
-        "part of the score does not need the trial's own EEG.",
-        "the score needs the trial's own EEG.",
+        "part of the score does not need the trial's own EEG",
     )
 
 
@@ -60,9 +59,10 @@ def label_permutation(evidence: Evidence) -> Finding:
             high=encoder.control_high,
             resampled=PERMUTATIONS,
             p_value=encoder.p_value,
+            exchanged=encoder.exchanged,
             verdict=(
                 f"With stimuli permuted the same answers score {value:.3f}; the true order scores "
-                f"{encoder.value:.3f} (p = {encoder.p_value:.2g})."
+                f"{encoder.value:.3f} ({probability(encoder)})."
             ),
         )
     )
@@ -88,13 +88,10 @@ def label_permutation_within_blocks(evidence: Evidence) -> Finding | None:
         return None
     columns = np.isin(held_out.stimuli(), stimuli[~lonely])
     found = score_hits(held_out.trials[~lonely], others[~lonely][:, columns], evidence.params)
-    return Finding(
-        judged(
-            found,
-            f"Answers exchanged within a block still score {in_words(found)}: the block alone gives the "
-            "concept away.",
-            f"Answers exchanged within a block score {in_words(found)}: the block alone gives nothing away.",
-        )
+    return Finding.judged(
+        found,
+        f"Answers exchanged within a block score {in_words(found)}",
+        "the block alone gives the concept away",
     )
 
 
@@ -112,8 +109,7 @@ def subject_only(evidence: Evidence) -> Finding:
         evidence,
         {kind: vectors[rows] for kind, vectors in each.items()},
         "The mean epoch of the subject scores",
-        "knowing the subject is enough for part of the score.",
-        "knowing the subject is not enough.",
+        "knowing the subject is enough for part of the score",
     )
 
 
@@ -126,8 +122,7 @@ def noise_eeg(evidence: Evidence) -> Finding:
         evidence,
         evidence.predict(noise, subjects),
         "Noise that looks like EEG scores",
-        "part of the score comes from the encoder alone.",
-        "the encoder alone knows nothing.",
+        "part of the score comes from the encoder alone",
     )
 
 
@@ -152,8 +147,7 @@ def prestimulus(evidence: Evidence) -> Finding | None:
         evidence,
         evidence.predict(blind, evidence.held_out.trials["subject"].tolist()),
         "EEG from before the picture scores",
-        "the recording gives the concept away before it is shown.",
-        "the score needs what comes after the picture.",
+        "the recording gives the concept away before it is shown",
     )
 
 
@@ -162,16 +156,13 @@ def _heard(
     predicted: Mapping[str, Vectors],
     said: str,
     gives_away: str,
-    harmless: str,
 ) -> Finding:
     """Score what the encoder predicts when it hears something else than the trial."""
     chosen = {kind: predicted[kind] for kind in evidence.held_out.predicted}
     hits = concept_hits(replace(evidence.held_out, predicted=chosen))
-    return _judged_hits(evidence, hits, said, gives_away, harmless)
+    return _judged_hits(evidence, hits, said, gives_away)
 
 
-def _judged_hits(
-    evidence: Evidence, hits: Hits, said: str, gives_away: str, harmless: str
-) -> Finding:
+def _judged_hits(evidence: Evidence, hits: Hits, said: str, gives_away: str) -> Finding:
     found = score_hits(evidence.held_out.trials, hits, evidence.params)
-    return Finding.judged(found, said, gives_away, harmless)
+    return Finding.judged(found, f"{said} {in_words(found)}", gives_away)

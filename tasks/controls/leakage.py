@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool
-from scipy.stats import fisher_exact
+from scipy.stats import binomtest, fisher_exact
 
 from tasks.artifacts.metrics import COUNTED, Score
 from tasks.artifacts.splits import HELD_OUT, TRAIN
-from tasks.controls.answers import beats_chance, in_words, judged, score_correlation, score_hits
+from tasks.controls.answers import in_words, score_correlation, score_hits
 from tasks.controls.drift_probes import curve_of_parts
 from tasks.controls.evidence import Evidence, Finding
 from tasks.statistics.permutation import SIGNIFICANCE
+from tasks.statistics.verdicts import beats_chance
 
 
 def stimulus_overlap(evidence: Evidence) -> Finding:
@@ -46,7 +47,7 @@ def caption_overlap(evidence: Evidence) -> Finding:
     verdict = (
         f"Leaked captions: {counts}. What is retrieved for them need not come from the EEG."
         if copied
-        else f"No leaked captions: {counts}."
+        else f"No leaked captions are found: {counts}, at most {_at_most(evidence):.1%} (95 % upper bound)."
     )
     shown = _shown_in_training(evidence)
     if shown.all():
@@ -58,6 +59,7 @@ def caption_overlap(evidence: Evidence) -> Finding:
         n=len(leaked),
         chance=usual,
         p_value=p_value,
+        exchanged="pictures",
         lower_is_better=True,
         verdict=verdict,
     )
@@ -101,7 +103,12 @@ def picture_similarity(evidence: Evidence) -> Finding | None:
     nearest = {s: float((gallery @ evidence.image_vectors[s]).max()) for s in sorted(set(asked))}
     cosines = np.array([nearest[stimulus] for stimulus in asked])
     score = score_correlation(
-        evidence.shown, evidence.own_hits, cosines, evidence.params, ["all"] * len(asked)
+        evidence.shown,
+        evidence.own_hits,
+        cosines,
+        evidence.params,
+        "concepts",  # pictures of one concept are alike, and some concepts are easy
+        ["all"] * len(asked),
     )
     curve = curve_of_parts("test trials", cosines, evidence.own_hits)
     least, most = curve["value"].iloc[0], curve["value"].iloc[-1]
@@ -109,12 +116,15 @@ def picture_similarity(evidence: Evidence) -> Finding | None:
         f"named in {least:.3f} of the trials with pictures least like any training picture, in "
         f"{most:.3f} of those most like one"
     )
-    verdict = judged(
+    return Finding.judged(
         score,
-        f"Pictures like training pictures are named better ({found}).",
-        f"Likeness to a training picture does not help ({found}).",
+        f"Likeness of a picture to its nearest training picture and its being named have rank correlation "
+        f"{score.value:.2f} ({found})",
+        "pictures like training pictures are named better",
+        curve,
+        "cosine with the nearest training picture",
+        "share named",
     )
-    return Finding(verdict, curve, "cosine with the nearest training picture", "share named")
 
 
 def shared_context(evidence: Evidence) -> Finding:
@@ -159,7 +169,11 @@ def explained_by_leakage(evidence: Evidence) -> Finding:
         lower_is_better=True,
     )
     if not leaked.any():
-        return _said(score, "No leak: no audited picture or description was in training.")
+        return _said(
+            score,
+            "No leak is found: no audited picture was in training, and captions are not told from those "
+            "that agree by chance.",
+        )
     share = f"{leaked.mean():.1%} of the audited trials leaked from training"
     if leaked.all():
         return _said(score, f"Explained by leakage: {share}, so that none is left to judge by.")
@@ -169,7 +183,7 @@ def explained_by_leakage(evidence: Evidence) -> Finding:
     rest = f"without them the encoder scores {in_words(without)}, with them {evidence.encoder.value:.3f}"
     if beats_chance(without):
         return _said(score, f"Not explained by leakage: {share}; {rest}.")
-    return _said(score, f"Explained by leakage: {share}; {rest}, no more than guessing.")
+    return _said(score, f"Explained by leakage: {share}; {rest}, not told from guessing.")
 
 
 def _said(score: Score, verdict: str) -> Finding:
@@ -228,6 +242,14 @@ def _described_in_training(evidence: Evidence) -> Bool[np.ndarray, " n_trials"]:
     texts, split = _descriptions(evidence), _splits(evidence)
     known = {texts[s] for s in texts if split[s] == TRAIN}
     return np.array([texts.get(s) in known for s in evidence.shown["stimulus_id"]])
+
+
+def _at_most(evidence: Evidence) -> float:
+    """Return the share of held-out pictures that are described as a training picture at most."""
+    texts, split = _descriptions(evidence), _splits(evidence)
+    known = {texts[s] for s in texts if split[s] == TRAIN}
+    unseen = [texts[s] in known for s in texts if split[s] in HELD_OUT]
+    return float(binomtest(sum(unseen), len(unseen)).proportion_ci(0.95, "exact").high)
 
 
 def _copied(evidence: Evidence) -> tuple[float, float, float]:

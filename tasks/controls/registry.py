@@ -8,6 +8,7 @@ from types import MappingProxyType
 from tasks.controls import drift, drift_probes, leakage, scoring
 from tasks.controls import input as heard
 from tasks.controls.evidence import Evidence, Finding
+from tasks.statistics.corrections import with_holm
 
 Control = Callable[[Evidence], Finding | None]
 """Evidence to what was found; None where the study has no such thing."""
@@ -37,7 +38,8 @@ def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]
     -------
     dict[str, Finding]
         By name, the encoder's own score first. Where a drift control is among them, `explained_by_drift`
-        sums them up; where a control of overlap is, `explained_by_leakage`.
+        sums them up; where a control of overlap is, `explained_by_leakage`. The p-values of those that are
+        expected at chance are corrected over all of them.
     """
     encoder = evidence.encoder
     found = {ENCODER: Finding(encoder)}
@@ -47,6 +49,9 @@ def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]
         finding = CONTROLS[name](evidence)
         if finding is not None:
             found[name] = finding
+    at_chance = {name: finding.score for name, finding in found.items() if finding.above}
+    for name, score in with_holm(at_chance).items():
+        found[name] = found[name].corrected(score)
     known = {name: found[name].score for name in DRIFT_CONTROLS if name in found}
     if known:
         found["explained_by_drift"] = Finding(

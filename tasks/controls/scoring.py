@@ -11,7 +11,6 @@ from jaxtyping import Int
 from tasks.artifacts.metrics import COUNTED, Score
 from tasks.controls.answers import (
     Hits,
-    beats_chance,
     concept_hits,
     in_words,
     resampling_of,
@@ -24,6 +23,7 @@ from tasks.scores.held_out import HeldOut
 from tasks.scores.params import OBJECT_TIER
 from tasks.scores.ranking import Vectors, mean_cosines, prototypes
 from tasks.statistics.resampling import mean, own_values
+from tasks.statistics.verdicts import beats_chance
 
 MAX_DIFFERENCE = 1e-4
 """Of two predictions for one trial: more is not rounding."""

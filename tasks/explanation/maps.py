@@ -191,9 +191,7 @@ def map_scores(maps: Maps, channels: Sequence[str], params: MapParams) -> dict[s
         topography_scores,
         planted=maps.planted,
         rotations=rotations,
-        n_resamples=params.n_resamples,
         confidence=params.confidence,
-        seed=params.seed,
     )
     scores |= score(maps.found, suffix="", controls=shuffled)
     scores |= score(maps.gradient, suffix="_gradient")

@@ -15,7 +15,12 @@ from tasks.explanation.saliency import Explained, evidence
 from tasks.explanation.scalp import REGIONS, rank_correlation
 from tasks.language.prompts import TIER_OF
 from tasks.scores.held_out import HeldOut
-from tasks.statistics.resampling import MIN_SUBJECTS, Resampling
+from tasks.statistics.resampling import (
+    MIN_SUBJECTS,
+    Resampling,
+    correlation_interval,
+    student,
+)
 
 
 def occlude(explained: Explained, heads: Heads, regions: Sequence[str]) -> pd.DataFrame:
@@ -52,7 +57,7 @@ def _scores(
 
 
 def occlusion_scores(
-    drops: pd.DataFrame, shares: pd.DataFrame, n_resamples: int, confidence: float, seed: int
+    drops: pd.DataFrame, shares: pd.DataFrame, confidence: float
 ) -> dict[str, Score]:
     """Score whether occlusion and saliency rank the regions alike, by tier.
 
@@ -62,8 +67,8 @@ def occlusion_scores(
         From `occlude`.
     shares : pandas.DataFrame
         Columns tier, region, share: of saliency.
-    n_resamples, confidence, seed : int, float, int
-        Of the bootstrap over subjects, made with at least three of them.
+    confidence : float
+        Of the interval over subjects, made with at least two of them.
     """
     scores = {}
     for tier, own in drops.groupby("tier", sort=False):
@@ -73,7 +78,7 @@ def occlusion_scores(
         value = rank_correlation(lost.reindex(salient.index).to_numpy(), target)
         of_subjects = own.pivot_table(index="subject", columns="region", values="drop")
         each = of_subjects[salient.index].to_numpy()
-        low, high = _over_subjects(each, target, n_resamples, confidence, seed)
+        low, high = _over_subjects(each, target, confidence)
         orders = [rank_correlation(np.array(order), target) for order in permutations(target)]
         p_value = float(np.mean(np.array(orders) >= value - 1e-9))
         most = str(lost.idxmax())
@@ -84,6 +89,7 @@ def occlusion_scores(
             low=low,
             high=high,
             p_value=p_value,
+            exchanged="regions",
             resampled="" if low is None else "subjects",
             unit="correlation",
             verdict=(
@@ -98,24 +104,19 @@ def occlusion_scores(
 def _over_subjects(
     drops: Float[np.ndarray, "n_subjects n_regions"],
     shares: Float[np.ndarray, " n_regions"],
-    n_resamples: int,
     confidence: float,
-    seed: int,
 ) -> tuple[float | None, float | None]:
     if len(drops) < MIN_SUBJECTS:
         return None, None
-    drawn = np.random.default_rng(seed).integers(0, len(drops), (n_resamples, len(drops)))
-    found = [rank_correlation(drops[rows].mean(axis=0), shares) for rows in drawn]
-    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    others = [np.delete(drops, subject, axis=0).mean(axis=0) for subject in range(len(drops))]
+    left_out = np.array([rank_correlation(other, shares) for other in others])
+    return correlation_interval(rank_correlation(drops.mean(axis=0), shares), left_out, confidence)
 
 
 def over_time(
     explained: Explained,
     times_s: Float[np.ndarray, " n_times"],
-    n_resamples: int,
     confidence: float,
-    seed: int,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return when the evidence for the own caption is in the EEG, by tier and by head.
 
@@ -123,8 +124,8 @@ def over_time(
     ----------
     times_s : Float[np.ndarray, "n_times"]
         Of the samples, relative to picture onset.
-    n_resamples, confidence, seed : int, float, int
-        Of the bootstrap over subjects, made with at least three of them.
+    confidence : float
+        Of the interval over subjects, made with at least two of them.
 
     Returns
     -------
@@ -142,10 +143,9 @@ def over_time(
     tiers: dict[str, list[np.ndarray]] = {}
     for kind, courses in of_heads.items():
         tiers.setdefault(TIER_OF[kind].value, []).append(courses)
-    draws = (n_resamples, confidence, seed)
-    by_tier = [_course(t, times_s, np.mean(c, axis=0), *draws) for t, c in tiers.items()]
+    by_tier = [_course(t, times_s, np.mean(c, axis=0), confidence) for t, c in tiers.items()]
     by_head = [
-        _course(kind, times_s, courses, *draws).assign(tier=TIER_OF[kind].value)
+        _course(kind, times_s, courses, confidence).assign(tier=TIER_OF[kind].value)
         for kind, courses in of_heads.items()
     ]
     return pd.concat(by_tier, ignore_index=True), pd.concat(by_head, ignore_index=True)
@@ -155,18 +155,15 @@ def _course(
     name: str,
     times_s: Float[np.ndarray, " n_times"],
     courses: Float[np.ndarray, "n_subjects n_times"],
-    n_resamples: int,
     confidence: float,
-    seed: int,
 ) -> pd.DataFrame:
     scale = courses.mean(axis=0).max() or 1.0
     frame = pd.DataFrame({"series": name, "x": times_s, "value": courses.mean(axis=0) / scale})
     if len(courses) < MIN_SUBJECTS:
         return frame
-    drawn = np.random.default_rng(seed).integers(0, len(courses), (n_resamples, len(courses)))
-    samples = courses[drawn].mean(axis=1) / scale
-    low, high = np.quantile(samples, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
-    return frame.assign(low=low, high=high)
+    error = courses.std(axis=0, ddof=1) / np.sqrt(len(courses)) / scale
+    reach = student(confidence, len(courses)) * error
+    return frame.assign(low=frame["value"] - reach, high=frame["value"] + reach)
 
 
 def dominance(

@@ -64,9 +64,7 @@ def map_regions(maps: Maps, channels: Sequence[str], params: MapParams) -> pd.Da
         maps.found,
         maps.planted,
         regions_of(channels, params.montage),
-        params.n_resamples,
         params.confidence,
-        params.seed,
     )
 
 

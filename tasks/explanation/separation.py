@@ -18,7 +18,7 @@ from tasks.language.prompts import TIER_OF, Tier
 from tasks.runtime.params import Params
 from tasks.scores.held_out import HeldOut
 from tasks.statistics.draws import choose
-from tasks.statistics.permutation import SIGNIFICANCE, permutation_p_value
+from tasks.statistics.permutation import SIGNIFICANCE, Level, exchanges, permutation_p_value
 
 Vectors = Float[np.ndarray, "n dim"]
 N_DIRECTIONS = 10
@@ -227,13 +227,20 @@ def separate(held_out: HeldOut, params: SeparationParams) -> Separation:
     vectors = np.concatenate(list(predicted.values()))
     sources = [trials[["trial_id"]].assign(kind=k, tier=TIER_OF[k].value) for k in predicted]
     heads, of_heads = _chosen(pd.concat(sources), vectors, params)
-    concepts, of_concepts = _chosen(trials[["trial_id", "concept"]], predicted[named], params)
+    columns = ["trial_id", "stimulus_id", "concept"]
+    concepts, of_concepts = _chosen(trials[columns], predicted[named], params)
     silhouettes = {
-        "silhouette_of_tiers": _silhouette(of_heads, heads["tier"], "The tier of a head", params),
-        "silhouette_of_kinds": _silhouette(of_heads, heads["kind"], "The kind of a head", params),
+        "silhouette_of_tiers": _silhouette(
+            of_heads, heads, "tier", "kinds", "The tier of a head", params
+        ),
+        "silhouette_of_kinds": _silhouette(
+            of_heads, heads, "kind", "trials", "The kind of a head", params
+        ),
         f"silhouette_of_concepts_{named}": _silhouette(
             of_concepts,
-            concepts["concept"],
+            concepts,
+            "concept",
+            "stimuli",
             f"Among outputs of the {named} head, the concept",
             params,
         ),
@@ -255,27 +262,35 @@ def _chosen(
 
 
 def _silhouette(
-    vectors: Vectors, labels: pd.Series[str], what: str, params: SeparationParams
+    vectors: Vectors,
+    rows: pd.DataFrame,
+    column: str,
+    level: Level,
+    what: str,
+    params: SeparationParams,
 ) -> Score | None:
     """Score how well labels separate vectors by cosine; None where there is nothing to separate."""
+    labels = rows[column]
     names, codes = np.unique(labels.to_numpy(str), return_inverse=True)
     if not 2 <= len(names) < len(labels):
         return None
     distances = np.clip(1 - vectors @ vectors.T, 0, None).astype(np.float64)
     np.fill_diagonal(distances, 0)
-    rng = np.random.default_rng(params.seed)
+    within = rows["trial_id"].tolist() if level == "trials" else ["all"] * len(rows)
+    orders = exchanges(rows, level, within, params.n_permutations, params.seed)
     value, *others = (
         float(silhouette_score(distances, order, metric="precomputed"))
-        for order in (codes, *(rng.permutation(codes) for _ in range(params.n_permutations)))
+        for order in (codes, *(codes[order] for order in orders))
     )
     shuffled = np.array(others)
     p_value = permutation_p_value(value, shuffled, higher_is_better=True)
-    verb = "separates" if p_value < SIGNIFICANCE else "does not separate"
+    verb = "separates" if p_value < SIGNIFICANCE else "is not shown to separate"
     return Score(
         value=value,
         n=len(labels),
         chance=float(shuffled.mean()),
         p_value=p_value,
+        exchanged="heads within trials" if level == "trials" else level,
         unit="correlation",
         verdict=(
             f"{what} {verb} the predicted vectors (silhouette {value:.2f}; shuffled labels "

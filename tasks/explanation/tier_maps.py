@@ -11,6 +11,7 @@ from jaxtyping import Float
 from tasks.explanation.saliency import ChannelWeights
 from tasks.explanation.scalp import REGIONS, Map, region_shares
 from tasks.runtime.errors import PerceptError
+from tasks.statistics.resampling import MIN_SUBJECTS, jackknife_variance, student
 
 TierMaps = Mapping[str, Float[np.ndarray, "n_subjects n_channels"]]
 """Tier to the map of each subject."""
@@ -107,9 +108,7 @@ def region_table(
     found: TierMaps,
     planted: Mapping[str, Map],
     regions: Sequence[str],
-    n_resamples: int,
     confidence: float,
-    seed: int,
 ) -> pd.DataFrame:
     """Return the share of each region in each tier's map.
 
@@ -119,8 +118,8 @@ def region_table(
         Tier to maps of subjects.
     planted : Mapping[str, Float[np.ndarray, "n_channels"]]
         Tier to the truth; may lack tiers.
-    n_resamples, confidence, seed : int, float, int
-        Of the bootstrap over subjects.
+    confidence : float
+        Of Student's interval over subjects, empty where there are fewer than two.
 
     Returns
     -------
@@ -129,11 +128,8 @@ def region_table(
         highest_subject, planted_share (empty where unknown). Shares are of mean weights per channel, so that large regions have no advantage.
     """
     rows = []
-    rng = np.random.default_rng(seed)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     for tier, maps in found.items():
-        drawn = rng.integers(0, len(maps), (n_resamples, len(maps)))
-        samples = pd.DataFrame([region_shares(maps[d].mean(axis=0), regions) for d in drawn])
+        reach = _reach_of_shares(maps, regions, confidence)
         mean = region_shares(maps.mean(axis=0), regions)
         each = [region_shares(weights, regions) for weights in maps]
         truth = region_shares(planted[tier], regions) if tier in planted else {}
@@ -143,8 +139,8 @@ def region_table(
                 "region": region,
                 "n_channels": list(regions).count(region),
                 "share": mean[region],
-                "low": float(samples[region].quantile(tails[0])),
-                "high": float(samples[region].quantile(tails[1])),
+                "low": float(np.clip(mean[region] - reach[region], 0, 1)),
+                "high": float(np.clip(mean[region] + reach[region], 0, 1)),
                 "lowest_subject": min(shares[region] for shares in each),
                 "highest_subject": max(shares[region] for shares in each),
                 "planted_share": truth.get(region),
@@ -153,3 +149,18 @@ def region_table(
             if region in mean
         ]
     return pd.DataFrame(rows)
+
+
+def _reach_of_shares(
+    maps: Float[np.ndarray, "n_subjects n_channels"], regions: Sequence[str], confidence: float
+) -> Mapping[str, float]:
+    """Return half of Student's interval over subjects of each region's share, by the jackknife."""
+    if len(maps) < MIN_SUBJECTS:
+        return dict.fromkeys(regions, np.nan)
+    left_out = pd.DataFrame(
+        [region_shares(np.delete(maps, s, axis=0).mean(axis=0), regions) for s in range(len(maps))]
+    )
+    return {
+        str(region): student(confidence, len(maps)) * np.sqrt(jackknife_variance(shares.to_numpy()))
+        for region, shares in left_out.items()
+    }

@@ -13,7 +13,7 @@ from tasks.artifacts.metrics import Score
 from tasks.explanation.scalp import Map, Rotations, rank_correlation
 from tasks.explanation.tier_maps import TierMaps, contrasts
 from tasks.statistics.permutation import SIGNIFICANCE, permutation_p_value
-from tasks.statistics.resampling import MIN_SUBJECTS, Resampling
+from tasks.statistics.resampling import MIN_SUBJECTS, correlation_interval
 
 RANGE = "range of the runs"
 """What stands as the interval of a control that is run a few times: its lowest and highest run."""
@@ -26,9 +26,7 @@ def topography_scores(
     *,
     suffix: str,
     controls: Mapping[str, Score] | None = None,
-    n_resamples: int,
     confidence: float,
-    seed: int,
 ) -> dict[str, Score]:
     """Score the rank correlation of each tier's map with the topography planted for that tier.
 
@@ -46,8 +44,8 @@ def topography_scores(
         Of the names, for instance ``_gradient``.
     controls : Mapping[str, Score] or None
         The same scores for shuffled EEG, by their names.
-    n_resamples, confidence, seed : int, float, int
-        Of the bootstrap over subjects, made with at least three of them.
+    confidence : float
+        Of the interval over subjects, made with at least two of them.
     """
     scores = {}
     for what, maps, target in _pairs(found, planted):
@@ -57,7 +55,7 @@ def topography_scores(
             null = rotations.correlations(maps[tier].mean(axis=0), target[tier])
             value = rank_correlation(maps[tier].mean(axis=0), target[tier])
             p_value = permutation_p_value(value, null, higher_is_better=True)
-            low, high = _interval(maps[tier], target[tier], n_resamples, confidence, seed)
+            low, high = _interval(maps[tier], target[tier], confidence)
             scores[name + suffix] = Score(
                 value=value,
                 n=len(target[tier]),
@@ -66,6 +64,7 @@ def topography_scores(
                 high=high,
                 control=control.value if control else None,
                 p_value=p_value,
+                exchanged="rotations",
                 unit="correlation",
                 resampled="" if low is None else "subjects",
                 verdict=_verdict(tier, what, value, p_value, len(null)),
@@ -76,24 +75,14 @@ def topography_scores(
 def _interval(
     maps: Float[np.ndarray, "n_subjects n_channels"],
     planted: Map,
-    n_resamples: int,
     confidence: float,
-    seed: int,
 ) -> tuple[float | None, float | None]:
-    """Return the percentile bootstrap interval over subjects, or nothing for too few subjects."""
+    """Return Student's interval over subjects, by the jackknife of Fisher's z; nothing for too few subjects."""
     if len(maps) < MIN_SUBJECTS:
         return None, None
-    resampling = Resampling.draw(
-        np.arange(len(maps)),
-        len(maps),
-        n_resamples=n_resamples,
-        n_permutations=1,
-        confidence=confidence,
-        seed=seed,
-    )
-    samples = [rank_correlation(weights @ maps, planted) for weights in resampling.weights]
-    bounds = resampling.control(np.array(samples))
-    return bounds.low, bounds.high
+    others = [np.delete(maps, subject, axis=0).mean(axis=0) for subject in range(len(maps))]
+    left_out = np.array([rank_correlation(other, planted) for other in others])
+    return correlation_interval(rank_correlation(maps.mean(axis=0), planted), left_out, confidence)
 
 
 def _verdict(tier: str, what: str, value: float, p_value: float, n_rotations: int) -> str:
@@ -137,6 +126,7 @@ def matching_score(found: TierMaps, planted: Mapping[str, Map]) -> tuple[pd.Data
         n=len(tiers),
         chance=1 / len(tiers),
         p_value=p_value,
+        exchanged="tiers",
         verdict=(
             f"{n_own} of {len(tiers)} tiers fit their own planted topography better than those of "
             f"the other tiers (p = {p_value:.2g}, over all orders of the tiers)."
@@ -169,6 +159,7 @@ def agreement_scores(found: TierMaps, rotations: Rotations) -> dict[str, Score]:
                 low=min(pairs),
                 high=max(pairs),
                 p_value=p_value,
+                exchanged="rotations",
                 resampled="range of the pairs",
                 unit="correlation",
                 verdict=(

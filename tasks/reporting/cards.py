@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from tasks.artifacts.splits import HELD_OUT
+from tasks.artifacts.splits import HELD_OUT, ZERO_SHOT
 from tasks.language.prompts import KIND_NAMES, TIER_OF, Tier
-from tasks.reporting.formats import sentence
+from tasks.reporting.formats import enumeration, sentence
 from tasks.reporting.study import Study
 
 CONDITIONS: tuple[str, ...] = ("decoded", "true_captions", "shuffled_eeg")
@@ -138,6 +138,20 @@ class Sample:
     def n_judged(self) -> int:
         """How many decoded pictures the judge has seen."""
         return sum(card.outcome != "unjudged" for card in self.cards)
+
+    @property
+    def hits_in_words(self) -> str:
+        """How many decoded pictures show the right object, of concepts that were trained and of others.
+
+        They are two questions with two scores, and one count of both would be the answer to neither.
+        """
+        parts = []
+        for untrained, words in ((False, "trained concepts"), (True, "concepts never trained")):
+            own = tuple(card for card in self.cards if (card.split == ZERO_SHOT) == untrained)
+            part = Sample(own, len(own), self.n_samples)
+            if part.n_judged:
+                parts.append(f"{part.n_hits} of {part.n_judged} decoded pictures of {words}")
+        return enumeration(parts)
 
 
 def draw_sample(study: Study, max_trials: int, seed: int) -> Sample:

@@ -19,8 +19,8 @@ from tasks.reporting.glossary import (
     control_words,
     meaning,
 )
-
-BETTER = "better than chance"
+from tasks.statistics.resampling import MEASURED_COVERAGE, STIMULI
+from tasks.statistics.verdicts import deciding
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,20 @@ def _kind_of_interval(score: Score) -> str:
         return score.resampled
     if score.resampled in ("", PERMUTATIONS):
         return "95 % interval"
-    return f"95 % interval over {score.resampled}"
+    return f"95 % interval over {score.resampled}{coverage_in_words(score.resampled)}"
+
+
+def coverage_in_words(resampled: str) -> str:
+    """Say how often such intervals held the truth in simulated studies; empty where none were.
+
+    Of a number of subjects that was not simulated, the next smaller one counts.
+    """
+    found = re.fullmatch(rf"{STIMULI}(?: of one subject| and (\d+) subjects)?", resampled)
+    if found is None:
+        return ""
+    n_subjects = max(n for n in MEASURED_COVERAGE if n <= int(found[1] or 1))
+    held = number(MEASURED_COVERAGE[n_subjects], "share")
+    return f" (held the truth in {held} of simulated studies)"
 
 
 @dataclass(frozen=True)
@@ -140,10 +153,14 @@ def score_row(name: str, score: Score, real: Score | None = None) -> ScoreRow:
 
 
 def _probability(score: Score) -> str:
-    """Return the p-value as text, the adjusted one where the same was asked of several heads."""
-    if score.p_holm is not None:
-        return f"{probability(score.p_holm)} (Holm)"
-    return "" if score.p_value is None else probability(score.p_value)
+    """Return the p-value as text, the adjusted one where several tests are one question, and its family."""
+    p_value = deciding(score)
+    if p_value is None:
+        return ""
+    exchanged = f"{score.exchanged} exchanged" if score.exchanged else ""
+    family = f"Holm over {score.n_tests} tests" if score.p_holm is not None else ""
+    notes = ", ".join(note for note in (family, exchanged) if note)
+    return f"{probability(p_value)} ({notes})" if notes else probability(p_value)
 
 
 def share_of_ceiling(score: Score) -> float | None:
@@ -151,16 +168,6 @@ def share_of_ceiling(score: Score) -> float | None:
     if score.unit != "share" or score.lower_is_better or not score.ceiling:
         return None
     return score.value / score.ceiling
-
-
-def reading(score: Score) -> str:
-    """Say where the confidence interval lies, seen from chance; empty where one is unknown."""
-    if score.low is None or score.high is None or score.chance is None:
-        return ""
-    if score.low <= score.chance <= score.high:
-        return "not told from chance"
-    above = score.low > score.chance
-    return BETTER if above != score.lower_is_better else "worse than chance"
 
 
 def score_rows(scores: Mapping[str, Score]) -> list[ScoreRow]:

@@ -7,9 +7,11 @@ from tasks.artifacts.metrics import Score
 from tasks.artifacts.splits import SPLITS, TRAIN, ZERO_SHOT
 from tasks.reporting.design import design_warning, is_blocked, known_pictures
 from tasks.reporting.formats import enumeration, interval, number, plural
-from tasks.reporting.score_rows import BETTER, ScoreRow, reading, score_row, share_of_ceiling
+from tasks.reporting.score_rows import ScoreRow, score_row, share_of_ceiling
 from tasks.reporting.study import Study
 from tasks.scores.held_out import KNOWN
+from tasks.statistics.corrections import with_holm
+from tasks.statistics.verdicts import BETTER, beats_chance, reading
 
 RETRIEVAL = rf"(?:{KNOWN})?concept_recall_at_1_of_\d+"
 UNTRAINED = r"zero_shot_concept_recall_at_1_of_\d+"
@@ -233,30 +235,27 @@ def _zero_shot(study: Study) -> str:
 
 
 def _control(study: Study) -> str:
-    """Say whether the shuffled-EEG controls lie at chance, counted over all scores that have one."""
-    known = [
-        score
-        for score in study.evaluate.values()
-        if None not in (score.control_low, score.control_high, score.chance)
-    ]
-    if not known:
-        return "No score has a shuffled-EEG control with an interval."
-    suspicious = sum(_beats_chance(score) for score in known)
-    if not suspicious:
-        return (
-            "With the EEG shuffled between trials, every score that has this control falls to "
-            "chance within its interval, or below."
-        )
-    return (
-        f"With the EEG shuffled between trials, {suspicious} of {len(known)} scores are still better "
-        "than chance and deserve suspicion."
+    """Say whether the scores of pictures from shuffled EEG, which are expected at chance, are there."""
+    family = with_holm(
+        {
+            name: score
+            for name, score in study.evaluate.items()
+            if name.endswith("_shuffled_eeg") and None not in (score.p_value, score.chance)
+        }
     )
-
-
-def _beats_chance(score: Score) -> bool:
-    """Whether the whole interval of the control is better than chance."""
-    low, high, chance = score.control_low or 0.0, score.control_high or 0.0, score.chance or 0.0
-    return high < chance if score.lower_is_better else low > chance
+    if not family:
+        return "No score of pictures from shuffled EEG has a test against chance."
+    suspicious = [score_row(name, score) for name, score in family.items() if beats_chance(score)]
+    said = f"Of {plural(len(family), 'score')} of pictures from shuffled EEG, which know nothing of what was seen,"
+    if not suspicious:
+        return f"{said} none is told from chance (p-values by Holm over all of them)."
+    named = enumeration(
+        [f"“{row.meaning.label}” ({row.value}, chance {row.chance})" for row in suspicious]
+    )
+    return (
+        f"{said} {len(suspicious)} {'is' if len(suspicious) == 1 else 'are'} better than chance and "
+        f"deserve suspicion (p-values by Holm over all of them): {named}."
+    )
 
 
 def _warning(score: Score) -> str:

@@ -74,7 +74,7 @@ def confidence_scores(
     cosines, correct = _answers(test, kinds, names)
     confidence = model.predict_proba(cosines)[:, 1].round(9)  # the same order on any machine
     stimuli = sorted(set(test.trials["stimulus_id"]))
-    resampling = params.draw(test.trials["stimulus_id"].tolist(), stimuli)
+    resampling = params.draw_rows(test.trials, stimuli)
     table = pd.DataFrame(
         {"trial_id": test.trials["trial_id"], "confidence": confidence, "correct": correct}
     )
@@ -189,7 +189,7 @@ def _score(
     verdict: str = "",
     lower_is_better: bool = False,
 ) -> Score:
-    found = resampling.estimate(values, statistic)
+    found = resampling.estimate(values, statistic, (0.0, 1.0))
     return Score(
         value=found.value,
         low=found.low,

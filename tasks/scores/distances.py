@@ -25,6 +25,8 @@ HALVES = "halves of the pictures"
 """What intervals here are made of."""
 N_SPLITS = 10
 """Splits of an inception score, as published ones have."""
+SPLIT_SEED = 0
+"""Of the order in which pictures are split."""
 
 
 class Halves:
@@ -108,15 +110,20 @@ def frechet_distance(real: Vectors, generated: Vectors, halves: Halves) -> Estim
 def inception_score(probabilities: Float[np.ndarray, "n n_classes"], halves: Halves) -> Estimate:
     """Return exp(mean KL(p(class | picture) || p(class))): how clear and how varied pictures are.
 
+    The value is the mean over ten splits of the pictures, as published ones are: it grows with the size of
+    the splits, so numbers of other numbers of pictures cannot be compared.
+
     Parameters
     ----------
     probabilities : Float[np.ndarray, "n n_classes"]
         What a classifier sees; the score is named after the classifier.
     halves : Halves
-        For the interval; the value is that of the whole set.
+        For the interval, with splits as large as those of the value.
     """
-    of_halves = np.array([_clarity(some) for (some,) in halves.draw(probabilities)])
-    return halves.estimate(_clarity(probabilities), of_halves)
+    value, _, n_splits = score_over_splits(probabilities)
+    n_of_half = max(1, n_splits // 2)
+    of_halves = [score_over_splits(some, n_of_half)[0] for (some,) in halves.draw(probabilities)]
+    return halves.estimate(value, np.array(of_halves))
 
 
 def score_over_splits(
@@ -124,15 +131,19 @@ def score_over_splits(
 ) -> tuple[float, float, int]:
     """Return mean and deviation of the inception score over splits, as torchmetrics does, and their number.
 
+    Pictures are shuffled with a fixed seed before they are split. In the order of their classes each split
+    would hold few classes, and its score be far too low.
+
     Parameters
     ----------
     probabilities : Float[np.ndarray, "n n_classes"]
-        What a classifier sees, in an order that is as good as random.
+        What a classifier sees.
     n_splits : int
         Splits, fewer where there are too few pictures for them.
     """
     n_splits = max(1, min(n_splits, len(probabilities) // MIN_PICTURES))
-    of_splits = [_clarity(part) for part in np.array_split(probabilities, n_splits)]
+    order = np.random.default_rng(SPLIT_SEED).permutation(len(probabilities))
+    of_splits = [_clarity(part) for part in np.array_split(probabilities[order], n_splits)]
     return float(np.mean(of_splits)), float(np.std(of_splits)), n_splits
 
 

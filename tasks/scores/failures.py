@@ -16,7 +16,8 @@ from tasks.scores.judged import CONCEPT, Pictures
 from tasks.scores.params import ScoreParams
 from tasks.scores.ranking import Vectors
 from tasks.scores.score import score
-from tasks.statistics.permutation import SIGNIFICANCE, permutation_p_value
+from tasks.statistics.corrections import holm
+from tasks.statistics.permutation import SIGNIFICANCE, sign_flip_p_value
 from tasks.statistics.resampling import STIMULI
 
 SURE = 0.9
@@ -74,7 +75,7 @@ def distinct_pictures(renders: Pictures, shown: Vectors, params: ScoreParams) ->
         n=len(groups),
         low=low,
         high=high,
-        resampled=resampling.resampled,
+        resampled=STIMULI,
         ceiling=of_shown,
         verdict=(
             f"{_n_groups(groups)} different pictures of {len(groups)} (alike: cosine of at least "
@@ -130,14 +131,15 @@ def failure_examples(
     renders: Pictures,
     shown: Mapping[str, str],
     retrieved: pd.DataFrame,
+    true: pd.DataFrame,
     strayed: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Return trials that show each signature: columns signature, trial_id, note.
 
     Parameters
     ----------
-    retrieved : pandas.DataFrame
-        Columns trial_id, kind, text: the nearest caption of each trial.
+    retrieved, true : pandas.DataFrame
+        Columns trial_id, kind, text: the nearest caption of each trial, and the true one.
     strayed : pandas.DataFrame or None
         From `strayed_heads`.
     """
@@ -160,7 +162,7 @@ def failure_examples(
             ("mode collapse", trials[i], f"One of {len(largest)} pictures that are alike.")
             for i in largest[:N_EXAMPLES]
         ]
-    rows += _hub_examples(retrieved, trials) + _collapse_examples(strayed, trials)
+    rows += _hub_examples(retrieved, true, trials) + _collapse_examples(strayed, trials)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -223,32 +225,37 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
     strayed : pandas.DataFrame
         From `strayed_heads`.
     """
-    scores = {}
+    parts = []
     for kind, rows in strayed.groupby("kind", sort=False):
         wrong, usual = (
             (rows[column].to_numpy() > SAME_CAPTION).astype(float)
             for column in ("margin", "true_margin")
         )
         resampling = params.draw_rows(rows, sorted(set(rows["stimulus_id"])))
-        signs = np.random.default_rng(params.seed).choice(
-            [-1.0, 1.0], (params.n_permutations, len(rows))
+        p_value = sign_flip_p_value(
+            wrong - usual, rows, "stimuli", params.n_permutations, params.seed
         )
-        null = (signs * (wrong - usual)).mean(axis=1)
-        gain = float((wrong - usual).mean())
-        p_value = permutation_p_value(gain, null, higher_is_better=True)
+        parts.append((kind, rows, wrong, usual, resampling, p_value))
+    scores = {}
+    adjusted = holm([part[-1] for part in parts])
+    for (kind, rows, wrong, usual, resampling, p_value), p_holm in zip(
+        parts, adjusted, strict=True
+    ):
         away = rows.loc[wrong > 0, "other_kind"]
         most = f", most often {away.mode().iloc[0]}" if len(away) else ""
-        more = "more often than" if p_value < SIGNIFICANCE else "no more often than"
+        more = "more often than" if p_holm < SIGNIFICANCE else "not told from how often"
         scores[f"head_collapse_{kind}"] = Score(
-            **vars(resampling.estimate(wrong)),
+            **vars(resampling.estimate(wrong, limits=(0.0, 1.0))),
             n=len(rows),
             ceiling=float(usual.mean()),
             p_value=p_value,
+            exchanged="stimuli",
             resampled=resampling.resampled,
             lower_is_better=True,
             verdict=(
                 f"The {kind} head answers with a caption of another kind in {wrong.mean():.1%} of the trials"
-                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%})."
+                f"{most}: {more} the true captions lie nearer to another kind ({usual.mean():.1%}, p = {p_holm:.2g} by Holm "
+                f"over {len(parts)} heads)."
             ),
         )
     return scores
@@ -278,14 +285,24 @@ def _collapse_examples(
     ]
 
 
-def _hub_examples(retrieved: pd.DataFrame, trials: Sequence[str]) -> list[tuple[str, str, str]]:
+def _hub_examples(
+    retrieved: pd.DataFrame, true: pd.DataFrame, trials: Sequence[str]
+) -> list[tuple[str, str, str]]:
+    """Return trials of the caption that is nearest to more trials than any caption of its kind is true of."""
     known = retrieved[retrieved["trial_id"].isin(list(trials))]
     if known.empty:
         return []
     counts = known.groupby(["kind", "text"]).size() / known.groupby("kind").size()
-    kind, text = counts.reset_index().loc[int(counts.to_numpy().argmax()), ["kind", "text"]]
+    wanted = true[true["trial_id"].isin(list(trials))].groupby("kind")["text"].agg(_largest_share)
+    excess = counts - wanted.reindex(counts.index.get_level_values("kind")).fillna(0).to_numpy()
+    kind, text = excess.index[int(excess.to_numpy().argmax())]
+    if excess[kind, text] <= 0:
+        return []
     own = known[(known["kind"] == kind) & (known["text"] == text)]["trial_id"].sort_values()
-    note = f"“{text}” ({kind}) is nearest to {counts.max():.0%} of the trials."
+    note = (
+        f"“{text}” ({kind}) is nearest to {counts[kind, text]:.0%} of the trials; the most frequent true "
+        f"caption of its kind belongs to {wanted.get(kind, 0.0):.0%}."
+    )
     return [("hub", trial_id, note) for trial_id in own.head(N_EXAMPLES)]
 
 

@@ -187,7 +187,6 @@ def _of_sets(
         found["inception_score_inception"][condition] = Score(
             **vars(inception_score(probabilities, halves)),
             n=len(rows),
-            chance=1.0,
             ceiling=clarity,
             unit="score",
             resampled=HALVES,

@@ -189,7 +189,6 @@ def clarity_scores(
         condition: Score(
             **vars(inception_score(chosen.judgement.probabilities[CONCEPT], halves)),
             n=len(chosen.rows),
-            chance=1.0,
             ceiling=real,
             unit="score",
             resampled=HALVES,

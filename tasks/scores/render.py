@@ -77,12 +77,14 @@ def hub_scores(
     retrievals : pandas.DataFrame
         Rows of the contract of `retrievals`.
     """
-    return hubs(
-        nearest_captions(held_out, retrievals),
-        held_out.trials.merge(held_out.captions[["stimulus_id", "kind", "text"]], on="stimulus_id"),
-        params.n_resamples,
-        params.seed,
-    )
+    nearest = nearest_captions(held_out, retrievals)
+    return hubs(nearest, true_captions(held_out), params.n_resamples, params.seed)
+
+
+def true_captions(held_out: HeldOut) -> pd.DataFrame:
+    """Return the text of the true caption, by trial and kind."""
+    captions = held_out.captions[["stimulus_id", "kind", "text"]]
+    return held_out.trials.merge(captions, on="stimulus_id")
 
 
 def nearest_captions(held_out: HeldOut, retrievals: pd.DataFrame) -> pd.DataFrame:

@@ -10,8 +10,16 @@ from jaxtyping import Float, Int
 from tasks.artifacts.metrics import Score
 from tasks.runtime.errors import PerceptError
 from tasks.scores.ranking import Ranking
-from tasks.statistics.permutation import SIGNIFICANCE, permutation_p_value
-from tasks.statistics.resampling import Resampling, Statistic, mean, median, own_values
+from tasks.statistics.permutation import permutation_p_value
+from tasks.statistics.resampling import (
+    STIMULI,
+    Resampling,
+    Statistic,
+    mean,
+    median,
+    own_values,
+)
+from tasks.statistics.verdicts import against_shuffled
 
 
 def score(
@@ -35,21 +43,24 @@ def score(
     resampling : Resampling
         Own stimulus of each trial, bootstrap samples and permutations.
     chance, ceiling : float or None
-        What guessing scores, and the best possible; None where unknown. Chance None: the mean of
-        permutations.
+        What guessing scores, and the best possible; None where unknown. Chance None: the mean over
+        all permutations, which for the mean of trials is exact.
     statistic : Statistic
         Reduces trials to one number.
     lower_is_better, unit : bool, str
         As in `Score`.
     """
-    observed = resampling.estimate(own_values(matrix, resampling.own), statistic)
+    limits = (float(matrix.min()), float(matrix.max()))
+    observed = resampling.estimate(own_values(matrix, resampling.own), statistic, limits)
     permuted = resampling.permuted(matrix, statistic)
     p_value = permutation_p_value(observed.value, permuted, higher_is_better=not lower_is_better)
     control = resampling.control(permuted)
-    return Score(
+    if chance is None:
+        chance = resampling.expected(matrix) if statistic is mean else float(permuted.mean())
+    found = Score(
         value=observed.value,
         n=len(resampling.own),
-        chance=float(permuted.mean()) if chance is None else chance,
+        chance=chance,
         ceiling=ceiling,
         low=observed.low,
         high=observed.high,
@@ -57,18 +68,12 @@ def score(
         control_low=control.low,
         control_high=control.high,
         p_value=p_value,
+        exchanged=STIMULI,
         lower_is_better=lower_is_better,
         unit=unit,
         resampled=resampling.resampled,
-        verdict=verdict(p_value),
     )
-
-
-def verdict(p_value: float) -> str:
-    """Say in words what a permutation p-value shows."""
-    if p_value < SIGNIFICANCE:
-        return f"Better than the same predictions for shuffled stimuli (p = {p_value:.2g})."
-    return f"Not told from the same predictions for shuffled stimuli (p = {p_value:.2g})."
+    return found.model_copy(update={"verdict": against_shuffled(found)})
 
 
 def ranking_scores(

@@ -6,6 +6,18 @@ import re
 from collections.abc import Mapping, Sequence
 
 from tasks.artifacts.metrics import Score
+from tasks.statistics.verdicts import said_again
+
+
+def with_holm(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """Return the scores of one family with their p-values adjusted; those without a p-value as they are."""
+    names = [name for name, found in scores.items() if found.p_value is not None]
+    adjusted = holm([float(scores[name].p_value or 0.0) for name in names])
+    corrected = {
+        name: scores[name].model_copy(update={"p_holm": p_value, "n_tests": len(names)})
+        for name, p_value in zip(names, adjusted, strict=True)
+    }
+    return {**scores, **corrected}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -33,7 +45,8 @@ def holm_over_heads(scores: Mapping[str, Score], kinds: Sequence[str]) -> dict[s
             families.setdefault(ending.sub("", name), []).append(name)
     adjusted = dict(scores)
     for names in families.values():
-        p_values = [float(scores[name].p_value or 0.0) for name in names]
-        for name, p_value in zip(names, holm(p_values), strict=True):
-            adjusted[name] = scores[name].model_copy(update={"p_holm": p_value})
+        adjusted |= {
+            name: said_again(scores[name], found)
+            for name, found in with_holm({name: scores[name] for name in names}).items()
+        }
     return adjusted

@@ -1,5 +1,6 @@
 """The audit as a whole, on studies whose confound is known: drift, leaked pictures, leaked captions."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from tasks.controls.registry import CONTROLS, NEED_TIME, run_controls
+from tasks.statistics.verdicts import beats_chance, missed
 from tests.controls.test_controls import (
     drifting_decoder,
     in_blocks,
@@ -63,16 +65,17 @@ def test_vision_in_random_order_passes(seen):
     assert found["encoder"].score.value > 0.6
     starts = {
         "explained_by_drift": "Not explained by drift: ",
-        "explained_by_leakage": "No leak: ",
-        "time_from_features": "What the heads say does not tell the time",
+        "explained_by_leakage": "No leak is found: ",
         "label_permutation_within_blocks": "Answers exchanged within a block score",
         "subject_only": "The mean epoch of the subject scores",
         "gallery_permutation": "No ranking changes",
         "batch_dependence": "The encoder predicts each trial the same",
-        "time_to_training": "Nearness in time to a training trial of the same concept does not help",
     }
     for name, start in starts.items():
         assert found[name].score.verdict.startswith(start), found[name].score.verdict
+    for name in ("time_from_features", "time_to_training", "subject_only", "shuffled_eeg"):
+        assert not beats_chance(found[name].score), name
+        assert missed(found[name].score) in found[name].score.verdict
 
 
 def test_nothing_is_said_of_time_where_the_order_was_not_published(seen, drifting):
@@ -91,13 +94,16 @@ def test_drift_in_blocks_is_named_by_every_probe(drifting):
     assert found["encoder"].score.value > 0.6
     starts = {
         "explained_by_drift": "Explained by drift: ",
-        "time_from_features": "What the heads say tells the time of a trial",
+        "time_from_features": "The time of a trial within its recording, as what the heads say tells it",
         "block_from_features": "What the heads say tells the block of a trial",
-        "pseudo_labels": "Labels drawn at random for blocks can be decoded",
-        "label_permutation_within_blocks": "Answers exchanged within a block still score",
+        "pseudo_labels": "Labels drawn at random for blocks are decoded",
+        "label_permutation_within_blocks": "Answers exchanged within a block score",
     }
     for name, start in starts.items():
         assert found[name].score.verdict.startswith(start), found[name].score.verdict
+        if found[name].above:
+            assert beats_chance(found[name].score), name
+            assert found[name].above in found[name].score.verdict
     level = found["high_pass"].curve.set_index("x")["value"]
     assert level["less mean and slope"] < level["as they are"] / 2
 
@@ -155,8 +161,9 @@ def test_leaked_captions_are_found(seen):
     own = captions.assign(text=captions["stimulus_id"] + " " + captions["kind"])
     clean = replace(seen, held_out=replace(seen.held_out, captions=own))
     said = verdicts(clean, "caption_overlap")
-    assert said["caption_overlap"].startswith("No leaked captions: 0.0% of the held-out pictures")
-    assert said["explained_by_leakage"].startswith("No leak: ")
+    assert said["caption_overlap"].startswith("No leaked captions are found: 0.0% of the held-out")
+    assert re.search(r"at most \d+\.\d% \(95 % upper bound\)", said["caption_overlap"])
+    assert said["explained_by_leakage"].startswith("No leak is found: ")
 
     training = sorted(set(own.loc[own["split"] == "train", "stimulus_id"]))
     unseen = sorted(set(own.loc[own["split"] != "train", "stimulus_id"]))
@@ -222,6 +229,5 @@ def test_pictures_like_training_pictures_that_alone_are_named_are_found(seen):
     named = set(share_named.index[share_named == 1])
     vectors = {s: nearest if s in named else v for s, v in seen.image_vectors.items()}
     found = run_controls(replace(seen, image_vectors=vectors), ["picture_similarity"])
-    assert found["picture_similarity"].score.verdict.startswith(
-        "Pictures like training pictures are named better (named in 0."
-    )
+    verdict = found["picture_similarity"].score.verdict
+    assert "pictures like training pictures are named better (p = 0.001" in verdict

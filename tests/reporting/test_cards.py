@@ -22,6 +22,20 @@ def test_order_is_drawn_from_all_rendered_trials_and_ignores_scores(artifacts: A
     assert again.n_hits == again.n_judged == 30 > sample.n_hits
 
 
+def test_trained_and_untrained_concepts_are_counted_apart(artifacts: Artifacts) -> None:
+    """The score of the judge is of trained concepts: a count over both would contradict it."""
+    sample = draw_sample(load(artifacts), 500, seed=1)
+    known = [card for card in sample.cards if card.split != "zero_shot"]
+    hits = sum(card.outcome == "hit" for card in known)
+    judged = sum(card.outcome != "unjudged" for card in known)
+    assert 0 < judged < sample.n_judged
+    assert f"{hits} of {judged} decoded pictures of trained concepts" in sample.hits_in_words
+    rest = (
+        f"{sample.n_hits - hits} of {sample.n_judged - judged} decoded pictures of concepts never"
+    )
+    assert f" and {rest} trained" in sample.hits_in_words
+
+
 def test_a_longer_sample_begins_with_the_shorter_one(artifacts: Artifacts) -> None:
     study = load(artifacts)
     few, many = draw_sample(study, 5, seed=1), draw_sample(study, 500, seed=1)

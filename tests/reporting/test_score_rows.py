@@ -7,10 +7,10 @@ from tasks.reporting.bars import bar
 from tasks.reporting.score_rows import (
     control_families,
     grouped,
-    reading,
     score_row,
     share_of_ceiling,
 )
+from tasks.statistics.verdicts import reading
 
 
 def test_a_row_says_everything_that_is_known() -> None:
@@ -77,11 +77,19 @@ def test_every_mark_lies_on_the_axis() -> None:
         (Score(value=0.5, n=8, low=0.4, high=0.6, chance=0.8), "worse than chance"),
         (Score(value=5, n=8, low=4, high=6, chance=9, lower_is_better=True), "better than chance"),
         (Score(value=5, n=8, low=4, high=6, chance=2, lower_is_better=True), "worse than chance"),
+        (Score(value=0.5, n=8, low=0.4, high=0.6, chance=0.1, p_value=0.2), "not told from chance"),
         (Score(value=0.5, n=8, chance=0.1), ""),
     ],
 )
 def test_reading(score: Score, expected: str) -> None:
     assert reading(score) == expected
+
+
+def test_p_value_stands_with_its_family_and_what_was_exchanged() -> None:
+    found = Score(value=0.5, n=8, p_value=0.004, exchanged="stimuli")
+    assert score_row("a", found).p_value == "p = 0.004 (stimuli exchanged)"
+    family = found.model_copy(update={"p_holm": 0.04, "n_tests": 10})
+    assert score_row("a", family).p_value == "p = 0.040 (Holm over 10 tests, stimuli exchanged)"
 
 
 def test_share_of_ceiling_exists_for_shares_alone() -> None:

@@ -4,12 +4,20 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from tasks.runtime.errors import PerceptError
-from tasks.scores.distances import Halves, frechet_distance, inception_score, kernel_distance
+from tasks.scores.distances import (
+    SPLIT_SEED,
+    Halves,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+)
 
 HALVES = Halves(n_halves=60, confidence=0.95, seed=0)
 DISTANCES = [kernel_distance, frechet_distance]
@@ -71,20 +79,33 @@ def test_kid_equals_that_of_torchmetrics():
 
 def test_inception_score_equals_that_of_torchmetrics():
     logits = 4 * np.random.default_rng(0).standard_normal((90, 16))
-    theirs = metric(InceptionScore, splits=2)
-    theirs.update(torch.from_numpy(np.tile(logits, (2, 1))))
-    with pytest.MonkeyPatch.context() as patch:  # two splits, each the whole set
-        patch.setattr(torch, "randperm", torch.arange)
-        expected, spread = (float(number) for number in theirs.compute())
+    theirs = metric(InceptionScore, splits=10)
+    theirs.update(torch.from_numpy(logits))
+    order = torch.from_numpy(np.random.default_rng(SPLIT_SEED).permutation(90))
+    with pytest.MonkeyPatch.context() as patch:  # the same pictures in each split
+        patch.setattr(torch, "randperm", lambda n: order)
+        expected = float(theirs.compute()[0])
     probabilities = torch.from_numpy(logits).softmax(1).numpy()
-    assert spread == pytest.approx(0, abs=1e-9)
     assert inception_score(probabilities, HALVES).value == pytest.approx(expected)
 
 
 def test_inception_score_runs_from_one_to_the_number_of_classes():
     assert inception_score(np.full((40, 8), 1 / 8), HALVES).value == pytest.approx(1)
-    certain = np.eye(8)[np.arange(40) % 8]
-    assert inception_score(certain, HALVES).value == pytest.approx(8)
+    certain = np.eye(8)[np.arange(4000) % 8]
+    assert inception_score(certain, HALVES).value == pytest.approx(8, rel=0.03)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_inception_score_of_rows_by_class_is_that_of_shuffled_rows(seed):
+    """A block design stores one class after another: a tenth of the rows holds a tenth of the classes."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(400, 20)) + 6 * np.eye(20)[np.arange(400) // 20]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    halves = Halves(2, 0.95, 0)
+    in_order = inception_score(probabilities, halves).value
+    mixed = inception_score(probabilities[rng.permutation(400)], halves).value
+    assert in_order == pytest.approx(mixed, rel=0.1)
 
 
 def test_interval_has_the_width_of_repeated_samples():

@@ -15,7 +15,13 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchvision.models import alexnet, efficientnet_b1, resnet50, vgg16
 
 from tasks.runtime.errors import PerceptError
-from tasks.scores.distances import Halves, frechet_distance, inception_score, kernel_distance
+from tasks.scores.distances import (
+    SPLIT_SEED,
+    Halves,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+)
 from tasks.scores.feature import feature_scores, spaces_table
 from tasks.scores.feature_spaces import (
     FeatureWeights,
@@ -110,7 +116,7 @@ def test_a_space_whose_weights_are_here_is_scored(pictures, tmp_path, param, net
         own = scores[f"feature_distance_{layer}_true_captions"]
         assert own.value == pytest.approx(0, abs=1e-5)
         assert own.value < scores[f"feature_distance_{layer}_shuffled_eeg"].value
-        assert decoded.resampled == "stimuli and subjects"
+        assert decoded.resampled == "stimuli and 3 subjects"
     assert all(is_qualified(score) for score in scores.values())
     if param == "alexnet":
         own, other = (scores[f"lpips_alexnet_{c}"] for c in ("true_captions", "shuffled_eeg"))
@@ -219,7 +225,9 @@ def test_kid_of_raw_features_is_that_of_torchmetrics():
 
 def test_inception_score_is_that_of_torch_fidelity():
     logits = 3 * torch.randn(40, 10, generator=torch.Generator().manual_seed(0))
-    theirs = isc_features_to_metric(logits, splits=1, shuffle=False)["inception_score_mean"]
+    order = torch.from_numpy(np.random.default_rng(SPLIT_SEED).permutation(40))
+    found = isc_features_to_metric(logits[order], splits=10, shuffle=False)
+    theirs = found["inception_score_mean"]
     ours = inception_score(logits.double().softmax(1).numpy(), Halves(4, 0.95, 0)).value
     assert ours == pytest.approx(theirs, rel=1e-5)
 

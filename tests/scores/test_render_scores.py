@@ -9,7 +9,7 @@ import torch
 from torchmetrics.image.inception import InceptionScore
 
 from tasks.artifacts.metrics import Score
-from tasks.scores.distances import score_over_splits
+from tasks.scores.distances import SPLIT_SEED, score_over_splits
 from tasks.scores.failures import (
     distinct_pictures,
     failure_examples,
@@ -21,7 +21,7 @@ from tasks.scores.failures import (
 from tasks.scores.held_out import HeldOut
 from tasks.scores.judged import Pictures
 from tasks.scores.params import ScoreParams
-from tasks.scores.pixel import n_way_scores
+from tasks.scores.pixel import against_others, n_way_scores
 from tasks.scores.published import n_way_hits, standardised
 from tasks.simulation.judge import Judgement
 from tasks.statistics.corrections import holm, holm_over_heads
@@ -65,11 +65,13 @@ def test_inception_score_over_splits_is_that_of_torchmetrics():
             return pictures
 
     metric = InceptionScore(feature=Logits(), splits=4)
-    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    theirs_order = torch.randperm(40, generator=torch.Generator().manual_seed(0)).numpy()
+    shuffled = np.empty_like(probabilities)  # so that both split the pictures alike
+    shuffled[np.random.default_rng(SPLIT_SEED).permutation(40)] = probabilities[theirs_order]
     metric.update(torch.from_numpy(np.log(probabilities)))
     torch.manual_seed(0)
     theirs = metric.compute()
-    ours = score_over_splits(probabilities[order.numpy()], n_splits=4)
+    ours = score_over_splits(shuffled, n_splits=4)
     assert ours[0] == pytest.approx(float(theirs[0]), rel=1e-4)
     assert ours[2] == 4
 
@@ -96,7 +98,7 @@ def test_a_sure_and_wrong_picture_is_a_hallucination():
     wrong = [*CONCEPTS[:9], "c0", "c1", "c2"]
     assert hallucinations(pictures(wrong), shown, PARAMS).value == pytest.approx(3 / 12)
     assert hallucinations(pictures(wrong, probability=0.6), shown, PARAMS).value == 0
-    found = failure_examples(pictures(wrong), shown, retrieved())
+    found = failure_examples(pictures(wrong), shown, retrieved(), retrieved())
     examples = found[found["signature"] == "hallucination"]
     assert examples["trial_id"].tolist() == ["t09", "t10", "t11"]
     assert examples["note"].iloc[0] == "The judge is 95% sure of a c0."
@@ -108,7 +110,7 @@ def test_pictures_that_are_all_alike_are_a_collapse():
     assert score.value == pytest.approx(1 / 12)
     assert score.ceiling == 1
     assert distinct_pictures(pictures(CONCEPTS), np.eye(12), PARAMS).value == 1
-    found = failure_examples(pictures(CONCEPTS, vectors=same), {}, retrieved())
+    found = failure_examples(pictures(CONCEPTS, vectors=same), {}, retrieved(), retrieved())
     assert (found["signature"] == "mode collapse").sum() == 6
 
 
@@ -130,6 +132,41 @@ def test_a_caption_for_all_is_a_hub():
     assert (found.value, found.ceiling) == (1, pytest.approx(1 / 12))
     assert "“a dog”, is nearest to 100.0% of the trials" in found.verdict
     assert hubs(retrieved(), retrieved(), 100, 0)["hub_share_ObjectSnap"].low >= 1 / 12
+
+
+def test_a_hub_is_more_frequent_than_any_caption_of_its_kind_is_true():
+    """Of a kind with two captions, one is nearest to half of the trials when all is right."""
+    two = retrieved().assign(text=["indoors", "outdoors"] * 6)
+    found = failure_examples(pictures(CONCEPTS), {}, two, two)
+    assert "hub" not in set(found["signature"])
+    found = failure_examples(pictures(CONCEPTS), {}, two.assign(text="indoors"), two)
+    hub = found[found["signature"] == "hub"]
+    assert len(hub) == 6
+    assert hub["note"].iloc[0] == (
+        "“indoors” (ObjectSnap) is nearest to 100% of the trials; the most frequent true caption of its kind "
+        "belongs to 50%."
+    )
+
+
+@pytest.mark.parametrize("n_samples", [1, 4, 8])
+def test_samples_of_one_stimulus_are_no_independent_likeness(n_samples):
+    """Renders of the same words are alike: chance likeness of one is that of all."""
+    rng, n_stimuli, p_values = np.random.default_rng(0), 20, []
+    own = np.repeat(np.arange(n_stimuli), n_samples)
+    for seed in range(120):
+        found = rng.normal(size=(n_stimuli, n_stimuli))[own] + 2 * rng.normal(size=n_stimuli)
+        params = PARAMS.model_copy(update={"seed": seed, "n_resamples": 2})
+        resampling = params.draw([f"{s:02d}" for s in own], [f"{s:02d}" for s in range(n_stimuli)])
+        p_values.append(
+            against_others(
+                lambda of, found=found: found[np.arange(len(of)), of],
+                [f"{s:02d}" for s in own],
+                resampling,
+                params,
+                unit="similarity",
+            ).p_value
+        )
+    assert np.mean(np.array(p_values) <= 0.05) <= 0.12  # 0.05 and three standard errors
 
 
 def test_holm_adjusts_within_a_family_and_never_reorders():
@@ -160,6 +197,6 @@ def test_a_head_that_answers_for_another_is_a_collapse():
     trials = held_out.trials["trial_id"].head(12).tolist()
     renders = pictures(CONCEPTS)
     renders.rows["trial_id"] = trials
-    examples = failure_examples(renders, {}, retrieved(), strayed)
+    examples = failure_examples(renders, {}, retrieved(), retrieved(), strayed)
     notes = examples.loc[examples["signature"] == "head collapse", "note"]
     assert notes.iloc[0].startswith(f"The {first} head is nearest to a {second} caption, “")

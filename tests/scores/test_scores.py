@@ -5,7 +5,7 @@ import pytest
 
 from tasks.runtime.errors import PerceptError
 from tasks.scores.ranking import CaptionGallery, mean_cosines, prototypes, rank
-from tasks.scores.score import agreement, columns_of, ranking_scores, score, verdict
+from tasks.scores.score import agreement, columns_of, ranking_scores, score
 from tasks.statistics.resampling import Resampling, median
 
 COSINES = np.array([[0.1, 0.9, 0.5], [0.7, 0.2, 0.3]])
@@ -77,7 +77,8 @@ def test_score_is_the_mean_over_own_stimuli():
 
 def test_unknown_chance_is_what_permutations_score():
     found = score(agreement(list("xxyy"), list("xxyy")), draw(range(4), 4), chance=None)
-    assert found.chance == found.control == pytest.approx(0.5, abs=0.05)
+    assert found.chance == 0.5  # over all permutations; the control is the mean of those drawn
+    assert found.control == pytest.approx(0.5, abs=0.05)
 
 
 def test_lower_ranks_are_better():
@@ -106,8 +107,15 @@ def test_names_carry_the_size_of_the_gallery_and_no_k_takes_in_all_of_it():
 
 
 def test_verdict_is_in_words():
-    assert verdict(0.001) == "Better than the same predictions for shuffled stimuli (p = 0.001)."
-    assert verdict(0.2).startswith("Not told from")
+    right = np.eye(40)
+    assert score(right, draw(np.arange(40), 40), chance=None).verdict == (
+        "Better than the same predictions for shuffled stimuli (p = 0.005, stimuli exchanged)."
+    )
+    wrong = np.roll(right, 1, axis=0)
+    found = score(wrong, draw(np.arange(40), 40), chance=None).verdict
+    assert found.startswith(
+        "Not told from the same predictions for shuffled stimuli: at most 0.000"
+    )
 
 
 def test_unknown_items_are_named():

@@ -1,10 +1,37 @@
-import numpy as np
-import pytest
+import inspect
+import math
+import re
 
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tasks.artifacts.metrics import Score
+from tasks.controls.answers import judged, score_correlation, score_labels
 from tasks.runtime.errors import PerceptError
+from tasks.scores.score import score
+from tasks.statistics.corrections import holm_over_heads
 from tasks.statistics.draws import derangement, has_derangement, seed_of
-from tasks.statistics.permutation import permutation_p_value
+from tasks.statistics.permutation import (
+    SIGNIFICANCE,
+    exchanges,
+    permutation_p_value,
+    sign_flip_p_value,
+    units_of,
+)
 from tasks.statistics.resampling import Resampling, mean, median, own_values
+from tasks.statistics.verdicts import (
+    BETTER,
+    NOT_TOLD,
+    WORSE,
+    against_shuffled,
+    beats_chance,
+    deciding,
+    reading,
+)
 
 
 def draw(own, n_stimuli, seed=0, n_resamples=400, n_permutations=400):
@@ -129,26 +156,166 @@ def test_seeds_are_positive_and_tell_names_apart():
     assert seed_of(0, "trial", 1) == seed_of(0, "trial", 1)
 
 
-def test_subjects_are_drawn_beside_stimuli_where_there_are_three():
-    rng = np.random.default_rng(0)
-    own, subjects = np.tile(np.arange(30), 4), np.repeat([f"p{i}" for i in range(4)], 30)
-    values = np.repeat([0.2, 0.4, 0.6, 0.8], 30) + 0.05 * rng.standard_normal(120)
-    sizes = {"n_resamples": 500, "n_permutations": 1, "confidence": 0.95, "seed": 0}
+def of_people(n_people, n_stimuli=30):
+    own = np.tile(np.arange(n_stimuli), n_people)
+    return own, np.repeat([f"p{i}" for i in range(n_people)], n_stimuli).tolist()
+
+
+def test_interval_over_few_subjects_is_that_of_student():
+    """Where people differ and pictures do not, it is the t interval of the means of people."""
+    own, subjects = of_people(4)
+    levels = np.array([0.2, 0.4, 0.6, 0.8])
+    values = np.repeat(levels, 30)
+    sizes = {"n_resamples": 200, "n_permutations": 1, "confidence": 0.95, "seed": 0}
     alone = Resampling.draw(own, 30, **sizes)
-    both = Resampling.draw(own, 30, **sizes, subjects=subjects.tolist())
-    assert (alone.resampled, both.resampled) == ("stimuli", "stimuli and subjects")
+    both = Resampling.draw(own, 30, **sizes, subjects=subjects)
+    assert (alone.resampled, both.resampled) == ("stimuli", "stimuli and 4 subjects")
     narrow, wide = alone.estimate(values), both.estimate(values)
-    assert narrow.value == wide.value
-    assert wide.high - wide.low > 5 * (narrow.high - narrow.low)
-    of_subjects = rng.choice([0.2, 0.4, 0.6, 0.8], (4000, 4)).mean(axis=1)
-    assert wide.high - wide.low == pytest.approx(
-        np.diff(np.quantile(of_subjects, [0.025, 0.975]))[0], rel=0.2
-    )
-    assert (both.weights.sum(axis=1) > 0).all()
+    assert narrow.value == wide.value == pytest.approx(0.5)
+    reach = stats.t.ppf(0.975, 3) * levels.std(ddof=1) / 2
+    assert wide.high - wide.value == pytest.approx(reach, rel=0.01)
+    assert both.estimate(values, limits=(0.0, 1.0)).high == min(1.0, wide.high)
 
 
-def test_two_subjects_give_no_interval_over_subjects():
+def test_interval_of_one_subject_says_that_it_is():
     sizes = {"n_resamples": 50, "n_permutations": 1, "confidence": 0.95, "seed": 0}
-    two = Resampling.draw(np.arange(8), 8, **sizes, subjects=["a", "b"] * 4)
-    assert two.resampled == "stimuli"
-    assert (two.weights == Resampling.draw(np.arange(8), 8, **sizes).weights).all()
+    own, subjects = of_people(1)
+    one = Resampling.draw(own, 30, **sizes, subjects=subjects)
+    assert one.resampled == "stimuli of one subject"
+    values = np.random.default_rng(0).random(30)
+    assert one.estimate(values) == Resampling.draw(own, 30, **sizes).estimate(values)
+
+
+@pytest.mark.parametrize("statistic", [mean, median])
+def test_what_cells_scatter_is_not_taken_for_a_difference_of_subjects(statistic):
+    """Subjects who are alike widen an interval little: their means scatter as their trials do."""
+    sizes = {"n_resamples": 300, "n_permutations": 1, "confidence": 0.95}
+    own, subjects = of_people(10)
+    rng, ratios = np.random.default_rng(0), []
+    for seed in range(30):
+        values = rng.random(300)
+        both = Resampling.draw(own, 30, **sizes, seed=seed, subjects=subjects).estimate(
+            values, statistic
+        )
+        alone = Resampling.draw(own, 30, **sizes, seed=seed).estimate(values, statistic)
+        ratios.append((both.high - both.low) / (alone.high - alone.low))
+    assert 1 <= np.median(ratios) < 1.3
+
+
+def test_equal_scores_are_ties_however_they_were_summed():
+    value = 0.1 + 0.2 + 0.3
+    again = np.array([0.3 + 0.2 + 0.1, value * (1 - 1e-6)])
+    assert value > again[0]
+    assert permutation_p_value(value, again, higher_is_better=True) == 2 / 3
+    assert permutation_p_value(-value, -again, higher_is_better=False) == 2 / 3
+
+
+@given(st.integers(2, 3), st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_no_p_value_is_less_than_the_orders_of_stimuli_allow(n_stimuli, n_trials, seed):
+    """Two stimuli have two orders, so that no score of theirs is rarer than every other time."""
+    rng = np.random.default_rng(seed)
+    own = np.repeat(np.arange(n_stimuli), n_trials)
+    matrix = rng.normal(size=(n_stimuli, n_stimuli))[own] + rng.normal(size=(len(own), n_stimuli))
+    found = score(matrix, draw(own, n_stimuli, n_resamples=10, n_permutations=199), chance=None)
+    assert found.p_value > 0.7 / math.factorial(n_stimuli)
+
+
+@given(st.data())
+def test_exchanges_move_whole_units(data):
+    n = data.draw(st.integers(1, 30))
+    letters = st.lists(st.sampled_from("abcde"), min_size=n, max_size=n)
+    stimuli, within = data.draw(letters), data.draw(letters)
+    concepts = {s: data.draw(st.sampled_from("xyz")) for s in "abcde"}
+    rows = pd.DataFrame({"stimulus_id": stimuli, "concept": [concepts[s] for s in stimuli]})
+    level = data.draw(st.sampled_from(["trials", "stimuli", "concepts"]))
+    unit = units_of(rows, level)
+    inside = pd.Series(within).groupby(unit).nunique().max() == 1
+    for order in exchanges(rows, level, within, 5, data.draw(st.integers(0, 100))):
+        assert pd.Series(unit[order]).groupby(unit).nunique().max() == 1  # from one unit each
+        given_to = pd.Series(unit[order]).groupby(unit).first()
+        assert sorted(given_to) == sorted(set(unit))  # each once
+        if inside:
+            assert (np.array(within)[order] == np.array(within)).all()
+
+
+def test_no_test_exchanges_without_being_told_what():
+    """A default level would be right for one covariate and wrong for the next."""
+    functions = [exchanges, sign_flip_p_value, units_of, score_correlation, score_labels]
+    for function in functions:
+        level = inspect.signature(function).parameters["level"]
+        assert level.default is inspect.Parameter.empty, function
+
+
+@given(
+    value=st.floats(0, 1),
+    below=st.floats(0, 0.5),
+    above=st.floats(0, 0.5),
+    chance=st.floats(0, 1),
+    p_value=st.none() | st.floats(0.001, 1),
+    n_tests=st.none() | st.integers(1, 40),
+    lower_is_better=st.booleans(),
+    unit=st.sampled_from(["share", "correlation", "rank"]),
+)
+def test_interval_p_value_and_sentence_never_contradict_each_other(
+    value, below, above, chance, p_value, n_tests, lower_is_better, unit
+):
+    found = Score(
+        value=value,
+        n=10,
+        chance=chance,
+        low=value - below,
+        high=value + above,
+        p_value=p_value,
+        lower_is_better=lower_is_better,
+        unit=unit,
+        exchanged="" if p_value is None else "stimuli",
+    )
+    if n_tests and p_value is not None:
+        corrected = min(1.0, n_tests * p_value)
+        found = found.model_copy(update={"p_holm": corrected, "n_tests": n_tests})
+    p_decides = deciding(found)
+    good_side = found.high < chance if lower_is_better else found.low > chance
+    told = reading(found)
+    assert (told == BETTER) == beats_chance(found)
+    if beats_chance(found):
+        assert good_side
+        assert p_decides is None or p_decides < SIGNIFICANCE
+    if told == WORSE:
+        assert not good_side
+        assert p_decides is None or p_decides >= SIGNIFICANCE
+    control = judged(found, "It scores", "it sees").verdict
+    if p_value is None:  # no control rings without a test
+        assert "it sees" not in control
+    for sentence in (against_shuffled(found), control)[: 1 if p_value is None else 2]:
+        states = [
+            sentence.startswith("Better") or "it sees" in sentence,
+            "95 % upper bound" in sentence or "95 % lower bound" in sentence,
+            "cannot tell: " in sentence,
+        ]
+        assert sum(states) == 1
+        assert states[0] == beats_chance(found)
+        if states[1]:
+            assert p_decides >= SIGNIFICANCE
+            bound = float(re.search(r"at (?:most|least) (-?[\d.]+)", sentence)[1])
+            assert bound == pytest.approx(found.low if lower_is_better else found.high, abs=1e-3)
+        assert not re.search(r"does not|cannot be told|nothing", sentence)
+        if p_decides is not None and (p_value != p_decides or (n_tests or 0) > 1):
+            assert f"{p_decides:.2g} by Holm over {n_tests} tests" in sentence
+
+
+def test_a_correction_changes_the_sentence_with_the_number():
+    """What one head shows alone, ten heads asked the same do not show together."""
+    one = Score(value=0.3, n=9, chance=0.1, low=0.2, high=0.4, p_value=0.02, exchanged="stimuli")
+    one = one.model_copy(update={"verdict": f"{against_shuffled(one)} A note."})
+    others = {f"recall_{kind}": one for kind in "abc"}
+    alone = holm_over_heads({"recall_a": one}, ["a"])["recall_a"]
+    assert (
+        alone.verdict == one.verdict == "Better than the same predictions for shuffled stimuli ("
+        "p = 0.02, stimuli exchanged). A note."
+    )
+    for found in holm_over_heads(others, list("abc")).values():
+        assert (found.p_holm, found.n_tests) == (pytest.approx(0.06), 3)
+        assert reading(found) == NOT_TOLD
+        assert "p = 0.06 by Holm over 3 tests" in found.verdict
+        assert found.verdict.startswith("Not told")
+        assert found.verdict.endswith(" A note.")
