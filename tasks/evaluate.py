@@ -7,6 +7,8 @@ import pandas as pd
 from pydantic import PositiveInt
 
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
 from tasks.artifacts.contracts.oracle import ORACLE
@@ -29,6 +31,7 @@ from tasks.scores.feature import feature_scores, spaces_table
 from tasks.scores.feature_spaces import FeatureWeights
 from tasks.scores.fusion import learned_fusion_scores
 from tasks.scores.held_out import KNOWN, HeldOut, one_split_per_stimulus, vectors_of
+from tasks.scores.image_retrieval import image_scores
 from tasks.scores.judged import (
     CONCEPT,
     Pictures,
@@ -62,6 +65,8 @@ def evaluate(
     text_vectors: Path,
     image_vectors: Path,
     predictions: Path,
+    image_predictions: Path,
+    image_gallery: Path,
     retrievals: Path,
     renders: Path,
     render_images: Path,  # noqa: ARG001  (`renders` names the pictures in it)
@@ -79,7 +84,9 @@ def evaluate(
 
     Parameters
     ----------
-    stimuli, trials, captions, text_vectors, image_vectors, predictions, retrievals, renders : Path
+    stimuli, trials, captions, text_vectors, image_vectors : Path
+        Tables of the stages before.
+    predictions, image_predictions, image_gallery, retrievals, renders : Path
         Tables of the stages before.
     render_images : Path
         Folder of the rendered pictures.
@@ -108,6 +115,8 @@ def evaluate(
     held_out = HeldOut.join(*tables)
     retrieved = read_table(retrievals, RETRIEVALS).to_pandas()
     scores = decoding_scores(held_out, retrieved, read_table(oracle, ORACLE).to_pandas(), params)
+    seen = read_table(image_predictions, IMAGE_PREDICTIONS)
+    scores |= image_scores(held_out, seen, read_table(image_gallery, IMAGE_GALLERY), params)
 
     real, vectors = read_stimuli(stimuli, trials, image_vectors)
     source = f"local-dir:{clip_model}" if params.model == "shipped" else params.model

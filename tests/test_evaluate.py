@@ -11,6 +11,8 @@ from PIL import Image
 
 from tasks import evaluate as module
 from tasks.artifacts.contracts.captions import CAPTIONS
+from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
+from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
 from tasks.artifacts.contracts.oracle import ORACLE
@@ -22,6 +24,7 @@ from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.tables import read_table, write_table
+from tasks.clip.vectors import vectors_to_table
 from tasks.evaluate import EvaluateParams, evaluate
 from tasks.runtime.errors import PerceptError
 from tasks.scores import published
@@ -49,6 +52,8 @@ READS = [
     "text_vectors",
     "image_vectors",
     "predictions",
+    "image_predictions",
+    "image_gallery",
     "retrievals",
     "renders",
     "render_images",
@@ -106,10 +111,25 @@ def workplace(tmp_path, monkeypatch):
     }
     for name, contract in contracts.items():
         write_table(getattr(study, name), tmp_path / f"{name}.parquet", contract)
+    write_seen_pictures(tmp_path, [], [])
     trials, scenes = study.trials.to_pandas(), scenes_of(study)
     write_stimuli(tmp_path, trials, scenes)
     write_renders(tmp_path, trials, scenes)
     return tmp_path
+
+
+def write_seen_pictures(folder, trial_ids, stimulus_ids):
+    """Write what an image head predicts: of every fourth trial the next picture, else the shown one."""
+    names = sorted(set(stimulus_ids))
+    places = [names.index(name) for name in stimulus_ids]
+    axes = np.eye(max(len(names), 1), dtype=np.float32)
+    wrong = [(p + (i % 4 == 3)) % len(names) for i, p in enumerate(places)]
+    for name, contract, ids, vectors in (
+        ("image_predictions", IMAGE_PREDICTIONS, trial_ids, axes[wrong]),
+        ("image_gallery", IMAGE_GALLERY, names, axes[: len(names)]),
+    ):
+        keys = {contract.names[0]: pa.array(ids, pa.string())}
+        write_table(vectors_to_table(keys, vectors), folder / f"{name}.parquet", contract)
 
 
 def scenes_of(study):
@@ -177,6 +197,17 @@ def run(folder, params=PARAMS):
         params=params,
     )
     return read_scores(folder / "evaluate.json")
+
+
+def test_an_image_head_is_scored_among_the_held_out_pictures(workplace):
+    trials = read_table(workplace / "trials.parquet", TRIALS).to_pandas()
+    shown = trials[trials["kept"] & (trials["split"] == "test")].sort_values("trial_id")
+    write_seen_pictures(workplace, shown["trial_id"].tolist(), shown["stimulus_id"].tolist())
+    n = shown["stimulus_id"].nunique()
+    found = run(workplace)[f"image_recall_at_1_of_{n}"]
+    assert found.value == pytest.approx(np.mean(np.arange(len(shown)) % 4 != 3))
+    assert (found.n, found.chance) == (len(shown), pytest.approx(1 / n))
+    assert found.p_value < 0.05
 
 
 def test_judged_scores_stand_beside_ceiling_and_control(workplace):

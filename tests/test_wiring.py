@@ -312,11 +312,15 @@ def test_a_shared_param_is_called_by_its_one_place(tmp_path):
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_a_param_of_an_earlier_version_is_refused_with_its_new_name(tmp_path, old, new):
     def rename(content):
-        *place, name = new.split(".")
-        section = content
-        for part in place:
-            section = section[part]
-        section[old.split(".")[-1]] = section.pop(name)
+        places = []
+        for dotted in (new, old):
+            *place, name = dotted.split(".")
+            section = content
+            for part in place:
+                section = section.setdefault(part, {})
+            places.append((section, name))
+        (now, name), (before, old_name) = places
+        before[old_name] = now.pop(name)
 
     path = write_params(tmp_path, rename)
     with pytest.raises(PerceptError) as caught:

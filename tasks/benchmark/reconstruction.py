@@ -20,8 +20,8 @@ from tasks.scores.distances import (
     MIN_PICTURES,
     Halves,
     frechet_distance,
-    inception_score,
     kernel_distance,
+    score_over_splits,
 )
 from tasks.scores.feature_spaces import NEEDED, Features, FeatureWeights, open_spaces
 from tasks.scores.published import (
@@ -253,7 +253,7 @@ def _of_sets(column: Column, drawn: Features, shown: Features) -> float | None:
     if min(len(features), len(real)) < MIN_PICTURES:
         return None
     if column.name.startswith("IS"):
-        return inception_score(softmax(features, axis=1), HALVES).value
+        return score_over_splits(softmax(features, axis=1), 1)[0]
     if column.name == "FID":
         return frechet_distance(real, features, HALVES).value
     return kernel_distance(real, features, HALVES, gamma=None).value

@@ -115,7 +115,7 @@ class Encoder:
         EncoderError
             If the shape or a subject is not what the encoder knows.
         """
-        if self.core.image_head is None:
+        if getattr(self.core, "image_head", None) is None:
             return None
         return self._predict(self.core.images, eeg, subjects)
 
@@ -145,7 +145,7 @@ class Encoder:
         answer: Callable[[Tensor, Tensor], Tensor],
         eeg: Float[np.ndarray, "n n_channels n_times"],
         subjects: Sequence[str],
-    ) -> Float32[np.ndarray, n * shape]:
+    ) -> np.ndarray:
         expected = (len(self.channels), self.description["n_times"])
         if eeg.shape[1:] != expected:
             raise EncoderError(
@@ -164,7 +164,7 @@ class Encoder:
         eeg: Float[Tensor, "n n_channels n_times"],
         index: Int64[Tensor, " n"],
         at_once: int,
-    ) -> Float32[Tensor, n * shape]:
+    ) -> Tensor:
         """Predict some trials at once, and half as many where the memory of a GPU is too small."""
         device = device_of(self.module)
         parts = zip(torch.split(eeg, at_once), torch.split(index, at_once), strict=True)

@@ -101,15 +101,13 @@ class WithReadouts(nn.Module):
         None where the loss has no cross-entropy.
     """
 
-    image_head: ImageHead | None = None
-    classifier: nn.Linear | None = None
+    image_head: ImageHead | None
+    classifier: nn.Linear | None
 
     def add_readouts(self, n_latents: int, sizes: ReadoutSizes, dropout: float) -> None:
-        """Add the readouts that the sizes name."""
-        if sizes.image_dim:
-            self.image_head = ImageHead(n_latents, sizes, dropout)
-        if sizes.n_concepts:
-            self.classifier = nn.Linear(n_latents, sizes.n_concepts)
+        """Add the readouts that the sizes name; the others are None."""
+        self.image_head = ImageHead(n_latents, sizes, dropout) if sizes.image_dim else None
+        self.classifier = nn.Linear(n_latents, sizes.n_concepts) if sizes.n_concepts else None
 
     def read(
         self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]

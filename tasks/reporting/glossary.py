@@ -436,12 +436,14 @@ _ABOUT_CONTROLS: Mapping[str, str] = {
 }
 _THINGS: Mapping[str, str] = {
     "stimulus": "picture",
+    "image": "picture, by the vector of the picture itself,",
     "caption_or_near_duplicate": "caption or one that says the same",
     "rank_fused_stimulus": "picture, heads fused by rank,",
     "learned_fused_stimulus": "picture, heads weighted on validation trials,",
     "transductive_csls_stimulus": "picture, looking at all test trials at once (transductive),",
 }
 _VARIANTS = (
+    "image",
     "caption_or_near_duplicate",
     "rank_fused_stimulus",
     "learned_fused_stimulus",
@@ -529,7 +531,7 @@ _SOURCES: Mapping[str, tuple[str, str]] = {
 }
 _ZERO = r"(zero_shot_)?"
 _WHAT = (
-    "(concept|stimulus|caption|caption_or_near_duplicate|rank_fused_stimulus|learned_fused_stimulus"
+    "(concept|stimulus|image|caption|caption_or_near_duplicate|rank_fused_stimulus|learned_fused_stimulus"
     "|transductive_csls_stimulus)"
 )
 _PART = r"(?:_(.+))?"

@@ -24,14 +24,9 @@ RENAMED: Mapping[str, str] = MappingProxyType(
     {
         "appraise": "check_captions",
         "train.kinds": "train.caption_kinds",
-        "train.filters": "train.architecture.start",
         "train.start": "train.architecture.start",
         "train.network": "train.architecture.network",
-        "train.start.per_subject": "train.per_subject",
-        "train.linear": "train.architecture",
-        "train.baselines": "train.architecture",
         "train.image_weight": "train.target.image",
-        "train.image_layer": "embed.image",
         "train.shared_head": "train.target.shared_text",
         "train.learning_rate": "train.optimiser.learning_rate",
         "train.weight_decay": "train.optimiser.weight_decay",
@@ -122,7 +117,7 @@ def params_for(stage: Stage, params_file: Path) -> Params:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise PerceptError(_explain(error, name, model, params_file)) from error
+        raise PerceptError(_explain(error, name, model, values, params_file)) from error
 
 
 def read_params(params_file: Path) -> dict[str, Any]:
@@ -167,11 +162,17 @@ def _parameters(stage: Stage) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(stage, eval_str=True).parameters
 
 
-def _explain(error: ValidationError, name: str, model: type[Params], params_file: Path) -> str:
+def _explain(
+    error: ValidationError,
+    name: str,
+    model: type[Params],
+    values: Mapping[str, Any],
+    params_file: Path,
+) -> str:
     """Turn a validation error into one sentence per param: what must hold, what was found, what to do."""
     places = model.shared()
     known = ", ".join(field for field in model.model_fields if field not in places)
-    found = {_where(problem["loc"], name, places): problem for problem in error.errors()}
+    found = {_where(problem["loc"], name, places, values): problem for problem in error.errors()}
     said_by_old_names = {RENAMED[where] for where in found if where in RENAMED}
     lines = []
     for where, problem in found.items():
@@ -192,9 +193,21 @@ def _explain(error: ValidationError, name: str, model: type[Params], params_file
     return "\n".join(lines)
 
 
-def _where(loc: Sequence[int | str], name: str, places: Mapping[str, str]) -> str:
-    """Return the dotted name of a param, in the section where its value stands."""
-    first, *rest = (str(part) for part in loc) if loc else ("",)
+def _where(
+    loc: Sequence[int | str], name: str, places: Mapping[str, str], values: Mapping[str, Any]
+) -> str:
+    """Return the dotted name of a param, in the section where its value stands.
+
+    A place in a choice is given by pydantic with the name of what was chosen, which is no part of it.
+    """
+    parts: list[str] = []
+    here: Any = values
+    for part in loc:
+        if isinstance(here, Mapping) and here.get("name") == part and part not in here:
+            continue
+        parts.append(str(part))
+        here = here.get(part) if isinstance(here, Mapping) else None
+    first, *rest = parts or ("",)
     return ".".join([places.get(first, f"{name}.{first}" if first else name), *rest])
 
 

@@ -150,7 +150,7 @@ def _fields(
         return
     chooser = schema.get("discriminator", {}).get("propertyName")
     if chooser:
-        choices = ", ".join(section[chooser]["const"] for section in sections)
+        choices = ", ".join(name for section in sections for name in _names(section[chooser]))
         yield _Field(f"{name}.{chooser}", tag, f"one of {choices}", "")
     common = [
         key
@@ -160,10 +160,15 @@ def _fields(
     for key in common:
         yield from _fields(f"{name}.{key}", sections[0][key], definitions, tag)
     for section in sections:
-        kind = (f"{name}.{chooser}", section[chooser]["const"]) if chooser else tag
+        kind = (f"{name}.{chooser}", ", ".join(_names(section[chooser]))) if chooser else tag
         for key, child in section.items():
             if key != chooser and key not in common:
                 yield from _fields(f"{name}.{key}", child, definitions, kind)
+
+
+def _names(choice: Schema) -> list[str]:
+    """Return the names by which one kind of section is chosen."""
+    return list(choice["enum"]) if "enum" in choice else [choice["const"]]
 
 
 def _kinds(schema: Schema) -> list[Schema]:

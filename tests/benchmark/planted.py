@@ -11,11 +11,12 @@ from PIL import Image
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
 from tasks.artifacts.contracts.image_predictions import IMAGE_PREDICTIONS
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.renders import RENDERS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.tables import write_table
-from tasks.clip.vectors import vectors_to_table
+from tasks.clip.vectors import levels_to_table, vectors_to_table
 from tasks.scores.feature_spaces import FeatureWeights
 
 
@@ -67,6 +68,8 @@ class Planted:
         names = [picture(i) for i in range(self.n)] + [f"other{i:03d}" for i in range(self.n)]
         table = vectors_to_table({"stimulus_id": names}, vectors)
         write_table(table, self.artifacts.image_gallery, IMAGE_GALLERY)
+        targets = levels_to_table(names, {"final": vectors})
+        write_table(targets, self.artifacts.image_targets, IMAGE_TARGETS)
 
     def _write_trials(self):
         rows = []

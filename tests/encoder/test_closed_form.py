@@ -374,7 +374,7 @@ def test_more_components_than_channels_are_refused():
             n_scores=2,
         )
     assert str(error.value) == (
-        "train.linear.n_components must be at most the 4 channels; it is 5. Lower it."
+        "train.architecture.n_components must be at most the 4 channels; it is 5. Lower it."
     )
 
 

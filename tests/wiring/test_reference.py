@@ -47,7 +47,7 @@ def test_every_param_is_named_once_for_each_kind_of_its_section(params):
 def test_units_bounds_choices_and_presets(params):
     said = {(p.name, p.tag): (p.meaning, p.values, p.presets) for p in params}
     assert said["train.optimiser.learning_rate", None] == (
-        "peak of the cosine schedule",
+        "peak of the schedule",
         "number above 0",
         {"tiny": 0.001},
     )

@@ -34,12 +34,24 @@ REMEDY = "Mend the file, or name something else in ingest.source."
 
 
 class ArrayParams(Params):
-    """What an array does not say of itself."""
+    """What an array does not say of itself.
 
-    channels: tuple[str, ...] = Field(min_length=1)  # names, in the order of the array
+    Attributes
+    ----------
+    channels : tuple of str
+        Names, in the order of the array.
+    sfreq_hz : float
+        Sampling rate.
+    tmin_s : float
+        Time of the first sample, relative to the onset of the picture.
+    unit : {"V", "uV", "standardised"}
+        Of the numbers.
+    """
+
+    channels: tuple[str, ...] = Field(min_length=1)
     sfreq_hz: PositiveFloat
-    tmin_s: float  # time of the first sample, relative to the onset of the picture
-    unit: Literal["V", "uV", "standardised"]  # of the numbers
+    tmin_s: float
+    unit: Literal["V", "uV", "standardised"]
 
 
 class EpochsParams(SourceParams):
