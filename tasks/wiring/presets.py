@@ -1,6 +1,7 @@
 """Presets: one base that holds every param, and for each study the few values that differ.
 
-`presets/base.yaml` is complete; `presets/NAME.yaml` holds a dotted name and a value for each difference.
+`presets/base.yaml` is complete; `presets/NAME.yaml` holds a dotted name and a value for each difference, and may
+start from another preset in place of the base (``preset: NAME``).
 A file of params is made by splicing text, so that comments, columns and order stay as they are written.
 """
 
@@ -111,12 +112,22 @@ def merged(name: str, folder: Path = PRESETS) -> str:
             f"A preset must be one of {', '.join(known) or 'none found'}; {name!r} is none. "
             "Name one of these; whoever adds a file to presets/ adds a preset."
         )
+    parent, changes = parent_of(path.read_text())
+    below = merged(parent, folder) if parent else (folder / BASE).read_text()
     try:
-        return splice((folder / BASE).read_text(), path.read_text(), folder / BASE)
+        return splice(below, changes, folder / BASE)
     except PerceptError as error:
         raise PresetError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
         raise PresetError(f"{path} must be YAML; it is not ({error}). Mend it.") from error
+
+
+def parent_of(text: str) -> tuple[str, str]:
+    """Return the preset that another one starts from, empty for the base, and the text of its changes."""
+    found = re.search(r"^preset: *([\w-]+) *$\n?", text, re.MULTILINE)
+    if not found:
+        return "", text
+    return found[1], text[: found.start()] + text[found.end() :]
 
 
 def splice(text: str, changes: str, file: Path) -> str:

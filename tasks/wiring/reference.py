@@ -11,7 +11,15 @@ import yaml
 
 from tasks.runtime.params import Params
 from tasks.wiring.contract import load_stage, params_model
-from tasks.wiring.presets import BASE, PRESETS, comments_by_name, merged, preset_names, show
+from tasks.wiring.presets import (
+    BASE,
+    PRESETS,
+    comments_by_name,
+    merged,
+    parent_of,
+    preset_names,
+    show,
+)
 
 UNITS = {
     "hz": "Hz",
@@ -61,7 +69,7 @@ class Param:
     values
         What it may be, in words, with the unit of numbers.
     presets
-        Preset to value, where that is not the base's.
+        Preset to value, where that is not the one of what the preset starts from.
     """
 
     name: str
@@ -82,15 +90,18 @@ def reference(stages: Sequence[str], folder: Path = PRESETS) -> list[Param]:
     comments = {name: comments_by_name(text) for name, text in texts.items()}
     models = [(stage, params_model(load_stage(stage))) for stage in stages]
     fields = [field for stage, model in models for field in _section(stage, model)]
-    return [_param(field, values, comments) for field in fields]
+    names = preset_names(folder)
+    parents = {name: parent_of((folder / f"{name}.yaml").read_text())[0] for name in names}
+    return [_param(field, values, comments, parents) for field in fields]
 
 
 def lookup(values: Any, name: str, tag: Tag | None = None) -> list[Any]:
     """Return the value of a dotted name in a list, which is empty where there is none.
 
-    Where the name belongs to one kind of section, ``tag``, there is none in a section of another kind.
+    Where the name belongs to one kind of section, ``tag``, or to several of one form, there is none in a section
+    of another kind.
     """
-    if tag and lookup(values, tag[0]) != [tag[1]]:
+    if tag and not {*lookup(values, tag[0])} & {*tag[1].split(", ")}:
         return []
     for word in name.split("."):
         if not isinstance(values, dict) or word not in values:
@@ -108,7 +119,10 @@ class _Field:
 
 
 def _param(
-    field: _Field, values: Mapping[str, Any], comments: Mapping[str, Mapping[str, str]]
+    field: _Field,
+    values: Mapping[str, Any],
+    comments: Mapping[str, Mapping[str, str]],
+    parents: Mapping[str, str],
 ) -> Param:
     name, tag = field.name, field.tag
     having = {preset: found for preset in values if (found := lookup(values[preset], name, tag))}
@@ -119,7 +133,7 @@ def _param(
         tag,
         next((text for text in said if text), ""),
         _with_unit(field.words, name),
-        {p: found[0] for p, found in having.items() if p and found != having.get("")},
+        {p: found[0] for p, found in having.items() if p and found != having.get(parents[p])},
     )
 
 

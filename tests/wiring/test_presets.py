@@ -13,10 +13,12 @@ from tasks.__main__ import main
 from tasks.runtime.errors import PerceptError
 from tasks.wiring.contract import load_stage, params_for
 from tasks.wiring.presets import (
+    PresetError,
     describe_preset,
     leaves,
     merged,
     override,
+    parent_of,
     preset_names,
     show,
     splice,
@@ -43,10 +45,27 @@ def test_the_empty_overlay_gives_the_base_and_that_is_params_yaml():
     assert merged("simulated", FOLDER) == BASE == (REPOSITORY / "params.yaml").read_text()
 
 
+def below_and_changes(name: str) -> tuple[str, str]:
+    """Return what an overlay starts from, and the text of what it changes."""
+    parent, changes = parent_of((FOLDER / f"{name}.yaml").read_text())
+    return merged(parent, FOLDER) if parent else BASE, changes
+
+
+def test_a_preset_may_start_from_another(tmp_path):
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "first.yaml").write_text("# First.\ntrain.seed: 7\ntrain.batch_size: 9\n")
+    (tmp_path / "second.yaml").write_text("# Second.\npreset: first\ntrain.batch_size: 5\n")
+    found = yaml.safe_load(merged("second", tmp_path))["train"]
+    assert (found["seed"], found["batch_size"]) == (7, 5)
+    (tmp_path / "third.yaml").write_text("# Third.\npreset: none\n")
+    with pytest.raises(PresetError, match=r"must be one of first, second, third; 'none' is none"):
+        merged("third", tmp_path)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_overlay_holds_only_what_differs(name):
-    text = (FOLDER / f"{name}.yaml").read_text()
-    base = yaml.safe_load(BASE)
+    below, text = below_and_changes(name)
+    base = yaml.safe_load(below)
     for key, value in (yaml.safe_load(text) or {}).items():
         place = base
         for word in key.split("."):
@@ -81,10 +100,10 @@ def lines_of(text: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_merged_preset_keeps_comments_and_their_columns(name):
-    overlay = (FOLDER / f"{name}.yaml").read_text()
+    below, overlay = below_and_changes(name)
     changed = yaml.safe_load(overlay) or {}
     after = lines_of(merged(name, FOLDER))
-    for key, line in lines_of(BASE).items():
+    for key, line in lines_of(below).items():
         if key in changed and not isinstance(changed[key], dict):
             own = comments(next(x for x in overlay.splitlines() if x.startswith(f"{key}:")))
             assert comments(after[key]) == (own or comments(line))

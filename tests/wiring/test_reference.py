@@ -46,11 +46,14 @@ def test_every_param_is_named_once_for_each_kind_of_its_section(params):
 
 def test_units_bounds_choices_and_presets(params):
     said = {(p.name, p.tag): (p.meaning, p.values, p.presets) for p in params}
-    assert said["train.optimiser.learning_rate", None] == (
-        "peak of the schedule",
-        "number above 0",
-        {"tiny": 0.001},
-    )
+    meaning, values, presets = said["train.optimiser.learning_rate", None]
+    assert (meaning, values) == ("peak of the schedule", "number above 0")
+    assert presets["tiny"] == 0.001
+    assert presets["things_eeg2_nice"] == 0.0002
+    assert "things_eeg2" not in presets
+    (dropout,) = [kind for name, kind in said if name == "train.architecture.dropout"]
+    assert dropout[1].startswith("nice, atm, eeg_project")
+    assert said["train.architecture.dropout", dropout][2]["things_eeg2_ubp"] == 0.3
     assert said["preprocess.baseline_s", None][1] == "null or list of 2: number (s)"
     assert said["train.caption_kinds", None][1] == "all or list of: text"
     assert said["caption.max_tokens", None][1] == "whole number above 2"
