@@ -8,11 +8,12 @@ tensors in 0..1; one that is not square is cut to its central square first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from scipy.stats import hypergeom
 from skimage.color import rgb2gray
 from skimage.metrics import structural_similarity
@@ -24,6 +25,8 @@ from tasks.scores.ranking import Vectors
 
 SIDE_PX = 425
 """Side at which pixels are compared."""
+N_GREY = 512
+"""Grey pictures that are kept, 0.7 MB each, since each is compared with several."""
 BATCH = 32
 """Pictures held in memory at once."""
 
@@ -77,8 +80,7 @@ def structural_similarities(drawn: Sequence[str], shown: Sequence[str]) -> Float
 
 def _similarity(drawn: str, shown: str) -> float:
     found = structural_similarity(
-        _grey(drawn),
-        _grey(shown),
+        *(_grey(file, Path(file).stat().st_mtime_ns) for file in (drawn, shown)),
         gaussian_weights=True,
         sigma=1.5,
         use_sample_covariance=False,
@@ -87,10 +89,15 @@ def _similarity(drawn: str, shown: str) -> float:
     return float(found)
 
 
-def _grey(file: str) -> Float[np.ndarray, "side side"]:
-    """Return a picture in grey; resizing is linear, so that one channel is resized in place of three."""
+@lru_cache(N_GREY)
+def _grey(file: str, changed_ns: int) -> Float32[np.ndarray, "side side"]:  # noqa: ARG001
+    """Return a picture in grey; resizing is linear, so that one channel is resized in place of three.
+
+    A file that was changed since is read anew.
+    """
     grey = torch.from_numpy(rgb2gray(_cut(Path(file)).permute(1, 2, 0).numpy()))
-    return np.asarray(_resized(grey[None], SIDE_PX, InterpolationMode.BILINEAR)[0].numpy())
+    resized = _resized(grey[None], SIDE_PX, InterpolationMode.BILINEAR)[0]
+    return np.asarray(resized.numpy(), np.float32)
 
 
 def two_way(

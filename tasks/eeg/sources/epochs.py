@@ -34,24 +34,14 @@ REMEDY = "Mend the file, or name something else in ingest.source."
 
 
 class ArrayParams(Params):
-    """What an array does not say of itself.
+    """What an array does not say of itself."""
 
-    Attributes
-    ----------
-    channels : tuple of str
-        Names, in the order of the array.
-    sfreq_hz : float
-        Sampling rate.
-    tmin_s : float
-        Time of the first sample, relative to the onset of the picture.
-    unit : {"V", "uV", "standardised"}
-        Of the numbers.
-    """
-
-    channels: tuple[str, ...] = Field(min_length=1)
-    sfreq_hz: PositiveFloat
-    tmin_s: float
-    unit: Literal["V", "uV", "standardised"]
+    channels: tuple[str, ...] = Field(
+        min_length=1, description="names of the channels, in the order of the array"
+    )
+    sfreq_hz: PositiveFloat = Field(description="Hz; sampling rate")
+    tmin_s: float = Field(description="s; first sample, relative to the onset of the picture")
+    unit: Literal["V", "uV", "standardised"] = Field(description="of the numbers")
 
 
 class EpochsParams(SourceParams):
