@@ -67,7 +67,7 @@ class FileTargetParams(Params):
     """
 
     name: Literal["file"]
-    path: str
+    path: str = Field(description="a file of features, relative to data/raw")
 
 
 ImageTargetParams = Annotated[
