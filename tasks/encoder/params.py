@@ -119,7 +119,7 @@ class NetworkBaselineParams(Params):
         "shallow",
         "deep4",
     ]
-    dropout: float = Field(ge=0, lt=1)
+    dropout: float = Field(ge=0, lt=1, description="in the projection heads of a network")
 
 
 class SpatialBinsParams(Params):
@@ -131,8 +131,8 @@ class SpatialBinsParams(Params):
         Spatial principal components and length of the bins of time.
     """
 
-    n_components: PositiveInt
-    bin_samples: PositiveInt
+    n_components: PositiveInt = Field(description="spatial principal components")
+    bin_samples: PositiveInt = Field(description="samples in a bin of time")
 
 
 class LinearParams(SpatialBinsParams):
@@ -147,8 +147,10 @@ class LinearParams(SpatialBinsParams):
     """
 
     name: Literal["linear"]
-    n_scores: PositiveInt
-    prior_trials: PositiveFloat
+    n_scores: PositiveInt = Field(
+        description="principal components of the caption vectors, at most"
+    )
+    prior_trials: PositiveFloat = Field(description="penalty of the encoding model, in trials")
 
 
 class FactorMapParams(SpatialBinsParams):
@@ -165,9 +167,11 @@ class FactorMapParams(SpatialBinsParams):
     """
 
     name: Literal["factor_map"]
-    min_word_count: PositiveInt
-    n_directions: PositiveInt
-    prior_trials: PositiveFloat
+    min_word_count: PositiveInt = Field(
+        description="training stimuli that a caption word must occur in"
+    )
+    n_directions: PositiveInt = Field(description="directions in which factors differ, at most")
+    prior_trials: PositiveFloat = Field(description="penalty of the encoding model, in trials")
 
 
 class RidgeParams(Params):
@@ -182,8 +186,10 @@ class RidgeParams(Params):
     """
 
     name: Literal["ridge"]
-    bin_samples: PositiveInt
-    alphas: tuple[PositiveFloat, ...] = Field(min_length=1)
+    bin_samples: PositiveInt = Field(description="samples in a bin of time")
+    alphas: tuple[PositiveFloat, ...] = Field(
+        min_length=1, description="penalties to choose from, per input"
+    )
 
 
 class XdawnLDAParams(SpatialBinsParams):
@@ -390,7 +396,7 @@ class EpochParams(Params):
     """
 
     name: Literal["epoch"]
-    epoch: PositiveInt
+    epoch: PositiveInt = Field(description="which, from 1")
     ema_decay: float = Field(ge=0, lt=1)
 
 
