@@ -61,7 +61,7 @@ def test_doctor_says_that_a_subject_left_out_has_no_filters(tmp_path: Path) -> N
     path.write_text(yaml.safe_dump(params))
     assert [f.text for f in examine(path, tmp_path) if f.what == "split" and f.blocks] == [
         "preprocess.split leaves sub-02 out, so that it has no filters of its own; set "
-        "train.start.per_subject to false"
+        "train.per_subject to false"
     ]
     params["train"]["per_subject"] = False
     path.write_text(yaml.safe_dump(params))

@@ -30,7 +30,9 @@ def _one_thread(tmp_path, monkeypatch):
 
 
 def test_params_and_registry_name_the_same_architectures():
-    assert get_args(Architecture) == tuple(ARCHITECTURES)
+    kinds = get_args(get_args(Architecture)[0])
+    named = [name for kind in kinds for name in get_args(kind.model_fields["name"].annotation)]
+    assert sorted(named) == sorted(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("architecture", BASELINES)
