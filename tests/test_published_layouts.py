@@ -15,11 +15,14 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores
 from tasks.artifacts.splits import HELD_OUT, TRAIN, ZERO_SHOT, main_split
 from tasks.artifacts.tables import read_table
+from tasks.benchmark.benchmark import write_benchmark
+from tasks.benchmark.controls import retrain
+from tasks.benchmark.runs import open_run
 from tasks.commands.outlook import expect
 from tasks.eeg.sources.registry import parse_params
 from tasks.runtime.map import serial_map
 from tasks.wiring.contract import call, load_stage, read_params
-from tasks.wiring.presets import merged, splice
+from tasks.wiring.presets import merged, preset_names, splice
 from tests.conftest import REPOSITORY
 from tests.published_layouts import WRITERS
 
@@ -50,17 +53,20 @@ SMALL = {
 """What a small study on a small machine needs, beside what the preset `tiny` says of the later stages."""
 
 
-def write_workspace(root: Path, layout: str, changes: Mapping[str, Any] | None = None) -> Path:
-    """Write a study and the params that its preset gives it; return the params file."""
+def write_workspace(
+    root: Path, layout: str, changes: Mapping[str, Any] | None = None, recipe: str = ""
+) -> Path:
+    """Write a study and the params that its preset gives it, or a recipe for it; return the params file."""
     preset, write = WRITERS[layout]
-    text = merged(preset, PRESETS)
+    text = merged(recipe or preset, PRESETS)
     folder = root / "data" / "raw" / yaml.safe_load(text)["ingest"]["source"]["folder"]
     folder.mkdir(parents=True)
     needed = write(folder)
     tiny = yaml.safe_load((PRESETS / "tiny.yaml").read_text())
-    earlier = ("simulate.", "preprocess.", "train.architecture.")
-    later = {k: v for k, v in tiny.items() if not k.startswith(earlier)}
-    for values in (later, SMALL, needed, changes or {}):
+    own = ("simulate.", "preprocess.", "train." if recipe else "train.architecture.")
+    later = {k: v for k, v in tiny.items() if not k.startswith(own)}
+    small = {k: v for k, v in SMALL.items() if not (recipe and k == "train.architecture")}
+    for values in (later, small, needed, changes or {}):
         text = splice(text, yaml.safe_dump(dict(values), sort_keys=False), Path("params.yaml"))
     path = root / "params.yaml"
     path.write_text(text)
@@ -160,6 +166,46 @@ def test_every_split_goes_from_files_to_the_report(
         assert set(held_out["stimulus_id"].str[-5:]) == {"3.png"}  # as the table of stimuli says
     if strategy == "concept":
         assert main_split(held_out["split"]) == ZERO_SHOT
+
+
+FEW = {
+    "embed.image": {"name": "clip", "layers": [], "blur_px": [0.0]},
+    "train.batch_size": 8,
+    "train.channels": "all",
+    "train.optimiser.learning_rate": 0.001,
+    "train.schedule": {"name": "constant", "max_epochs": 60},
+    "check_captions.retrain": False,
+}
+"""What makes a recipe small: the shipped CLIP's final vectors, few channels, trials and epochs."""
+RECIPES = [n for n in preset_names(PRESETS) if n.startswith(("things_eeg2_", "eegcvpr_"))]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_goes_from_files_to_the_report_and_a_benchmark(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The planted responses are found, and an encoder that was trained on noise scores like guessing."""
+    monkeypatch.chdir(tmp_path)
+    study = "eegcvpr" if recipe.startswith("eegcvpr") else "things_eeg2"
+    layout = "eegcvpr" if study == "eegcvpr" else "things_eeg2_arrays"
+    file = {"ingest.source.file": "eeg_5_95_std.pth"} if recipe.startswith("eegcvpr_") else {}
+    params = write_workspace(tmp_path, layout, FEW | file, recipe)
+    artifacts = run(tmp_path, params)
+    assert artifacts.report_page.stat().st_size > 100_000
+    ours = open_run("ours", tmp_path)
+    learns_pictures = yaml.safe_load(params.read_text())["train"]["target"]["image"] > 0
+    if learns_pictures:
+        retrain(ours, "noise")
+    page, table, _ = write_benchmark(study, [ours], report=tmp_path / "benchmark")
+    found = pd.read_csv(table)
+    if learns_pictures:
+        among = found["gallery"].fillna("").str.endswith("test pictures")
+        top_1 = found[among & (found["metric"] == "top-1") & (found["subject"] == "mean")]
+        scores = top_1.set_index("row")["value"]
+        (of_noise,) = (v for name, v in scores.items() if "retrained on noise" in str(name))
+        assert scores["ours"] > max(of_noise, scores["chance"]), scores
+    assert "chance" in page.read_text()
 
 
 def test_a_lab_gets_from_its_epochs_to_trials_without_a_complaint(
