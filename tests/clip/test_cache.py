@@ -194,8 +194,11 @@ from functools import partial
 from pathlib import Path
 import numpy as np
 model = types.ModuleType("tasks.clip.model")
-model.load_clip, model.Precision = None, str
+model.load_clip, model.ClipModel, model.Precision = None, object, str
 sys.modules["tasks.clip.model"] = model
+timm_model = types.ModuleType("tasks.clip.timm_model")
+timm_model.TIMM_PREFIX, timm_model.TimmModel = "timm:", object
+sys.modules["tasks.clip.timm_model"] = timm_model
 sys.modules["open_clip"] = types.ModuleType("open_clip")
 from tasks.runtime.map import serial_map
 from tasks.clip.cache import VectorCache
