@@ -53,9 +53,13 @@ def ran(output: str) -> list[str]:
     return [name for name in STAGES if f"Running stage '{name}'" in output]
 
 
-def set_param(clone: Path, stage: str, key: str, value: object) -> None:
+def set_param(clone: Path, name: str, value: object) -> None:
     params = yaml.safe_load((clone / "params.yaml").read_text())
-    params[stage][key] = value
+    section, *place, key = name.split(".")
+    here = params[section]
+    for part in place:
+        here = here[part]
+    here[key] = value
     (clone / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
@@ -111,7 +115,7 @@ def test_misspelt_param_stops_before_any_work_and_loses_nothing(clone):
     good = (clone / "params.yaml").read_text()
     (clone / "params.yaml").write_text(good.replace("learning_rate:", "learning_rat:"))
     output = run(clone, "percept", "run", "train", expect=1)
-    assert "train.learning_rat is no param of train" in output
+    assert "train.optimiser.learning_rat is no param of train" in output
     assert "Traceback" not in output
     (clone / "params.yaml").write_text(good)
     assert sha256_of(clone / Artifacts.trials.path) == before
@@ -146,7 +150,7 @@ def test_a_changed_module_makes_stale_exactly_the_stages_that_import_it(clone, m
 def test_one_param_reruns_only_what_follows_and_a_kill_resumes_to_the_same_bytes(clone):
     weights = clone / Artifacts.encoder.path / "encoder.safetensors"
     first = sha256_of(weights)
-    set_param(clone, "train", "learning_rate", 0.0005)
+    set_param(clone, "train.optimiser.learning_rate", 0.0005)
     kill_training_midway(clone)
     output = run(clone, "dvc", "repro")
     assert {"train", "retrieve", "evaluate"} <= set(ran(output)) <= set(AFTER_TRAIN)
