@@ -47,8 +47,10 @@ def test_collapsed_heads_are_found_out(held_out):
 def test_silhouettes_tell_labels_from_shuffled_ones(separated, held_out):
     for name in ("silhouette_of_kinds", "silhouette_of_concepts_ObjectSnap"):
         score = separated.scores[name]
-        assert score.value > score.chance + 0.05  # heads are exchanged within a trial
+        assert score.value > max(score.chance, 0.1)
         assert score.p_value == 1 / 40
+    concepts = separated.scores["silhouette_of_concepts_ObjectSnap"]
+    assert concepts.value > concepts.chance + 0.1
     noise = np.random.default_rng(0).standard_normal(held_out.predicted[KINDS[0]].shape)
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     random = replace(held_out, predicted={KINDS[0]: noise})
