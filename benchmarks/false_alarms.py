@@ -21,7 +21,7 @@ from scipy.stats import fisher_exact
 
 from tasks.controls.answers import ControlParams, score_correlation, score_labels
 from tasks.controls.drift_probes import exchanged_lags, lags_of
-from tasks.scores.failures import head_collapse
+from tasks.scores.failures import answers_of_another_kind
 from tasks.scores.params import ScoreParams
 from tasks.scores.pixel import against_others
 from tasks.scores.score import score
@@ -135,7 +135,7 @@ def collapse(rng: np.random.Generator, effect: float) -> float | None:
         true_margin=np.where(usual[own] > 0, 1.0, -1.0),
     )
     params = SCORES.model_copy(update={"seed": int(rng.integers(2**31))})
-    return head_collapse(rows, params)["head_collapse_a"].p_value
+    return answers_of_another_kind(rows, params)["answers_of_another_kind_a"].p_value
 
 
 def seeded(rng: np.random.Generator) -> ControlParams:

@@ -17,6 +17,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.language.cache import CAPTION_CACHE, CaptionCache
 from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.captioners.batch import OpenAIBatchCaptioner
+from tasks.language.captioners.concept import ConceptCaptioner
 from tasks.language.captioners.file import FileCaptioner
 from tasks.language.captioners.human import HumanCaptioner
 from tasks.language.captioners.ledger import Ledger, distinct
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 class CaptionParams(Params):
     """Who describes the stimuli, and what to do about captions that cannot be used."""
 
-    backend: Literal["scene", "openai", "openai_batch", "file", "human"]
+    backend: Literal["scene", "openai", "openai_batch", "file", "human", "concept"]
     on_failure: OnFailure
     max_tokens: Annotated[int, Field(gt=N_MARKS)]
     human_file: str
@@ -85,9 +86,9 @@ def caption(
 
 def read_stimuli(stimuli: Path) -> list[Stimulus]:
     """Return the pictures that were shown, in the order of the table."""
-    columns = ["stimulus_id", "image_path", "sha256"]
+    columns = ["stimulus_id", "image_path", "sha256", "concept"]
     return [
-        Stimulus(row["stimulus_id"], Path(row["image_path"]), row["sha256"])
+        Stimulus(row["stimulus_id"], Path(row["image_path"]), row["sha256"], row["concept"])
         for row in read_table(stimuli, STIMULI, columns).to_pylist()
     ]
 
@@ -106,6 +107,8 @@ def make_captioner(params: CaptionParams, raw: Path) -> Captioner:
         return SidecarCaptioner()
     if params.backend == "file":
         return FileCaptioner(raw, params.max_tokens)
+    if params.backend == "concept":
+        return ConceptCaptioner(params.max_tokens)
     if params.backend == "human":
         return HumanCaptioner(raw, params.human_file, params.max_tokens)
     asking = OpenAICaptioner if params.backend == "openai" else OpenAIBatchCaptioner

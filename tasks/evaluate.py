@@ -26,7 +26,7 @@ from tasks.runtime.files import write_text
 from tasks.runtime.params import Shared
 from tasks.scores.concept import concept_confusion, decoding_scores, recall_curves
 from tasks.scores.confidence import confidence_scores, validation_trials
-from tasks.scores.failures import failure_examples, head_collapse, strayed_heads
+from tasks.scores.failures import answers_of_another_kind, failure_examples, strayed_heads
 from tasks.scores.feature import feature_scores, spaces_table
 from tasks.scores.feature_spaces import FeatureWeights
 from tasks.scores.fusion import learned_fusion_scores
@@ -144,7 +144,7 @@ def evaluate(
     )
     scores |= hub_scores(held_out, retrieved, params)
     strayed = strayed_heads(held_out, params.seed)
-    scores |= head_collapse(strayed, params)
+    scores |= answers_of_another_kind(strayed, params)
     validation = validation_trials(*tables)
     scores |= learned_fusion_scores(held_out, validation, params)
     calibrated, confidence = confidence_scores(held_out, validation, params)

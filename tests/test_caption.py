@@ -226,3 +226,13 @@ def test_the_key_is_in_no_file(scenes, serve):
     files = [path for path in Path().rglob("*") if path.is_file()]
     assert OUT in files
     assert not any(KEY.encode() in path.read_bytes() for path in files)
+
+
+def test_the_name_of_the_concept_is_a_caption_that_asks_nobody(scenes):
+    rows = run(backend="concept")
+    assert {row["stimulus_id"]: row["text"] for row in rows} == {
+        name: f"a photo of a {scene.concept}" for name, scene in scenes.items()
+    }
+    assert {(row["kind"], row["status"], row["source"]) for row in rows} == {
+        ("ObjectSnap", "ok", "concept")
+    }

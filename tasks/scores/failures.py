@@ -111,7 +111,7 @@ def hubs(
         wanted = _largest_share(true.loc[true["kind"] == kind, "text"])
         low, high = _interval(own, n_resamples, seed)
         commonest = own["text"].mode().iloc[0]
-        scores[f"hub_share_{kind}"] = Score(
+        scores[f"most_retrieved_caption_share_{kind}"] = Score(
             value=share,
             n=len(own),
             low=min(low, share),
@@ -217,7 +217,7 @@ def strayed_heads(held_out: HeldOut, seed: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score]:
+def answers_of_another_kind(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score]:
     """Score head collapse: how often a head answers with a caption of another head's kind.
 
     Parameters
@@ -244,7 +244,7 @@ def head_collapse(strayed: pd.DataFrame, params: ScoreParams) -> dict[str, Score
         away = rows.loc[wrong > 0, "other_kind"]
         most = f", most often {away.mode().iloc[0]}" if len(away) else ""
         more = "more often than" if p_holm < SIGNIFICANCE else "not told from how often"
-        scores[f"head_collapse_{kind}"] = Score(
+        scores[f"answers_of_another_kind_{kind}"] = Score(
             **vars(resampling.estimate(wrong, limits=(0.0, 1.0))),
             n=len(rows),
             ceiling=float(usual.mean()),

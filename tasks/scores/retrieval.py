@@ -75,7 +75,7 @@ def forgiving_scores(
     ks: Sequence[int],
     resampling: Resampling,
 ) -> dict[str, Score]:
-    """Score the retrieval of the own caption or a near duplicate of it, by kind.
+    """Score the retrieval of the own caption or a near duplicate of it, for kinds that have near duplicates.
 
     Parameters
     ----------
@@ -88,7 +88,10 @@ def forgiving_scores(
     for kind, vectors in predicted.items():
         first, candidate = gallery.distinct([kind])
         texts = gallery.vectors[kind][first]
-        group = near_duplicates(texts)[candidate]
+        alike = near_duplicates(texts)
+        if alike.sum() == len(texts):
+            continue  # no caption says what another says: nothing to forgive
+        group = alike[candidate]
         ranking = best_of_group(rank(vectors @ texts.T).first, group)
         sizes = group.sum(axis=1)[resampling.own]
         for k in (k for k in ks if k < len(first)):

@@ -11,10 +11,10 @@ from torchmetrics.image.inception import InceptionScore
 from tasks.artifacts.metrics import Score
 from tasks.scores.distances import SPLIT_SEED, score_over_splits
 from tasks.scores.failures import (
+    answers_of_another_kind,
     distinct_pictures,
     failure_examples,
     hallucinations,
-    head_collapse,
     hubs,
     strayed_heads,
 )
@@ -128,10 +128,15 @@ def retrieved(hub=False):
 
 
 def test_a_caption_for_all_is_a_hub():
-    found = hubs(retrieved(hub=True), retrieved(), 100, 0)["hub_share_ObjectSnap"]
+    found = hubs(retrieved(hub=True), retrieved(), 100, 0)[
+        "most_retrieved_caption_share_ObjectSnap"
+    ]
     assert (found.value, found.ceiling) == (1, pytest.approx(1 / 12))
     assert "“a dog”, is nearest to 100.0% of the trials" in found.verdict
-    assert hubs(retrieved(), retrieved(), 100, 0)["hub_share_ObjectSnap"].low >= 1 / 12
+    assert (
+        hubs(retrieved(), retrieved(), 100, 0)["most_retrieved_caption_share_ObjectSnap"].low
+        >= 1 / 12
+    )
 
 
 def test_a_hub_is_more_frequent_than_any_caption_of_its_kind_is_true():
@@ -185,15 +190,17 @@ def test_holm_adjusts_within_a_family_and_never_reorders():
 def test_a_head_that_answers_for_another_is_a_collapse():
     held_out = HeldOut.join(*make_study(noise=0.0, n_per_split=4).tables)
     first, second = list(held_out.predicted)[:2]
-    honest = head_collapse(strayed_heads(held_out, 0), PARAMS)
+    honest = answers_of_another_kind(strayed_heads(held_out, 0), PARAMS)
     copied = {**held_out.predicted, first: held_out.predicted[second]}
     collapsed = replace(held_out, predicted=copied)
     strayed = strayed_heads(collapsed, 0)
-    found = head_collapse(strayed, PARAMS)
-    assert found[f"head_collapse_{first}"].value > 0.9
-    assert found[f"head_collapse_{first}"].p_value < 0.05
-    assert f"most often {second}: more often than" in found[f"head_collapse_{first}"].verdict
-    assert honest[f"head_collapse_{first}"].value < 0.2
+    found = answers_of_another_kind(strayed, PARAMS)
+    assert found[f"answers_of_another_kind_{first}"].value > 0.9
+    assert found[f"answers_of_another_kind_{first}"].p_value < 0.05
+    assert (
+        f"most often {second}: more often than" in found[f"answers_of_another_kind_{first}"].verdict
+    )
+    assert honest[f"answers_of_another_kind_{first}"].value < 0.2
     trials = held_out.trials["trial_id"].head(12).tolist()
     renders = pictures(CONCEPTS)
     renders.rows["trial_id"] = trials

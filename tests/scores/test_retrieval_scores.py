@@ -52,6 +52,13 @@ def test_a_near_duplicate_that_is_found_first_is_right():
     )
 
 
+def test_where_no_caption_says_what_another_says_there_is_nothing_to_forgive():
+    different = VECTORS[[0, 2, 3]]
+    gallery = CaptionGallery(tuple("abc"), {"ThemeTag": tuple("xyz")}, {"ThemeTag": different})
+    predicted = {"ThemeTag": different}
+    assert forgiving_scores(gallery, predicted, (1,), RESAMPLING) == {}
+
+
 def test_chance_is_what_guessing_reaches():
     rng = np.random.default_rng(0)
     sizes, n_items, k = np.array([1, 3, 6]), 8, 3

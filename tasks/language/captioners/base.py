@@ -20,11 +20,14 @@ class Stimulus:
         The picture.
     sha256 : str
         Hexadecimal SHA-256 of the picture's bytes.
+    concept : str
+        What the study calls the thing in the picture; only captioners that look at no picture read it.
     """
 
     stimulus_id: str
     image_path: Path
     sha256: str
+    concept: str = ""
 
 
 @dataclass(frozen=True)
