@@ -180,15 +180,15 @@ def _clean(
     name: str,
     training: list[bool] | None,
 ) -> CleanRecording:
-    """Clean what a source has read, whatever it is."""
+    """Clean what a source has read, whatever it is, and crop it to the window."""
     if not isinstance(found, StoredEpochs):
-        return clean_recording(found, onsets_s, params, name, training)
+        return clean_recording(found, onsets_s, params, name, training).cropped(params.window)
     if len(found.eeg) != len(onsets_s):
         raise SourceError(
             f"{name} must store one epoch per event; it stores {len(found.eeg)} for "
             f"{len(onsets_s)} events. Mend the source."
         )
-    return clean_stored_epochs(found, params, name, training)
+    return clean_stored_epochs(found, params, name, training).cropped(params.window)
 
 
 def _stimuli_of(shown: pa.Table, chosen: list[bool]) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """One recording from raw file to clean epochs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import mne
 import numpy as np
@@ -20,7 +21,7 @@ from tasks.eeg.quality import (
 )
 from tasks.eeg.repair import find_noisy_channels
 from tasks.eeg.resampling import make_cut_grid, resampling_matrix
-from tasks.eeg.signal import Grid, cut_epochs, make_grid, read_signal
+from tasks.eeg.signal import Grid, WindowParams, cut_epochs, make_grid, read_signal
 from tasks.eeg.trials import Trials, median_range, repair
 
 TRIALS_LOOKED_AT = 400  # at least, evenly spaced, to find bad channels
@@ -56,6 +57,16 @@ class CleanRecording:
     line_noise_ratio: float
     drift_uv: float
     peak_to_peak_uv: float
+
+    def cropped(self, window: WindowParams) -> Self:
+        """Leave out what lies outside the window: the baseline before it, for instance."""
+        sfreq_hz, first = self.info.sfreq_hz, round(self.info.tmin_s * self.info.sfreq_hz)
+        start, stop = (round(end * sfreq_hz) - first for end in (window.tmin_s, window.tmax_s))
+        if (start, stop) == (0, self.eeg.shape[2]):
+            return self
+        eeg = np.ascontiguousarray(self.eeg[:, :, start:stop])
+        info = replace(self.info, tmin_s=(first + start) / sfreq_hz)
+        return replace(self, eeg=eeg, info=info)
 
 
 def clean_recording(
@@ -200,9 +211,9 @@ def _cut(
 ]:
     """Filter, resample and cut in the order that the params name."""
     if params.resample == "continuous":
-        grid = make_grid(sfreq_hz, params.window)
+        grid = make_grid(sfreq_hz, params.cut)
         return *cut_epochs(signal, sfreq_hz, onsets_s, grid, params.filters), grid
-    grids = make_cut_grid(sfreq_hz, params.window)
+    grids = make_cut_grid(sfreq_hz, params.cut)
     cut, out = grids.cut, grids.out
     same = out.up == out.down
     after = None if same else resampling_matrix(cut.n_times, out.up, out.down)

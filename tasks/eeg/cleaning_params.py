@@ -36,6 +36,13 @@ class CleaningParams(Params):
     reject: CleaningRejectParams
 
     @property
+    def cut(self) -> WindowParams:
+        """The window, widened to the baseline: what is cut, before the epochs are cropped to the window."""
+        first, last = self.baseline_s or (self.window.tmin_s, self.window.tmax_s)
+        ends = {"tmin_s": min(first, self.window.tmin_s), "tmax_s": max(last, self.window.tmax_s)}
+        return self.window.model_copy(update=ends)
+
+    @property
     def is_fitted(self) -> bool:
         """Whether a step is fitted, so that it must know the training trials."""
         return self.ica is not None or self.reject.autoreject is not None

@@ -62,7 +62,7 @@ def clean_stored_epochs(
         )
     info = mne.pick_info(stored.info, picks)
     channels = tuple(info.ch_names)
-    grid = make_grid(float(info["sfreq"]), params.window)
+    grid = make_grid(float(info["sfreq"]), params.cut)
     eeg, tmin_s = _cut(stored, picks, grid, name)
 
     bad = _broken_channels(eeg, channels, params.bad_channels.flat_uv)
@@ -131,9 +131,9 @@ def _cut(stored: StoredEpochs, picks: np.ndarray, grid: Grid, name: str) -> tupl
     if start < 0 or stop > n_resampled:
         first_s, hz = stored.tmin_s, grid.sfreq_hz
         raise SignalError(
-            f"preprocess.window must lie inside the stored epochs of {name}, "
+            f"preprocess.window and baseline_s must lie inside the stored epochs of {name}, "
             f"{first_s:g} to {first_s + n_resampled / hz:g} s; it is {grid.start / hz:g} to "
-            f"{(grid.start + grid.n_times) / hz:g} s. Change tmin_s and tmax_s."
+            f"{(grid.start + grid.n_times) / hz:g} s. Change tmin_s, tmax_s and baseline_s."
         )
     eeg = np.empty((n_epochs, len(picks), grid.n_times), np.float32)
     after = None

@@ -137,8 +137,8 @@ def subtract_baseline(
     within = (times_s > baseline_s[0] - margin_s) & (times_s < baseline_s[1] + margin_s)
     if not within.any():
         raise QualityError(
-            f"preprocess.baseline_s must overlap the window of {times_s[0]:g} to {times_s[-1]:g} s; "
-            f"it is {baseline_s}. Change it, or set it to null."
+            f"preprocess.baseline_s must hold a sample, from its start to its end; {baseline_s} holds none. "
+            "Change it, or set it to null."
         )
     epochs -= epochs[:, :, within].mean(axis=2, keepdims=True)
 

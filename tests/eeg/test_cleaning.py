@@ -1,5 +1,6 @@
 """A recording with known faults comes out clean, and says what was wrong."""
 
+import mne
 import numpy as np
 import pytest
 
@@ -121,9 +122,28 @@ def test_rejected_trials_have_reasons_and_no_epochs() -> None:
     assert len(found.eeg) == found.reject_reasons.count("")
 
 
-def test_a_baseline_outside_the_window_is_refused() -> None:
-    with pytest.raises(QualityError, match=r"must overlap the window of -0.1 to 0.69 s; it is \("):
-        clean(make_signal(N_SAMPLES), baseline_s=(-0.5, -0.3))
+def test_a_baseline_may_lie_before_the_window_as_when_mne_crops_epochs() -> None:
+    signal = make_signal(N_SAMPLES)
+    no_filters = {"high_pass_hz": None, "low_pass_hz": None, "notch_hz": []}
+    window = {"tmin_s": 0.0, "tmax_s": 0.4, "sfreq_hz": None}
+    params = make_params(window=window, baseline_s=(-0.5, -0.1), filters=no_filters)
+    raw = make_raw(signal)
+    onsets_s = [5 + 0.8 * i for i in range(60)]  # on whole samples, as MNE rounds others
+    found = clean_recording(raw, onsets_s, params, "sub-01_ses-01").cropped(params.window)
+    events = np.array([[round(onset_s * 250), 0, 1] for onset_s in onsets_s])
+    epochs = mne.Epochs(
+        raw.copy().set_eeg_reference("average", verbose="ERROR"),
+        events, tmin=-0.5, tmax=0.4, baseline=(-0.5, -0.1), preload=True, verbose="ERROR",
+    )  # fmt: skip
+    expected = epochs.crop(0.0, 0.4, include_tmax=False).get_data() * 1e6
+    assert set(found.reject_reasons) == {""}
+    assert (found.eeg.shape, found.info.tmin_s) == (expected.shape, 0.0)
+    assert np.abs(found.eeg - expected).max() < 2e-3
+
+
+def test_a_baseline_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(QualityError, match=r"must hold a sample, .*; \(-0.3, -0.5\) holds none"):
+        clean(make_signal(N_SAMPLES), baseline_s=(-0.3, -0.5))
 
 
 def test_a_recording_without_eeg_channels_is_refused() -> None:

@@ -93,7 +93,10 @@ def test_filters_are_refused(change: dict) -> None:
 
 @pytest.mark.parametrize("change", [{"tmin_s": -0.3}, {"tmax_s": 0.81}])
 def test_a_window_beyond_what_is_stored_is_refused(change: dict) -> None:
-    with pytest.raises(SignalError, match=r"sub-01_ses-01, -0.2 to 0.8 s; it is .* Change tmin_s"):
+    with pytest.raises(
+        SignalError,
+        match=r"sub-01_ses-01, -0.2 to 0.8 s; it is .* Change tmin_s, tmax_s and baseline_s",
+    ):
         clean(store(), window=WINDOW | change)
     whole = clean(store(), window=WINDOW | {"tmin_s": -0.2, "tmax_s": 0.8})
     assert whole.eeg.shape[2] == 250
