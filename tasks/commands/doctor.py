@@ -170,6 +170,8 @@ def _captioner(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding
         yield Finding("caption key", text, "ok" if has_key else "!!")
     else:
         yield Finding("caption key", f"not needed by backend {backend}", "ok")
+    if backend == "concept":
+        yield from _kinds(params)
     if backend in files:
         folder = artifacts.raw / str(params.get("ingest", {}).get("source", {}).get("folder"))
         path = folder / files[backend]
@@ -179,6 +181,21 @@ def _captioner(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding
             else "is missing; docs/real_recordings.md says what it holds"
         )
         yield Finding("captions", f"{path} {text}", "ok" if path.is_file() else "!!")
+
+
+def _kinds(params: dict[str, Any]) -> Iterator[Finding]:
+    """Say which kinds are asked for that the concept's name alone does not give."""
+    from tasks.language.captioners.concept import ConceptCaptioner
+
+    written = ConceptCaptioner.kinds
+    asked = {
+        "render.composition.kinds": params.get("render", {}).get("composition", {}).get("kinds"),
+        "train.caption_kinds": params.get("train", {}).get("caption_kinds"),
+    }
+    for where, kinds in asked.items():
+        if isinstance(kinds, list) and (missing := [k for k in kinds if k not in written]):
+            text = f"{where} names {', '.join(missing)}; caption.backend concept writes {', '.join(written)} alone"
+            yield Finding("caption kinds", text, "!!")
 
 
 def _weights(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:

@@ -157,3 +157,19 @@ def test_a_table_that_names_what_is_not_there(tmp_path: Path) -> None:
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
     (text,) = refusals(told(tmp_path, IMAGE))
     assert "must be listed among the stimuli; 1 are missing: c3_7.png" in text
+
+
+@pytest.mark.parametrize("recipe", ["things_eeg2_nice", "things_eeg2_ubp"])
+def test_kinds_that_nobody_writes_are_foreseen(tmp_path: Path, recipe: str) -> None:
+    params = preset(recipe)
+    path = tmp_path / "params.yaml"
+
+    def kinds() -> list[str]:
+        path.write_text(yaml.safe_dump(params))
+        return [f.text for f in examine(path, tmp_path) if f.what == "caption kinds"]
+
+    assert kinds() == []
+    params["render"]["composition"]["kinds"] = ["ObjectSnap", "ThemeTag"]
+    assert kinds() == [
+        "render.composition.kinds names ThemeTag; caption.backend concept writes ObjectSnap alone"
+    ]

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from tasks.language.prompts import KIND_NAMES
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,15 @@ class Caption:
 
 
 class Captioner(ABC):
-    """Describes stimuli in every caption kind; picklable, so that shards can go anywhere."""
+    """Describes stimuli in every caption kind; picklable, so that shards can go anywhere.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        The kinds that are written: all of them, unless said otherwise.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = KIND_NAMES
 
     def shards(self, stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:
         """Split the stimuli into pieces of work that may run side by side: one, unless said otherwise."""
@@ -70,4 +81,4 @@ class Captioner(ABC):
 
     @abstractmethod
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
-        """Return one caption per stimulus and kind, each with its status."""
+        """Return one caption per stimulus and kind that is written, each with its status."""

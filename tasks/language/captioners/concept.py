@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tasks.language.captioners.base import Caption, Captioner, Stimulus
 from tasks.language.checks import check_text
@@ -25,20 +26,15 @@ class ConceptCaptioner(Captioner):
         Longest caption that is accepted, in CLIP's tokens.
     """
 
+    kinds: ClassVar[tuple[str, ...]] = KIND_NAMES[:1]
+
     max_tokens: int
 
     def describe(self, stimuli: Sequence[Stimulus]) -> list[Caption]:
         """Return one caption of the kind ObjectSnap per stimulus."""
         texts = [PROMPT.format(s.concept.replace("_", " ")) for s in stimuli]
-        return [
-            Caption(
-                s.stimulus_id,
-                KIND_NAMES[0],
-                text,
-                check_text(text, self.max_tokens),
-                "concept",
-                "",
-                "",
-            )
-            for s, text in zip(stimuli, texts, strict=True)
-        ]
+        return [self._caption(s.stimulus_id, text) for s, text in zip(stimuli, texts, strict=True)]
+
+    def _caption(self, stimulus_id: str, text: str) -> Caption:
+        status = check_text(text, self.max_tokens)
+        return Caption(stimulus_id, self.kinds[0], text, status, "concept", "", "")
