@@ -8,6 +8,7 @@ import mne
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from tasks.eeg.annotations import parts_between_joints, ruled_out
 from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.epochs import EpochsInfo
 from tasks.eeg.quality import (
@@ -21,7 +22,7 @@ from tasks.eeg.quality import (
 )
 from tasks.eeg.repair import find_noisy_channels
 from tasks.eeg.resampling import make_cut_grid, resampling_matrix
-from tasks.eeg.signal import Grid, WindowParams, cut_epochs, make_grid, read_signal
+from tasks.eeg.signal import Grid, WindowParams, cut_parts, make_grid, read_signal
 from tasks.eeg.trials import Trials, median_range, repair
 
 TRIALS_LOOKED_AT = 400  # at least, evenly spaced, to find bad channels
@@ -79,7 +80,9 @@ def clean_recording(
     """Filter, resample, cut, repair, re-reference and reject.
 
     The channels are filtered and cut one by one; what mixes channels (interpolation, reference) is
-    linear and instantaneous, so it is done on the epochs alone.
+    linear and instantaneous, so it is done on the epochs alone. Annotations are minded as MNE does by
+    default: no epoch that overlaps a segment marked BAD is kept, and no filter runs across a joint (EDGE,
+    BAD_ACQ_SKIP); nor is any epoch kept that lies on both sides of one.
 
     Parameters
     ----------
@@ -121,14 +124,18 @@ def clean_recording(
 
     # 3. Filter, resample and cut.
     onsets = np.asarray(onsets_s, np.float64)
-    epochs, inside, grid = _cut(signal, sfreq_hz, onsets, params)
+    parts = parts_between_joints(raw)
+    epochs, inside, grid = _cut(signal, sfreq_hz, onsets, parts, params)
+    first_s = onsets + grid.start / grid.sfreq_hz
+    marked = ruled_out(raw, first_s, first_s + grid.n_times / grid.sfreq_hz)
+    inside &= [not reason for reason in marked]
     flat = _flat(signal, good, onsets, sfreq_hz, grid, params.reject.flat_uv)
     del signal
 
     # 4. Repair channels, re-reference, subtract the baseline, repair and reject trials.
     bad |= deviating_channels(epochs, inside, bad, channels, params, name)
     fitted_on = np.zeros(len(epochs), bool) if training is None else np.asarray(training, bool)
-    trials = Trials(epochs, inside, flat, fitted_on, grid)
+    trials = Trials(epochs, inside, flat, fitted_on, marked, grid)
     eeg, reasons, n_removed = repair(trials, raw.info, bad, params)
     info = _info(channels, grid, params)
     return CleanRecording(eeg, info, tuple(reasons), bad, n_removed, hum, drift, median_range(eeg))
@@ -203,6 +210,7 @@ def _cut(
     signal: Float32[np.ndarray, "n_channels n_samples"],
     sfreq_hz: float,
     onsets_s: Float64[np.ndarray, "n_events"],
+    parts: Sequence[tuple[int, int]],
     params: CleaningParams,
 ) -> tuple[
     Float32[np.ndarray, "n_events n_channels n_times"],
@@ -212,12 +220,12 @@ def _cut(
     """Filter, resample and cut in the order that the params name."""
     if params.resample == "continuous":
         grid = make_grid(sfreq_hz, params.cut)
-        return *cut_epochs(signal, sfreq_hz, onsets_s, grid, params.filters), grid
+        return *cut_parts(signal, sfreq_hz, onsets_s, grid, params.filters, parts), grid
     grids = make_cut_grid(sfreq_hz, params.cut)
     cut, out = grids.cut, grids.out
     same = out.up == out.down
     after = None if same else resampling_matrix(cut.n_times, out.up, out.down)
-    return *cut_epochs(signal, sfreq_hz, onsets_s, cut, params.filters, after), out
+    return *cut_parts(signal, sfreq_hz, onsets_s, cut, params.filters, parts, after), out
 
 
 def _check_bad_channels(

@@ -74,7 +74,7 @@ def clean_stored_epochs(
     bad |= deviating_channels(eeg, inside, bad, channels, params, name)
 
     fitted_on = np.zeros(len(eeg), bool) if training is None else np.asarray(training, bool)
-    trials = Trials(eeg, inside, flat, fitted_on, grid)
+    trials = Trials(eeg, inside, flat, fitted_on, [""] * len(eeg), grid)
     eeg, reasons, n_removed = repair(trials, info, bad, params)
     known = stored.unit == "uV"
     return CleanRecording(

@@ -141,6 +141,7 @@ def interpolation_matrix(
 def reject_reasons(
     epochs: Float32[np.ndarray, "n_trials n_channels n_times"],
     inside: Bool[np.ndarray, "n_trials"],
+    ruled_out: Sequence[str],
     flat: Bool[np.ndarray, "n_trials"],
     channels: Sequence[str],
     peak_to_peak_uv: float | None,
@@ -150,7 +151,9 @@ def reject_reasons(
     Parameters
     ----------
     inside
-        Whether the epoch lies inside the recording.
+        Whether the epoch lies inside the recording, and nothing rules it out.
+    ruled_out
+        What does; empty where nothing does.
     flat
         Whether a good channel stood still in the raw epoch.
     peak_to_peak_uv
@@ -161,7 +164,7 @@ def reject_reasons(
     for trial, worst in enumerate(ranges.argmax(axis=1)):
         largest = ranges[trial, worst]
         if not inside[trial]:
-            reasons.append("outside the recording")
+            reasons.append(ruled_out[trial] or "outside the recording")
         elif flat[trial]:
             reasons.append("flat")
         elif peak_to_peak_uv is not None and largest > peak_to_peak_uv:

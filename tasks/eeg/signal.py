@@ -7,6 +7,7 @@ its stimulus by the resampling. IIR filters run over the samples, forth and back
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -160,8 +161,7 @@ def cut_epochs(
     _refuse_aliases(sfreq_hz, filters, grid.sfreq_hz)
     recursive = filters.method == "iir"
     kernels = [] if recursive else design_kernels(sfreq_hz, filters)
-    margin = round(sfreq_hz * RESAMPLING_PAD_S) if recursive else 0
-    plan = _plan(signal.shape[1], kernels, grid, margin)
+    plan = _plan(signal.shape[1], kernels, grid, _reach(sfreq_hz, filters, grid))
     starts, phases = grid.place(onsets_s)
     inside = (starts >= 0) & (starts + grid.n_times <= signal.shape[1] * grid.up // grid.down)
     groups = [(p, np.flatnonzero(inside & (phases == p))) for p in np.unique(phases[inside])]
@@ -178,6 +178,55 @@ def cut_epochs(
                 resampled = scipy.fft.irfft(spectrum * shifts[phase], plan.n_out)[plan.pad_out :]
             cut = sliding_window_view(resampled, grid.n_times)[starts[events]]
             epochs[events, channel] = cut if after is None else cut.astype(np.float32) @ after
+    return epochs, inside
+
+
+def cut_parts(
+    signal: Float32[np.ndarray, "n_channels n_samples"],
+    sfreq_hz: float,
+    onsets_s: Float64[np.ndarray, "n_events"],
+    grid: Grid,
+    filters: FilterParams,
+    parts: Sequence[tuple[int, int]],
+    after: Float32[np.ndarray, "n_cut n_times"] | None = None,
+) -> tuple[
+    Float32[np.ndarray, "n_events n_channels n_times"],
+    Bool[np.ndarray, "n_events"],
+]:
+    """Filter each part of a recording by itself, and cut as `cut_epochs` does.
+
+    Parameters
+    ----------
+    parts
+        First sample of each, and the one after its last. Where there are several, those that are too short
+        for the filters hold no epoch.
+
+    Returns
+    -------
+    epochs
+        In the unit of ``signal``; zeros where an epoch does not lie inside a part.
+    inside
+        Whether the whole epoch lies inside one part.
+
+    Raises
+    ------
+    SignalError
+        As `cut_epochs` does.
+    """
+    if len(parts) == 1:
+        (start, stop) = parts[0]
+        return cut_epochs(
+            signal[:, start:stop], sfreq_hz, onsets_s - start / sfreq_hz, grid, filters, after
+        )
+    n_times = grid.n_times if after is None else after.shape[1]
+    epochs = np.zeros((len(onsets_s), len(signal), n_times), np.float32)
+    inside = np.zeros(len(onsets_s), bool)
+    reach = _reach(sfreq_hz, filters, grid)
+    for start, stop in parts:
+        own = (onsets_s >= start / sfreq_hz) & (onsets_s < stop / sfreq_hz)
+        if own.any() and stop - start > reach:
+            part, shifted = signal[:, start:stop], onsets_s[own] - start / sfreq_hz
+            epochs[own], inside[own] = cut_epochs(part, sfreq_hz, shifted, grid, filters, after)
     return epochs, inside
 
 
@@ -260,11 +309,16 @@ class _Plan:
         return np.asarray(np.exp(2j * np.pi * cycles), np.complex128)
 
 
-def _plan(
-    n_samples: int, kernels: list[Float64[np.ndarray, "_"]], grid: Grid, margin: int
-) -> _Plan:
-    half = max(margin, sum(len(kernel) // 2 for kernel in kernels))
-    pad = math.ceil(half / grid.down) * grid.down
+def _reach(sfreq_hz: float, filters: FilterParams, grid: Grid) -> int:
+    """Return how many samples are mirrored at each end: as far as the filters reach."""
+    if filters.method == "iir":
+        half = round(sfreq_hz * RESAMPLING_PAD_S)
+    else:
+        half = sum(len(kernel) // 2 for kernel in design_kernels(sfreq_hz, filters))
+    return math.ceil(half / grid.down) * grid.down
+
+
+def _plan(n_samples: int, kernels: list[Float64[np.ndarray, "_"]], grid: Grid, pad: int) -> _Plan:
     if pad >= n_samples:
         raise SignalError(
             f"A recording must be longer than its filters' {pad} samples; it has {n_samples}. "

@@ -30,6 +30,8 @@ class Trials:
         Not yet re-referenced; changed in place.
     inside, flat, training
         Which lie inside the recording, stood still in a good channel, are trained on.
+    ruled_out
+        What rules out those that do not lie inside; empty where they lie outside the recording.
     grid
         Their samples.
     """
@@ -38,6 +40,7 @@ class Trials:
     inside: Bool[np.ndarray, "n_trials"]
     flat: Bool[np.ndarray, "n_trials"]
     training: Bool[np.ndarray, "n_trials"]
+    ruled_out: Sequence[str]
     grid: Grid
 
 
@@ -85,7 +88,7 @@ def repair(
         at_rate = _at_rate(info, trials.grid.sfreq_hz)
         epochs, found = repair_trials(epochs, at_rate, inside, fitted_on, params.reject.autoreject)
     limit_uv = params.reject.peak_to_peak_uv
-    by_threshold = reject_reasons(epochs, inside, trials.flat, channels, limit_uv)
+    by_threshold = reject_reasons(epochs, inside, trials.ruled_out, trials.flat, channels, limit_uv)
     reasons = [first or second for first, second in zip(by_threshold, found, strict=True)]
     return compact(epochs, [not reason for reason in reasons]), reasons, n_removed
 

@@ -194,3 +194,63 @@ def test_flat_channels_are_reported_drops_with_their_reason() -> None:
     signal[[3, 8]] = 0
     row = quality_row("a", clean(signal))
     assert (row["bad_channels"], row["bad_channel_reasons"]) == ("F4,O1", "flat,flat")
+
+
+OFF = {"deviation_z": None, "min_correlation": None, "flat_uv": None}
+KEEP_ALL = {"peak_to_peak_uv": None, "flat_uv": None}
+MARKS = [
+    "BAD_movement",
+    "bad",
+    "BAD_ACQ_SKIP",
+    "EDGE boundary",
+    "edge",
+    "Stimulus/S 1",
+    "not BAD",
+]
+
+
+@pytest.mark.parametrize("description", MARKS)
+def test_a_marked_segment_is_kept_and_filtered_as_mne_does_by_default(description: str) -> None:
+    rng = np.random.default_rng(0)
+    signal = make_signal(N_SAMPLES)
+    signal[:, 7500:] += rng.normal(0, 300, (len(CHANNELS), 1))
+    raw = make_raw(signal)
+    skipped = description == "BAD_ACQ_SKIP"
+    raw.set_annotations(mne.Annotations([30.0], [2.0 if skipped else 0.4], [description]))
+    samples = np.array([2500, 7000, 7490, 7500, 7550, 7620, 8100, 12000])
+    window = {"tmin_s": -0.1, "tmax_s": 0.3, "sfreq_hz": None}
+    filters = {"high_pass_hz": 2.0, "low_pass_hz": 40.0, "notch_hz": []}
+    params = make_params(
+        window=window,
+        filters=filters,
+        baseline_s=None,
+        reference="recorded",
+        bad_channels=OFF,
+        reject=KEEP_ALL,
+    )
+    found = clean_recording(raw, samples / 250, params, "sub-01_ses-01")
+    filtered = raw.copy().load_data().filter(2.0, 40.0, verbose="ERROR")
+    events = np.stack([samples, 0 * samples, np.arange(len(samples)) + 1], axis=1)
+    epochs = mne.Epochs(
+        filtered, events, tmin=-0.1, tmax=0.3 - 1 / 250, baseline=None, preload=True, verbose="ERROR"
+    )  # fmt: skip
+    kept = [not reason for reason in found.reject_reasons]
+    theirs = [not reason for reason in epochs.drop_log]
+    if description.lower().startswith("edge"):  # MNE keeps what lies on both sides of it
+        assert [row for row in range(8) if kept[row] != theirs[row]] == [2, 3, 4, 5]
+    else:
+        assert kept == theirs
+    assert {reason for reason in found.reject_reasons if reason} <= {description}
+    both = [
+        row
+        for row, sample in enumerate(epochs.events[:, 0])
+        if kept[samples.tolist().index(sample)]
+    ]
+    assert np.abs(found.eeg - epochs.get_data()[both] * 1e6).max() < 2e-3
+
+
+def test_trials_in_parts_that_are_too_short_for_the_filters_are_dropped() -> None:
+    raw = make_raw(make_signal(N_SAMPLES))
+    raw.set_annotations(mne.Annotations([30.0, 31.0], [0, 0], ["EDGE", "EDGE"]))
+    found = clean_recording(raw, [10.0, 30.4, 50.0], make_params(), "sub-01_ses-01")
+    assert [not reason for reason in found.reject_reasons] == [True, False, True]
