@@ -65,7 +65,10 @@ def write_workspace(
     tiny = yaml.safe_load((PRESETS / "tiny.yaml").read_text())
     own = ("simulate.", "preprocess.", "train." if recipe else "train.architecture.")
     later = {k: v for k, v in tiny.items() if not k.startswith(own)}
-    small = {k: v for k, v in SMALL.items() if not (recipe and k == "train.architecture")}
+    kept = {"train.architecture"} if recipe else set()
+    if yaml.safe_load(text)["caption"]["backend"] == "concept":
+        kept.add("caption.backend")
+    small = {k: v for k, v in SMALL.items() if k not in kept}
     for values in (later, small, needed, changes or {}):
         text = splice(text, yaml.safe_dump(dict(values), sort_keys=False), Path("params.yaml"))
     path = root / "params.yaml"
