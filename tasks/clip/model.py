@@ -76,8 +76,14 @@ class ClipModel:
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Float[np.ndarray, "n dim"]:
-        """Encode texts to unit-norm vectors (float32)."""
-        tokens = self.tokenizer(list(texts)) if texts else torch.zeros(0, 1, dtype=torch.int64)
+        """Encode texts to unit-norm vectors (float32).
+
+        Raises
+        ------
+        PerceptError
+            If the text tower would read the beginning of a text alone.
+        """
+        tokens = self._tokens(list(texts)) if texts else torch.zeros(0, 1, dtype=torch.int64)
         trim = ends_alone_count(self.model)
         lengths = tokens.argmax(dim=1).numpy() + 1 if trim else np.full(len(texts), tokens.shape[1])
         encode = self.encode_trimmed if trim else self.model.encode_text
@@ -88,6 +94,20 @@ class ClipModel:
             rows.append(batch)
         vectors = self._unit(parts)
         return vectors[np.argsort(np.concatenate(rows))]
+
+    def _tokens(self, texts: list[str]) -> Tensor:
+        """Return the tokens of texts that are read whole, padded to what the text tower reads."""
+        n_read = self.tokenizer.context_length
+        tokens: Tensor = self.tokenizer([*texts, ""], context_length=2 * n_read)
+        padding = tokens[-1, -1]
+        cut = (tokens[:-1, n_read:] != padding).any(dim=1).nonzero().ravel().tolist()
+        if cut:
+            raise PerceptError(
+                f"The CLIP must read every text whole, {n_read} tokens at most; {len(cut)} of {len(texts)} are "
+                f"longer, the first is {texts[cut[0]]!r}. Set caption.max_tokens to {n_read}, or choose another "
+                "embed.model."
+            )
+        return tokens[:-1, :n_read]
 
     def encode_trimmed(self, tokens: Tensor) -> Tensor:
         """Encode texts without the padding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
@@ -20,10 +21,22 @@ LANGUAGE_ODDS = 50.0
 """How much likelier another language must be: short phrases look like many languages."""
 N_MARKS = 2
 """Tokens that CLIP sets before and after a text."""
+MIN_WORDS = 5
+"""Words from which a language is guessed: of names and short noun phrases of English, some 2 % look foreign."""
+LAST_LATIN = "\u024f"
+QUOTED = re.compile(r"[\"“][^\"”]*[\"”]")
+"""What a picture of writing says is no answer of the model."""
+WRITING = re.compile(
+    r"\b(?:signs?|reads?|reading|say(?:s|ing)?|label\w*|print\w*|screens?|texts?|logos?|websites?|addresse?s?|pages?"
+    r"|posters?|banners?|shirts?|codes?|html|display\w*|show\w*|written|words|letters)\b",
+    re.IGNORECASE,
+)
+LINK_OR_CODE = re.compile(r"https?://|www\.|</?[a-z]+>", re.IGNORECASE)
 OFF_TASK = re.compile(
-    r"https?://|www\.|```|</?[a-z]+>"
-    r"|\b(?:ignor|disregard|follow)\w* (?:all |any |the |your |my )*(?:previous |prior |above )*instruct"
-    r"|\bsystem prompt\b|\bas an ai\b|\blanguage model\b",
+    r"```"
+    r"|\b(?:ignor|disregard|follow)\w* (?:(?:all|any|of|the) )*(?:previous|prior|above|my|your) (?:\w+ )?instruct"
+    r"|\b(?:my|your|the) system prompt\b"
+    r"|\b(?:as|i am|i'm) an? (?:ai|artificial intelligence|(?:large )?language model)\b",
     re.IGNORECASE,
 )
 
@@ -63,9 +76,17 @@ def check_text(text: str, max_tokens: int) -> Status:
     """
     if not re.search(r"\w", text):
         return Status.EMPTY
-    if OFF_TASK.search(text):
+    if is_off_task(text):
         return Status.OFF_TASK
     return Status.OK if fits(text, max_tokens) else Status.TOO_LONG
+
+
+def is_off_task(text: str) -> bool:
+    """Return whether a text answers something else: code, links without a sign that shows them, words on itself."""
+    said = QUOTED.sub("", text)
+    if OFF_TASK.search(said):
+        return True
+    return bool(LINK_OR_CODE.search(said)) and not WRITING.search(said)
 
 
 def fits(text: str, max_tokens: int) -> bool:
@@ -95,16 +116,20 @@ def shorten(text: str, max_tokens: int) -> str:
     str
         The longest beginning of whole words; empty if the first word is too long.
     """
-    words = text.split()
-    while words and not fits(" ".join(words), max_tokens):
-        words.pop()
-    return " ".join(words).rstrip(",;:-")
+    words = text.split()[:max_tokens]  # a word is a token at least
+    n_words = range(1, len(words) + 1)
+    kept = bisect_left(n_words, True, key=lambda n: not fits(" ".join(words[:n]), max_tokens))
+    return " ".join(words[:kept]).rstrip(",;:-")
 
 
 @lru_cache(maxsize=2**18)
 def is_foreign(text: str) -> bool:
-    """Return whether a text is far likelier in another language than in English (py3langid)."""
-    if not re.search(r"\w", text):
+    """Return whether a text is far likelier in another language than in English (py3langid).
+
+    A text of few words in Latin letters is never called foreign.
+    """
+    is_latin = all(letter <= LAST_LATIN for letter in text if letter.isalpha())
+    if not re.search(r"\w", text) or (is_latin and len(text.split()) < MIN_WORDS):
         return False
     ranked = dict(_identifier().rank(text))
     return bool(max(ranked.values()) >= LANGUAGE_ODDS * ranked[LANGUAGE])

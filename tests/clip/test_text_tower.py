@@ -16,7 +16,7 @@ TEXTS = [
     "a photograph of a small brown dog that lies beside a red bicycle in the evening sun",
     "",
     "calm",
-    "one two three " * 40,
+    "one two three " * 20,
     "a dog",
 ]
 
@@ -153,3 +153,18 @@ def test_the_fingerprint_follows_architecture_tokens_and_precision(tmp_path):
     half = ClipModel(f"local-dir:{tmp_path / 'one'}", precision="float16")
     other = ClipModel(small(tmp_path / "other", context_length=40))
     assert len({first.fingerprint, half.fingerprint, other.fingerprint}) == 3
+
+
+@pytest.mark.parametrize("n_read", [16, 77])
+def test_a_text_that_would_be_read_in_part_is_refused(tmp_path, n_read):
+    clip = load_clip(small(tmp_path / "clip", context_length=n_read))
+    most = "toy " * (n_read - 2)
+    assert len(clip.encode_texts([most, "a dog"])) == 2
+    with pytest.raises(PerceptError) as error:
+        clip.encode_texts(["a dog", most + "ship", most + "dog"])
+    assert str(error.value).startswith(
+        f"The CLIP must read every text whole, {n_read} tokens at most; 2 of 3 are longer, the first is 'toy "
+    )
+    assert str(error.value).endswith(
+        f"Set caption.max_tokens to {n_read}, or choose another embed.model."
+    )
