@@ -126,13 +126,16 @@ def interpolation_matrix(
     identity = np.eye(len(info.ch_names))
     if not bad:
         return identity
-    unplaced = [c["ch_name"] for c in info["chs"] if not np.isfinite(c["loc"][:3]).all()]
+    places = {c["ch_name"]: c["loc"][:3] for c in info["chs"]}
+    unplaced = [name for name, xyz in places.items() if not np.isfinite(xyz).all() or not xyz.any()]
     if unplaced:
         raise QualityError(
             "Electrode positions must be known to interpolate bad channels; "
             f"{len(unplaced)} have none: {', '.join(unplaced[:10])}. Set a montage in the source."
         )
     raw = mne.io.RawArray(identity, info.copy(), verbose="ERROR")
+    if raw.info["dig"] is None:  # MNE fits the sphere of the head to digitised points
+        raw.set_montage(mne.channels.make_dig_montage(places, coord_frame="head"), verbose="ERROR")
     raw.info["bads"] = list(bad)
     raw.interpolate_bads(verbose="ERROR")
     return np.asarray(raw.get_data())

@@ -254,3 +254,23 @@ def test_trials_in_parts_that_are_too_short_for_the_filters_are_dropped() -> Non
     raw.set_annotations(mne.Annotations([30.0, 31.0], [0, 0], ["EDGE", "EDGE"]))
     found = clean_recording(raw, [10.0, 30.4, 50.0], make_params(), "sub-01_ses-01")
     assert [not reason for reason in found.reject_reasons] == [True, False, True]
+
+
+def test_bad_channels_are_interpolated_without_digitised_points_too() -> None:
+    raw = make_raw(make_signal(N_SAMPLES))
+    raw.info["bads"] = ["O1"]
+    expected = clean_recording(raw, ONSETS_S, make_params(bad_channels=OFF), "sub-01_ses-01").eeg
+    with raw.info._unlock():
+        raw.info["dig"] = None
+    found = clean_recording(raw, ONSETS_S, make_params(bad_channels=OFF), "sub-01_ses-01").eeg
+    assert np.abs(found - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("place", [0.0, np.nan])
+def test_a_channel_at_the_centre_of_the_head_has_no_position(place: float) -> None:
+    raw = make_raw(make_signal(N_SAMPLES))
+    raw.info["bads"] = ["O1"]
+    for name in ("Fp1", "Fp2"):
+        raw.info["chs"][raw.ch_names.index(name)]["loc"][:3] = place
+    with pytest.raises(QualityError, match=r"2 have none: Fp1, Fp2. Set a montage in the source"):
+        clean_recording(raw, ONSETS_S, make_params(bad_channels=OFF), "sub-01_ses-01")
