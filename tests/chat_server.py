@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+import re
 import threading
 import time
 from collections import Counter
@@ -116,7 +117,7 @@ class ChatServer(AbstractContextManager["ChatServer"]):
             return failure(401, f"Incorrect API key provided: {key.removeprefix('Bearer ')}")
         uri = body["messages"][-1]["content"][1]["image_url"]["url"]
         picture = hashlib.sha256(base64.b64decode(uri.split(",", 1)[1])).hexdigest()
-        kinds = list(body["response_format"]["json_schema"]["schema"]["properties"])
+        kinds = re.findall(r"^- (\w+):", body["messages"][-1]["content"][0]["text"], re.MULTILINE)
         ask = Ask(picture, kinds, body, time.monotonic())
         with self._lock:
             self.asks.append(ask)

@@ -13,6 +13,7 @@ waits, then finds the answers of the first.
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -76,11 +77,14 @@ class Usage:
         As the server counted them.
     batched : bool
         Whether it came at the price of a batch.
+    guessed : bool
+        Whether the server did not count, so that these are our guess.
     """
 
     prompt_tokens: int
     completion_tokens: int
     batched: bool
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,11 +99,16 @@ class Answer:
         What it took.
     request_id : str
         Request of a batch that it answers; empty where none was.
+    said, ended : str
+        What the model wrote, and why it ended, as it came: a better reader may find more in it. Empty where
+        nothing came, and in entries from before these were kept.
     """
 
     replies: Mapping[Question, Reply]
     usage: Usage
     request_id: str = ""
+    said: str = ""
+    ended: str = ""
 
 
 class _Row(BaseModel):
@@ -117,6 +126,7 @@ class _Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     batched: bool
+    guessed: bool = False
 
 
 class Entry(BaseModel):
@@ -129,19 +139,27 @@ class Entry(BaseModel):
     rows: tuple[_Row, ...]
     usage: _Usage
     request_id: str
+    said: str = ""
+    ended: str = ""
     checksum: str
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What the file holds, no more."""
+        return self.model_dump(mode="json", exclude_unset=True)
 
     @property
     def is_intact(self) -> bool:
         """Whether the checksum, which covers all else, holds."""
-        return self.checksum == fingerprint(self.model_dump(mode="json", exclude={"checksum"}))
+        return is_intact(self.content)
 
     def answer(self) -> Answer:
         """Return what the entry says."""
         replies = {
             Question(row.kind, row.prompt_sha256): Reply(row.text, row.status) for row in self.rows
         }
-        return Answer(replies, Usage(**self.usage.model_dump()), self.request_id)
+        usage = Usage(**self.usage.model_dump())
+        return Answer(replies, usage, self.request_id, self.said, self.ended)
 
 
 @dataclass(frozen=True)
@@ -181,6 +199,8 @@ class CaptionCache:
             "rows": rows,
             "usage": asdict(answer.usage),
             "request_id": answer.request_id,
+            "said": answer.said,
+            "ended": answer.ended,
         }
         self._put(content | {"checksum": fingerprint(content)})
 
@@ -201,7 +221,7 @@ class CaptionCache:
         for entry in entries:
             folder = self._folder_of(entry.image_sha256, entry.model)
             if not list(folder.glob(f"[!.]*-{entry.checksum}.json")):
-                self._put(entry.model_dump(mode="json"))
+                self._put(entry.content)
                 n_added += 1
         return n_added
 
@@ -231,11 +251,31 @@ def _load(path: Path) -> Entry:
     try:
         entry = Entry.model_validate_json(path.read_bytes())
     except ValidationError as error:
+        if _is_newer(path):
+            raise CaptionCacheError(
+                f"{path} must be of a form that this version knows; it is whole, and was written by a newer one. "
+                "Update Percept: the answer is paid for, so keep the file."
+            ) from error
         problem = f"{error.error_count()} of its parts cannot be read"
         raise CaptionCacheError(_complaint(path, problem)) from error
     if not entry.is_intact:
         raise CaptionCacheError(_complaint(path, "its checksum is another"))
     return entry
+
+
+def is_intact(content: Mapping[str, Any]) -> bool:
+    """Return whether the checksum of an entry, which covers all else, holds."""
+    rest = {key: value for key, value in content.items() if key != "checksum"}
+    return bool(content.get("checksum") == fingerprint(rest))
+
+
+def _is_newer(path: Path) -> bool:
+    """Return whether an entry that cannot be read is as it was written."""
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return isinstance(content, dict) and is_intact(content)
 
 
 def _complaint(path: Path, problem: str) -> str:

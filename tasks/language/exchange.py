@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +32,7 @@ def export_answers(cache: CaptionCache, path: Path) -> int:
         # Neither name nor time in the header: the same answers give the same bytes.
         with partial.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as handle:
             for entry in cache.entries():
-                handle.write(entry.model_dump_json().encode() + b"\n")
+                handle.write(json.dumps(entry.content).encode() + b"\n")
                 n_answers += 1
         if not n_answers:
             raise CaptionCacheError(

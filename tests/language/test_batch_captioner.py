@@ -47,7 +47,7 @@ def test_submit_poll_and_collect_bring_every_caption_once_at_half_the_price(buil
     assert {c.status for c in captions} == {"ok"}
     assert {c.source for c in captions} == {"openai_batch"}
     assert server.billed == {p.sha256: 1 for p in pictures}
-    assert captioner.ledger.spent_usd(pictures) == pytest.approx(6 * 190e-6 / 2)
+    assert sum(captioner.ledger.paid_usd(pictures)) == pytest.approx(6 * 190e-6 / 2)
     assert captioner.files.open_files("test-model") == []
     assert not captioner.files.path_of(batch).exists()
 

@@ -28,7 +28,7 @@ from tasks.language.captioners.batch_files import (
     Limits,
 )
 from tasks.language.captioners.chat import Completion
-from tasks.language.captioners.costs import estimate
+from tasks.language.captioners.costs import estimate, expected_usage
 from tasks.language.captioners.ledger import Ledger, distinct
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import CaptionBudgetError
@@ -270,7 +270,9 @@ class OpenAIBatchCaptioner(Captioner):
         completion = None if rejected else _completion(line.response.body)
         if completion is None and not rejected:
             return False
-        self.ledger.keep(asked.image_sha256, kinds, completion, line.custom_id)
+        side_px = self.ledger.params.max_side_px
+        guess = expected_usage(kinds, (side_px, side_px), self.ledger, batched=True)
+        self.ledger.keep(asked.image_sha256, kinds, completion, guess, line.custom_id)
         return True
 
     def _is_answered(self, custom_id: str, asked: Asked) -> bool:

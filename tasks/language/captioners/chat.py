@@ -1,7 +1,8 @@
 """What is sent about a picture, and how the answer is read: the same for every transport.
 
 The common ground of OpenAI, its batch service and compatible servers is a chat completion whose answer
-must follow a JSON schema. Some servers ignore the schema, so every answer is validated on arrival.
+must follow a JSON schema. Servers differ in how they are told, and some ignore it: an answer is kept as it
+came, and read as far as it can be.
 """
 
 from __future__ import annotations
@@ -10,13 +11,17 @@ import base64
 import hashlib
 import io
 import json
+import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from tasks.artifacts.pictures import read_picture
 from tasks.language.cache import Reply
@@ -31,39 +36,110 @@ SYSTEM_PROMPT = (
     "one caption per field."
 )
 JPEG_QUALITY = 90
+MOST_TOKENS = 10**8
+"""No answer takes as many: a server that says so does not count."""
 SHORTER = "Your last one was too long: use at most 12 words."
+SCHEMA_WORDS = ("response_format", "json_schema", "json_object", "structured output", "guided")
+"""What servers call the schema of an answer where they complain of it."""
 REFUSAL = re.compile(
     r"\s*(i'?m sorry|sorry|i can'?t|i cannot|i am unable|i'?m unable)", re.IGNORECASE
 )
 """How a refusal begins where a server has no field for it."""
 
 
+REFUSAL_FIELD, FILTERED, LENGTH = "refusal", "content_filter", "length"
+"""How an answer ended: declined in the field that there is for it, withheld, cut."""
+THOUGHT = re.compile(r"<think>.*?(?:</think>|$)", re.DOTALL)
+"""What reasoning models say before they answer."""
+
+
 class Message(BaseModel):
     """What the model says."""
 
     content: object = None
-    refusal: str | None = None
+    refusal: object = None
 
 
 class Choice(BaseModel):
     """One answer, and why it ended."""
 
     message: Message
-    finish_reason: str | None = None
+    finish_reason: object = None
+
+    @property
+    def said(self) -> str:
+        """Everything that the model wrote, be it one text or parts of it."""
+        if isinstance(refusal := self.message.refusal, str) and refusal.strip():
+            return refusal
+        content = self.message.content
+        if isinstance(content, list):
+            parts = [part.get("text") for part in content if isinstance(part, dict)]
+            content = "".join(part for part in parts if isinstance(part, str))
+        return content if isinstance(content, str) else ""
+
+    @property
+    def ended(self) -> str:
+        """Why the answer ended."""
+        if isinstance(refusal := self.message.refusal, str) and refusal.strip():
+            return REFUSAL_FIELD
+        return self.finish_reason if isinstance(self.finish_reason, str) else ""
 
 
 class Tokens(BaseModel):
-    """What an answer took, as the server counts."""
+    """What an answer took, as the server counts; None where it says no whole number."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _counted(cls, value: object) -> int | None:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return math.ceil(value) if 0 <= value < MOST_TOKENS else None
 
 
 class Completion(BaseModel):
     """The parts of a chat completion that are used, whatever else a server sends."""
 
     choices: list[Choice] = Field(min_length=1)
-    usage: Tokens | None = None
+    usage: Tokens = Tokens()
+
+    @field_validator("usage", mode="before")
+    @classmethod
+    def _told(cls, value: object) -> object:
+        return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a request tells the limit and the schema: servers differ.
+
+    Attributes
+    ----------
+    limit : str
+        Field that bounds an answer.
+    schema : str
+        What asks for JSON: ``json_schema``, ``json_object``, or nothing but the words.
+    """
+
+    limit: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    schema: Literal["json_schema", "json_object", "none"] = "json_schema"
+
+    def simpler(self, complaint: str) -> Form | None:
+        """Return the form to try where a server does not take this one; None where it speaks of something else.
+
+        Parameters
+        ----------
+        complaint : str
+            What the server says.
+        """
+        said = complaint.lower()
+        if self.limit in said and self.limit == "max_completion_tokens":
+            return replace(self, limit="max_tokens")
+        if self.schema != "none" and any(word in said for word in SCHEMA_WORDS):
+            return replace(self, schema="json_object" if self.schema == "json_schema" else "none")
+        return None
 
 
 @cache
@@ -98,6 +174,7 @@ def build_request(
     model: str,
     max_completion_tokens: int,
     shorter: Collection[CaptionKind] = (),
+    form: Form = Form(),
 ) -> dict[str, Any]:
     """Build the body of one chat-completions request.
 
@@ -107,6 +184,8 @@ def build_request(
         The picture as a data URI.
     shorter : Collection[CaptionKind]
         Kinds whose last caption was too long.
+    form : Form
+        How the limit and the schema are told.
     """
     wishes = "\n".join(
         f"{_wish(kind)} {SHORTER}" if kind in shorter else _wish(kind) for kind in kinds
@@ -116,27 +195,52 @@ def build_request(
         {"type": "text", "text": text},
         {"type": "image_url", "image_url": {"url": picture}},
     ]
-    return {
+    body: dict[str, Any] = {
         "model": model,
-        "max_completion_tokens": max_completion_tokens,
+        form.limit: max_completion_tokens,
         "messages": [
             {"role": "system", "content": SYSTEM_PROMPT},
             {"role": "user", "content": content},
         ],
-        "response_format": answer_format(tuple(kinds)),
+    }
+    if form.schema == "json_schema":
+        body["response_format"] = answer_format(tuple(kinds))
+    elif form.schema == "json_object":
+        body["response_format"] = {"type": "json_object"}
+    return body
+
+
+def read_answer(said: str, ended: str, kinds: Iterable[str]) -> dict[str, Reply]:
+    """Return a reply for each kind that was asked for; one bad caption does not spoil the others.
+
+    JSON is found where a server wraps it (a fence of Markdown, thoughts, a sentence before it), and what came
+    whole of an answer that was cut counts.
+
+    Parameters
+    ----------
+    said, ended : str
+        What the model wrote, and why it ended, as in `Choice`.
+    kinds : Iterable[str]
+        Names of the kinds that were asked for.
+    """
+    names = list(kinds)
+    if ended == REFUSAL_FIELD:
+        return {name: Reply(legible(said), Status.REFUSED) for name in names}
+    if ended == FILTERED:
+        return {name: Reply("", Status.FILTERED) for name in names}
+    found = _captions_in(THOUGHT.sub("", said), names)
+    if not found and REFUSAL.match(said):
+        return {name: Reply(legible(said), Status.REFUSED) for name in names}
+    missing = Reply("", Status.TRUNCATED if ended == LENGTH else Status.INVALID)
+    return {
+        name: Reply(legible(found[name]), Status.OK) if name in found else missing for name in names
     }
 
 
-def read_answer(completion: Completion, kinds: Sequence[CaptionKind]) -> dict[str, Reply]:
-    """Return a reply for each kind that was asked for; one bad caption does not spoil the others."""
-    choice = completion.choices[0]
-    if choice.message.refusal:
-        return {kind.name: Reply(choice.message.refusal, Status.REFUSED) for kind in kinds}
-    if choice.finish_reason == "content_filter":
-        return {kind.name: Reply("", Status.FILTERED) for kind in kinds}
-    if choice.finish_reason == "length":
-        return {kind.name: Reply("", Status.TRUNCATED) for kind in kinds}
-    return _read_content(choice.message.content, kinds)
+def legible(text: str) -> str:
+    """Return a text on one line, without characters that no one sees: control, direction, surrogates."""
+    seen = (" " if unicodedata.category(letter)[0] == "C" else letter for letter in text)
+    return " ".join("".join(seen).split())
 
 
 def data_uri(stimulus: Stimulus, max_side_px: int) -> str:
@@ -164,26 +268,21 @@ def _wish(kind: CaptionKind) -> str:
     return f"- {kind.name}: {kind.instruction}"
 
 
-def _read_content(content: object, kinds: Sequence[CaptionKind]) -> dict[str, Reply]:
-    """Validate the JSON of an answer, caption by caption."""
-    invalid = {kind.name: Reply("", Status.INVALID) for kind in kinds}
-    if not isinstance(content, str):
-        return invalid
-    if REFUSAL.match(content):
-        return {kind.name: Reply(content, Status.REFUSED) for kind in kinds}
-    wrong: set[object] = set()
+def _captions_in(said: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the captions that stand in an answer as texts of JSON, be it valid as a whole or not."""
     try:
-        answer_model(tuple(kinds)).model_validate_json(content)
-    except ValidationError as error:
-        wrong = {problem["loc"][0] if problem["loc"] else None for problem in error.errors()}
-    if None in wrong:  # no JSON object at all
-        return invalid
-    texts = json.loads(content)
-    return invalid | {
-        kind.name: Reply(" ".join(texts[kind.name].split()), Status.OK)
-        for kind in kinds
-        if kind.name not in wrong
-    }
+        content = json.loads(said)
+    except (ValueError, RecursionError):
+        content = None
+    if isinstance(content, dict):
+        return {name: content[name] for name in names if isinstance(content.get(name), str)}
+    found: dict[str, str] = {}
+    for name in names:
+        quoted = re.findall(rf'"{name}"\s*:\s*("(?:[^"\\]|\\.)*")', said, re.DOTALL)
+        if quoted:
+            with suppress(ValueError):  # of escapes that JSON does not have
+                found[name] = json.loads(quoted[-1], strict=False)
+    return found
 
 
 def _jpeg(image: Image.Image, max_side_px: int) -> bytes:

@@ -13,10 +13,9 @@ from tasks.artifacts.pictures import UnreadablePictureError, size_in_header
 from tasks.language.cache import Usage
 from tasks.language.captioners.base import Stimulus
 from tasks.language.captioners.chat import build_request
-from tasks.language.captioners.ledger import Ledger, distinct
+from tasks.language.captioners.ledger import CHARACTERS_PER_TOKEN, Ledger, distinct
 from tasks.language.prompts import KINDS, CaptionKind
 
-CHARACTERS_PER_TOKEN = 4
 TOKENS_PER_CAPTION = 25
 """A short phrase, its field's name and its share of the JSON."""
 PATCH_PX, TOKENS_PER_PATCH = 32, 1.62
@@ -95,7 +94,7 @@ def estimate(ledger: Ledger, stimuli: Sequence[Stimulus], *, batched: bool) -> E
         most_usd=sum(
             ledger.cost_usd(Usage(usage.prompt_tokens, limit, batched)) for usage in requests
         ),
-        spent_usd=ledger.spent_usd(pictures),
+        spent_usd=sum(ledger.paid_usd(pictures)),
         n_known=sum(not account.missing for account in accounts),
         is_measured=bool(whole),
     )
@@ -160,42 +159,50 @@ def _expected(
 class Budget:
     """Lets a request go only while its dearest answer still fits, beside those under way.
 
+    No answer is expected to cost less than the dearest so far: the bound is passed only where answers that are
+    under way cost more than any before them.
+
     Attributes
     ----------
     max_usd : float or None
         The bound; None: there is none.
     spent_usd : float
         What arrived so far.
+    dearest_usd : float
+        What the dearest of these cost.
     """
 
     max_usd: float | None
     spent_usd: float
+    dearest_usd: float = 0.0
     reserved_usd: float = 0.0
+    n_under_way: int = 0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def reserve(self, most_usd: float) -> bool:
-        """Reserve money, waiting for requests under way to be cheaper than feared; tell whether it is there.
+    async def reserve(self, most_usd: float) -> float | None:
+        """Reserve money, waiting for requests under way to be cheaper than feared; None if it is not there.
 
         Parameters
         ----------
         most_usd : float
-            What the request may cost.
+            What the request may cost, as far as it is known beforehand.
         """
         async with self._changed:
-            while not self._fits(most_usd):
-                if not self.reserved_usd:
-                    return False
+            while not self._fits(wanted_usd := max(most_usd, self.dearest_usd)):
+                if not self.n_under_way:
+                    return None
                 await self._changed.wait()
-            self.reserved_usd += most_usd
-            return True
+            self.reserved_usd += wanted_usd
+            self.n_under_way += 1
+            return wanted_usd
 
-    async def settle(self, most_usd: float, paid_usd: float) -> None:
+    async def settle(self, reserved_usd: float, paid_usd: float) -> None:
         """Replace what was reserved by what was paid."""
         async with self._changed:
-            self.reserved_usd = max(0.0, self.reserved_usd - most_usd)
-            if self.reserved_usd < 1e-12:
-                self.reserved_usd = 0.0
+            self.n_under_way -= 1
+            self.reserved_usd = self.reserved_usd - reserved_usd if self.n_under_way else 0.0
             self.spent_usd += paid_usd
+            self.dearest_usd = max(self.dearest_usd, paid_usd)
             self._changed.notify_all()
 
     def _fits(self, most_usd: float) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tasks.language.cache import Answer, CaptionCache, Question, Reply, Usage
@@ -16,6 +17,7 @@ from tasks.language.prompts import KINDS, CaptionKind, Tier
 from tasks.language.quality import USABLE, Status
 
 KEY_VARIABLE = "OPENAI_API_KEY"
+CHARACTERS_PER_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,15 @@ class Account:
 
     def _checked(self, answer: Answer) -> dict[str, Reply]:
         """Check the captions of one answer that still count, beside those that are good already."""
+        kept = {question.kind: reply for question, reply in answer.replies.items()}
+        if (
+            answer.said or answer.ended
+        ):  # as it came: read anew, for the reader may have learned since
+            kept = read_answer(answer.said, answer.ended, kept)
         asked = {
-            kind.name: reply
+            kind.name: kept[kind.name]
             for kind in KINDS
-            if (reply := answer.replies.get(Question(kind.name, prompt_sha256(kind))))
+            if Question(kind.name, prompt_sha256(kind)) in answer.replies
         }
         texts = {name: reply.text for name, reply in asked.items() if reply.status == Status.OK}
         statuses = check_texts(texts, self.max_tokens)
@@ -119,34 +126,31 @@ class Ledger:
         image_sha256: str,
         kinds: Sequence[CaptionKind],
         completion: Completion | None,
+        guess: Usage,
         request_id: str = "",
     ) -> Answer:
-        """Put an answer into the cache; the key, should a server repeat it, stays out.
+        """Put an answer into the cache as it came; the key, should a server repeat it, stays out.
 
         Parameters
         ----------
         completion : Completion or None
             The answer; None if the server does not take the picture.
+        guess : Usage
+            What the answer took where the server does not count.
         request_id : str
             Request of a batch that is answered; empty where none was.
         """
-        tokens = completion.usage if completion else None
+        names = [kind.name for kind in kinds]
         if completion is None:
-            replies = {kind.name: Reply("", Status.REJECTED) for kind in kinds}
+            said, ended, usage = "", "", replace(guess, prompt_tokens=0, completion_tokens=0)
+            replies = dict.fromkeys(names, Reply("", Status.REJECTED))
         else:
-            replies = read_answer(completion, kinds)
-        usage = Usage(
-            tokens.prompt_tokens if tokens else 0,
-            tokens.completion_tokens if tokens else 0,
-            batched=bool(request_id),
-        )
-        kept = {
-            Question(kind.name, prompt_sha256(kind)): Reply(
-                without_key(replies[kind.name].text), replies[kind.name].status
-            )
-            for kind in kinds
-        }
-        answer = Answer(kept, usage, request_id)
+            choice = completion.choices[0]
+            said = without_key(choice.said).encode("utf-8", "replace").decode()
+            ended, usage = without_key(choice.ended), _usage(completion, said, guess)
+            replies = read_answer(said, ended, names)
+        kept = {Question(kind.name, prompt_sha256(kind)): replies[kind.name] for kind in kinds}
+        answer = Answer(kept, usage, request_id, said, ended)
         self.cache.write(image_sha256, self.params.model, answer)
         return answer
 
@@ -166,13 +170,13 @@ class Ledger:
         )
         return million_usd / 1e6 * (prices.batch_factor if usage.batched else 1.0)
 
-    def spent_usd(self, stimuli: Sequence[Stimulus]) -> float:
-        """Return what all answers about some pictures cost."""
-        return sum(
+    def paid_usd(self, stimuli: Sequence[Stimulus]) -> list[float]:
+        """Return what each answer about some pictures cost."""
+        return [
             self.cost_usd(answer.usage)
             for stimulus in distinct(stimuli)
             for answer in self.account(stimulus).answers
-        )
+        ]
 
     def captions(
         self, stimuli: Sequence[Stimulus], unasked: Mapping[str, Status], source: str
@@ -198,6 +202,21 @@ class Ledger:
                     model=self.params.model,
                     prompt_sha256=prompt_sha256(kind),
                 )
+
+
+def _usage(completion: Completion, said: str, guess: Usage) -> Usage:
+    """Return what an answer took: as counted, else as guessed from the request and the length of the answer."""
+    told = completion.usage
+    sent, received = told.prompt_tokens, told.completion_tokens
+    if sent is not None and received is not None:
+        return replace(guess, prompt_tokens=sent, completion_tokens=received)
+    length = max(guess.completion_tokens, math.ceil(len(said) / CHARACTERS_PER_TOKEN))
+    return replace(
+        guess,
+        prompt_tokens=guess.prompt_tokens if sent is None else sent,
+        completion_tokens=length if received is None else received,
+        guessed=True,
+    )
 
 
 def distinct(stimuli: Sequence[Stimulus]) -> list[Stimulus]:

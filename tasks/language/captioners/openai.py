@@ -53,6 +53,6 @@ class OpenAICaptioner(Captioner):
             with self.ledger.cache.asking(self.ledger.params.model):
                 logger.info("%s", estimate(ledger, stimuli, batched=False))
                 pending = [p for p in distinct(stimuli) if ledger.account(p).missing]
-                spent_usd = ledger.spent_usd(stimuli)
-                unasked = asyncio.run(send_all(ledger, pending, spent_usd)) if pending else {}
+                paid_usd = ledger.paid_usd(stimuli)
+                unasked = asyncio.run(send_all(ledger, pending, paid_usd)) if pending else {}
         return list(ledger.captions(stimuli, unasked, "openai"))

@@ -18,23 +18,24 @@ from rich.progress import MofNCompleteColumn, Progress, TaskID, TextColumn, Time
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
 from tasks.artifacts.pictures import UnreadablePictureError
-from tasks.language.cache import Usage
+from tasks.language.cache import Answer, Usage
 from tasks.language.captioners.base import Stimulus
-from tasks.language.captioners.chat import Completion, build_request, data_uri
+from tasks.language.captioners.chat import Completion, Form, build_request, data_uri
 from tasks.language.captioners.costs import Budget, expected_usage, picture_size
 from tasks.language.captioners.ledger import Account, Ledger
 from tasks.language.captioners.server import (
-    REJECTING_STATUS_CODES,
+    CaptionServerError,
     NoAnswerError,
     NoCompletionError,
     client_options,
     describe,
+    is_rejection,
     is_transient,
     stop,
 )
 from tasks.language.captioners.throttle import Pace, Throttle, retry_after_s
 from tasks.language.prompts import CaptionKind
-from tasks.language.quality import Status
+from tasks.language.quality import USABLE, Status
 from tasks.runtime.errors import PerceptError
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,12 @@ logger = logging.getLogger(__name__)
 WORKERS_PER_SLOT = 1.25
 """Some read the next picture or write the last answer, so that a request is always under way."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+FIRST = 2
+"""Pictures that go alone, one after the other, until one is answered: all rejected, the request is to blame."""
+USELESS = 5
+"""Answers without any usable caption after which no more are paid for."""
+SHOWN = 80
+"""Characters of an answer in a message."""
 SERVER_ERRORS = (openai.APIError, NoCompletionError, TimeoutError)
 
 
@@ -50,19 +57,20 @@ class CaptionBudgetError(PerceptError):
 
 
 async def send_all(
-    ledger: Ledger, pictures: Sequence[Stimulus], spent_usd: float
+    ledger: Ledger, pictures: Sequence[Stimulus], paid_usd: Sequence[float]
 ) -> dict[str, Status]:
     """Ask about every picture, a bounded number at once.
 
-    The first picture goes alone, so that a wrong key or model costs one request. Requests under way
-    are always waited for: they are paid for.
+    Pictures go one by one until one is answered, so that a wrong key or model costs one request and a request
+    that the server does not take is not blamed on every picture. Requests under way are always waited for: they
+    are paid for.
 
     Parameters
     ----------
     pictures : Sequence[Stimulus]
         Different ones, of which something is missing.
-    spent_usd : float
-        What the study has cost so far.
+    paid_usd : Sequence[float]
+        What each answer has cost so far.
 
     Returns
     -------
@@ -79,13 +87,16 @@ async def send_all(
     params = ledger.params
     async with openai.AsyncOpenAI(**client_options(params.timeout_s)) as client:
         throttle = Throttle(Pace(params.requests_per_minute), Pace(params.tokens_per_minute))
-        budget = Budget(params.max_cost_usd, spent_usd)
+        spent_usd = sum(paid_usd)
+        budget = Budget(params.max_cost_usd, spent_usd, max(paid_usd, default=0.0))
         with _progress() as bar:
             task = bar.add_task("captions", total=len(pictures))
             slots = asyncio.Semaphore(params.max_concurrency)
             session = _Session(ledger, client, throttle, budget, slots, bar, task)
             queue = iter(pictures)
-            await session.work(queue, at_most=1)
+            for _ in range(min(FIRST, len(pictures))):
+                if not session.n_answers and not session.n_unpaid:
+                    await session.work(queue, at_most=1)
             n_workers = math.ceil(params.max_concurrency * WORKERS_PER_SLOT)
             await asyncio.gather(*(session.work(queue) for _ in range(n_workers)))
     logger.info(
@@ -115,12 +126,14 @@ class _Shown:
     size_px: tuple[int, int]
     account: Account
 
-    def keep(self, ledger: Ledger, kinds: Sequence[CaptionKind], completion: Completion) -> float:
-        """Keep an answer and check its captions; return what it cost, in USD."""
-        answer = ledger.keep(self.picture.sha256, kinds, completion)
+    def keep(
+        self, ledger: Ledger, kinds: Sequence[CaptionKind], completion: Completion, guess: Usage
+    ) -> Answer:
+        """Keep an answer and check its captions."""
+        answer = ledger.keep(self.picture.sha256, kinds, completion, guess)
         self.account = replace(self.account, answers=[*self.account.answers, answer])
         _ = self.account.replies
-        return ledger.cost_usd(answer.usage)
+        return answer
 
 
 def _look_at(picture: Stimulus, ledger: Ledger) -> _Shown:
@@ -148,6 +161,8 @@ class _Session:
     n_unpaid: int = 0
     n_failures_in_a_row: int = 0
     last_problem: str = ""
+    form: Form = field(default_factory=Form)
+    useful: bool = False
     fatal: PerceptError | None = None
     unasked: dict[str, Status] = field(default_factory=dict)
 
@@ -209,29 +224,35 @@ class _Session:
         ledger = self.ledger
         expected = expected_usage(kinds, shown.size_px, ledger, batched=False)
         most = Usage(expected.prompt_tokens, ledger.params.max_completion_tokens, batched=False)
-        most_usd, paid_usd = ledger.cost_usd(most), 0.0
-        if not await self.budget.reserve(most_usd):
+        reserved_usd, paid_usd = await self.budget.reserve(ledger.cost_usd(most)), 0.0
+        if reserved_usd is None:
             return False
         try:
             completion = await self._complete(shown, kinds, expected)
             # A disk that is waited for must not hold up the other requests.
-            paid_usd = await asyncio.to_thread(shown.keep, ledger, kinds, completion)
+            answer = await asyncio.to_thread(shown.keep, ledger, kinds, completion, expected)
+            paid_usd = ledger.cost_usd(answer.usage)
         finally:
-            await self.budget.settle(most_usd, paid_usd)
+            await self.budget.settle(reserved_usd, paid_usd)
+        self._judge(shown, kinds, answer)
         return True
+
+    def _judge(self, shown: _Shown, kinds: Sequence[CaptionKind], answer: Answer) -> None:
+        """Stop a run that is paid for and brings nothing: none of the first answers holds a caption."""
+        last = [shown.account.replies[kind.name][-1].status for kind in kinds]
+        self.useful |= any(status in USABLE for status in last)
+        if not self.useful and self.n_answers >= USELESS and self.fatal is None:
+            self.fatal = CaptionServerError(
+                f"Answers must hold captions; none of the first {self.n_answers} holds a usable one (the last: "
+                f"{', '.join(sorted(set(last)))}; it begins {answer.said[:SHOWN]!r}). Choose another "
+                "caption.openai.model, or mend the server, then run the stage again: all answers are kept."
+            )
 
     async def _complete(
         self, shown: _Shown, kinds: Sequence[CaptionKind], expected: Usage
     ) -> Completion:
         """Send one request until it is answered, or as often as it may be tried."""
         params = self.ledger.params
-        body = build_request(
-            shown.uri,
-            kinds,
-            model=params.model,
-            max_completion_tokens=params.max_completion_tokens,
-            shorter=shown.account.too_long,
-        )
         n_expected = expected.prompt_tokens + expected.completion_tokens
         attempts = AsyncRetrying(
             stop=stop_after_attempt(params.max_retries + 1),
@@ -243,9 +264,32 @@ class _Session:
             with attempt:
                 async with self.slots:
                     await self.throttle.wait(n_expected)
-                    completion = await self._send(body)
+                    completion = await self._send_in_form(shown, kinds)
         self._count(completion, n_expected)
         return completion
+
+    async def _send_in_form(self, shown: _Shown, kinds: Sequence[CaptionKind]) -> Completion:
+        """Send one request in the form that the server takes, finding out which."""
+        params = self.ledger.params
+        while True:
+            form = self.form
+            body = build_request(
+                shown.uri,
+                kinds,
+                model=params.model,
+                max_completion_tokens=params.max_completion_tokens,
+                shorter=shown.account.too_long,
+                form=form,
+            )
+            try:
+                return await self._send(body)
+            except openai.APIStatusError as error:
+                simpler = form.simpler(str(error)) if is_rejection(error) else None
+                if simpler is None:
+                    raise
+                if self.form == form:
+                    logger.warning("The server does not take %s; going on with %s.", form, simpler)
+                    self.form = simpler
 
     async def _send(self, body: dict[str, Any]) -> Completion:
         """Send one request once; a server that drips is not waited for."""
@@ -264,7 +308,7 @@ class _Session:
 
     def _count(self, completion: Completion, n_expected: int) -> None:
         tokens = completion.usage
-        n_tokens = tokens.prompt_tokens + tokens.completion_tokens if tokens else 0
+        n_tokens = (tokens.prompt_tokens or 0) + (tokens.completion_tokens or 0)
         self.n_answers += 1
         self.n_failures_in_a_row = 0
         self.n_tokens += n_tokens
@@ -291,8 +335,13 @@ class _Session:
         self.last_problem = describe(error)
         self.n_failures_in_a_row += 1
         self.fatal = self.fatal or stop(error, params.model, server, answered=self.n_answers > 0)
-        if self.fatal is None and getattr(error, "status_code", None) in REJECTING_STATUS_CODES:
+        if self.fatal is None and is_rejection(error):
             self.unasked[picture.sha256] = Status.REJECTED
+            if not self.n_answers and len(self.unasked) >= FIRST:
+                self.fatal = CaptionServerError(
+                    f"{server} must take requests with pictures; it rejected the first {FIRST} ({self.last_problem}). "
+                    "Choose another caption.openai.model, or mend caption.openai, then run the stage again."
+                )
         elif self.fatal is None:
             self.n_unanswered += 1
         logger.warning("No captions of %s: %s.", picture.image_path, self.last_problem)

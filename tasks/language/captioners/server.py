@@ -14,6 +14,10 @@ from tasks.language.captioners.ledger import KEY_VARIABLE, without_key
 from tasks.runtime.errors import PerceptError, TransientError
 
 REJECTING_STATUS_CODES = frozenset({400, 413, 415, 422})
+"""What a server does not take, be it the picture or the request."""
+PAYMENT_REQUIRED = 402
+LATER_STATUS_CODES = frozenset({408, 409, 429})
+"""What may be answered later."""
 
 
 class CaptionServerError(PerceptError):
@@ -58,18 +62,28 @@ def is_transient(error: BaseException, *, answered: bool) -> bool:
         Whether the server has answered before: one that was never reached is not waited for.
     """
     if isinstance(error, openai.RateLimitError):
-        return error.code != "insufficient_quota"
+        return not _is_out_of_quota(error)
     if isinstance(error, openai.APIConnectionError) and not isinstance(
         error, openai.APITimeoutError
     ):
         return answered or not is_refusal(error)
     again = (openai.APIConnectionError, openai.InternalServerError, TimeoutError, NoCompletionError)
-    return isinstance(error, again) or getattr(error, "status_code", None) in (408, 409)
+    return isinstance(error, again) or getattr(error, "status_code", None) in LATER_STATUS_CODES
 
 
 def is_refusal(error: BaseException) -> bool:
     """Return whether nobody listens at the address, or there is no such address."""
     return type(error.__cause__).__name__ in ("ConnectError", "UnsupportedProtocol")
+
+
+def is_rejection(error: BaseException) -> bool:
+    """Return whether the server does not take what was sent."""
+    return getattr(error, "status_code", None) in REJECTING_STATUS_CODES
+
+
+def _is_out_of_quota(error: openai.APIError) -> bool:
+    """Return whether money is lacking: servers say so in the code, the type or the words."""
+    return "insufficient_quota" in (error.code, error.type) or "insufficient_quota" in str(error)
 
 
 def describe(error: BaseException) -> str:
@@ -78,7 +92,8 @@ def describe(error: BaseException) -> str:
         return f"HTTP {error.status_code}"
     if isinstance(error, TimeoutError):
         return "no whole answer in time"
-    cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+    why = error.__cause__
+    cause = f" ({type(why).__name__}: {str(why)[:200]})".replace(": )", ")") if why else ""
     return without_key(f"{str(error)[:300]}{cause}")
 
 
@@ -109,8 +124,13 @@ def _advice(error: Exception, model: str, *, answered: bool) -> tuple[str, str] 
             f"The server must serve the model {model}",
             "Mend caption.openai.model or OPENAI_BASE_URL",
         )
-    if isinstance(error, openai.RateLimitError) and error.code == "insufficient_quota":
+    if isinstance(error, openai.RateLimitError) and _is_out_of_quota(error):
         return "The account must have quota left", "Top it up"
     if isinstance(error, openai.APIConnectionError) and not answered:
         return "The captioning server must be reachable", "Start it or mend OPENAI_BASE_URL"
+    status = getattr(error, "status_code", None) or 0
+    if status == PAYMENT_REQUIRED:
+        return "The account must be able to pay", "Top it up"
+    if 400 <= status < 500 and status not in REJECTING_STATUS_CODES | LATER_STATUS_CODES:
+        return "The server must take chat completions", "Mend caption.openai or OPENAI_BASE_URL"
     return None
