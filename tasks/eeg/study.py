@@ -12,6 +12,7 @@ import mne
 
 from tasks.artifacts.pictures import examine
 from tasks.eeg.sources.protocol import (
+    BROKEN,
     Event,
     Recording,
     Source,
@@ -63,7 +64,7 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
         found = source.read(recording)
         if not isinstance(found, StoredEpochs):
             found.get_data(start=found.n_times - 1)
-    except (ValueError, OSError, EOFError, RuntimeError) as error:
+    except BROKEN as error:
         raise SourceError(
             f"{recording.path} must be a whole recording; MNE cannot read it ({error}). "
             "Copy it from its origin again."
@@ -250,9 +251,14 @@ def _refuse_duplicates(what: str, values: Iterable[object]) -> None:
         )
 
 
+def _visible(name: str) -> str:
+    """Return a name, in quotes where it would be read as another: empty, with spaces around it, unprintable."""
+    return name if name and name.isprintable() and name == name.strip() else repr(name)
+
+
 def _refuse_missing(rule: str, names: set[str], remedy: str) -> None:
     if names:
         raise SourceError(
-            f"{rule}; {len(names)} are missing: {', '.join(sorted(names)[:LISTED])}"
+            f"{rule}; {len(names)} are missing: {', '.join(map(_visible, sorted(names)[:LISTED]))}"
             f"{', ...' if len(names) > LISTED else ''}. {remedy}"
         )

@@ -5,6 +5,8 @@ from pathlib import Path
 import mne
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from mne_bids import BIDSPath, write_raw_bids
 from PIL import Image
 
@@ -350,3 +352,25 @@ def test_a_recording_that_cannot_be_read_is_named(folder: Path) -> None:
     assert str(error.value).startswith(
         f"{path} must be whole, with tables of its very channels and events; mne-bids cannot read it ("
     )
+
+
+CELLS = [*"\t\n\"'\x00", "inf", "nan", "n/a", "1e400", "-", "cup.png", " "]
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(st.sampled_from(CELLS)))
+def test_whatever_an_events_table_holds_it_is_read_or_refused_in_a_sentence(
+    folder: Path, cells: list[str]
+) -> None:
+    source = opened(folder)
+    recording = source.recordings()[1]
+    table = "onset\tduration\tstim_file\n2.5\t0.5\tcup.png\n" + "".join(cells)
+    path = recording.path.with_name(recording.path.name.replace("_eeg.fif", "_events.tsv"))
+    path.write_text(table, newline="")
+    try:
+        source.read(recording)
+        source.events(recording)
+    except SourceError as error:
+        assert str(error).count("\n") == 0  # noqa: PT017  (it may be read, too)

@@ -14,6 +14,7 @@ from mne_bids import (
 )
 
 from tasks.eeg.sources.protocol import (
+    BROKEN,
     Event,
     Recording,
     Source,
@@ -105,11 +106,11 @@ class BidsSource(Source):
         refuse_truncated(recording.path)
         bids = get_bids_path_from_fname(recording.path, check=False, verbose="ERROR")
         try:
-            with warnings.catch_warnings(
-                action="ignore", category=RuntimeWarning
-            ):  # of absent tables
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of absent tables
+                warnings.simplefilter("ignore", UserWarning)  # of blank lines in them
                 raw = read_raw_bids(bids, verbose="ERROR")
-        except (RuntimeError, ValueError, LookupError, OSError) as error:
+        except BROKEN as error:
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise SourceError(
                 f"{recording.path} must be whole, with tables of its very channels and events; mne-bids "

@@ -1,5 +1,7 @@
 """What every source of recordings answers, whatever its files look like."""
 
+import struct
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +15,21 @@ from jaxtyping import Float32
 
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
+
+BROKEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What readers of recordings and tables raise where these are broken."""
 
 
 class SourceError(PerceptError):
