@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -19,6 +20,8 @@ from tasks.language.likeness import Draw, Vectors, agreement, clip_scores, score
 from tasks.language.objects import vocabulary_of
 from tasks.language.prompts import KIND_NAMES, Tier
 from tasks.statistics.draws import derangement
+
+logger = logging.getLogger(__name__)
 
 Scores = dict[str, Score]
 NAMES = {"bleu": "bleu_4", "rouge_l": "rouge_l", "cider": "cider"}
@@ -128,20 +131,28 @@ def hallucinations(
     return scores, suspects[suspects["objects"] != ""]
 
 
-def review_scores(captions: pd.DataFrame, verdicts: Mapping[str, str], draw: Draw) -> Scores:
-    """Return the share of reviewed captions with each verdict.
+def review_scores(
+    captions: pd.DataFrame, verdicts: Mapping[tuple[str, str], str], draw: Draw
+) -> Scores:
+    """Return the share of reviewed captions with each verdict; those on other words than the captions' do not count.
 
     Parameters
     ----------
     captions : pandas.DataFrame
         One row per caption.
-    verdicts : Mapping[str, str]
-        Verdict of each caption that was reviewed.
+    verdicts : Mapping[tuple[str, str], str]
+        Verdict by caption_id and text.
     """
-    reviewed = captions[captions["caption_id"].isin(list(verdicts))]
+    now = dict(zip(captions["caption_id"], captions["text"], strict=True))
+    if stale := sum(now.get(caption_id, text) != text for caption_id, text in verdicts):
+        logger.warning(
+            "%d verdicts are on captions that read otherwise now; they do not count.", stale
+        )
+    said = pd.Series(zip(captions["caption_id"], captions["text"], strict=True), captions.index)
+    reviewed = captions[said.isin(list(verdicts))]
     if reviewed.empty:
         return {}
-    codes, given = picture_codes(reviewed), reviewed["caption_id"].map(verdicts).to_numpy()
+    codes, given = picture_codes(reviewed), said[reviewed.index].map(verdicts).to_numpy()
     return {
         f"reviewed_{verdict}": scored(
             (given == verdict).astype(float),

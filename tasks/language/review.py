@@ -18,6 +18,8 @@ from tasks.runtime.files import write_text
 VERDICTS = ("correct", "wrong", "invented", "unsure")
 """True of the picture; not true of it; names what is not there; cannot be told."""
 COLUMNS = ("caption_id", "kind", "text", "image_path", "verdict", "comment")
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet computes."""
 THUMBNAIL_PX = 320
 
 
@@ -67,33 +69,37 @@ def write_review(path: Path, sheets: Sequence[Sheet]) -> None:
         raise CaptionFileError(f"A review sheet must end in .html or .csv; {path} does not.")
 
 
-def read_review(path: Path) -> dict[str, str]:
+def read_review(path: Path) -> dict[tuple[str, str], str]:
     """Read the verdicts of a CSV that somebody filled in, or that the HTML sheet saved.
 
     Parameters
     ----------
     path : Path
-        CSV with the columns ``caption_id`` and ``verdict``; rows without a verdict are left out.
+        CSV with the columns ``caption_id``, ``text`` and ``verdict`` as a spreadsheet saves it: separated by commas,
+        semicolons or tabs, in UTF-8 or Windows-1252. Rows without a verdict are left out.
 
     Returns
     -------
-    dict[str, str]
-        Verdict by caption_id.
+    dict[tuple[str, str], str]
+        Verdict by caption_id and text: a verdict is on the words that somebody read.
 
     Raises
     ------
     CaptionFileError
         If a column is missing, a verdict is unknown, or no caption has one.
     """
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictReader(handle)
-        if not {"caption_id", "verdict"} <= set(rows.fieldnames or ()):
-            raise CaptionFileError(
-                f"{path} must have the columns caption_id and verdict; found {rows.fieldnames}. "
-                "Write a sheet with `percept captions review`."
-            )
-        verdicts = {r["caption_id"]: (r["verdict"] or "").strip().lower() for r in rows}
-    given = {caption_id: verdict for caption_id, verdict in verdicts.items() if verdict}
+    rows = csv.DictReader(io.StringIO(content := _decoded(path)), delimiter=_delimiter(content))
+    names = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+    if not {"caption_id", "text", "verdict"} <= set(names):
+        raise CaptionFileError(
+            f"{path} must have the columns caption_id, text and verdict; found {rows.fieldnames}. "
+            "Write a sheet with `percept captions review`."
+        )
+    given = {
+        (row[names["caption_id"]].strip(), _from_cell(row[names["text"]] or "")): verdict
+        for row in rows
+        if (verdict := (row[names["verdict"]] or "").strip().lower())
+    }
     unknown = sorted({verdict for verdict in given.values() if verdict not in VERDICTS})
     if unknown or not given:
         raise CaptionFileError(
@@ -103,11 +109,35 @@ def read_review(path: Path) -> dict[str, str]:
     return given
 
 
+def _decoded(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
+
+
+def _delimiter(content: str) -> str:
+    """Return what separates the names of the columns."""
+    header = content.split("\n", 1)[0]
+    return max(",;\t", key=header.count)
+
+
+def _to_cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(FORMULA) else text
+
+
+def _from_cell(cell: str) -> str:
+    text = " ".join(cell.split())
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
+
+
 def _to_csv(sheets: Sequence[Sheet]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((s.caption_id, s.kind, s.text, s.image_path, "", "") for s in sheets)
+    writer.writerows((s.caption_id, s.kind, _to_cell(s.text), s.image_path, "", "") for s in sheets)
     return text.getvalue()
 
 

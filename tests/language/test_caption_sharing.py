@@ -3,6 +3,7 @@
 import csv
 import gzip
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -11,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from PIL import Image
@@ -20,12 +22,14 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.tables import write_table
+from tasks.language.appraisal import review_scores
 from tasks.language.cache import CAPTION_CACHE, CaptionCache
 from tasks.language.captioners.ledger import Ledger
 from tasks.language.captioners.openai import OpenAICaptioner
 from tasks.language.captioners.params import OpenAIParams
 from tasks.language.human import CaptionFileError
-from tasks.language.review import read_review
+from tasks.language.likeness import Draw
+from tasks.language.review import Sheet, read_review, write_review
 from tests.chat_server import KEY, ChatServer
 from tests.conftest import REPOSITORY
 from tests.language.asking import OPENAI, picture
@@ -153,7 +157,10 @@ def test_a_csv_sheet_is_filled_in_and_read_back(study, capsys):
         writer.writeheader()
         writer.writerows(rows)
     ids = [row["caption_id"] for row in rows]
-    assert read_review(Path("filled.csv")) == {ids[0]: "correct", ids[1]: "invented"}
+    assert read_review(Path("filled.csv")) == {
+        (ids[0], study[ids[0]]): "correct",
+        (ids[1], study[ids[1]]): "invented",
+    }
     percept("captions", "grade", "filled.csv")
     assert (
         "correct: 1 of 2, wrong: 0 of 2, invented: 1 of 2, unsure: 0 of 2"
@@ -178,9 +185,9 @@ def test_a_sheet_is_drawn_by_seed_and_never_overwritten(study, capsys):
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("caption_id,verdict\na,perhaps\n", r"found \['perhaps'\]"),
-        ("caption_id,verdict\na,\n", "found none at all"),
-        ("id,verdict\na,correct\n", "must have the columns caption_id and verdict"),
+        ("caption_id,text,verdict\na,b,perhaps\n", r"found \['perhaps'\]"),
+        ("caption_id,text,verdict\na,b,\n", "found none at all"),
+        ("caption_id,verdict\na,correct\n", "must have the columns caption_id, text and verdict"),
     ],
 )
 def test_a_sheet_that_is_not_filled_in_as_it_must_be_is_named(tmp_path, content, problem):
@@ -188,6 +195,35 @@ def test_a_sheet_that_is_not_filled_in_as_it_must_be_is_named(tmp_path, content,
     path.write_text(content)
     with pytest.raises(CaptionFileError, match=problem):
         read_review(path)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_a_sheet_is_read_as_spreadsheets_save_it(tmp_path, separator, encoding):
+    lines = ["Caption_ID", "kind", "Text", "VERDICT "], ["a", "k", "a café", "Correct"]
+    path = tmp_path / "sheet.csv"
+    path.write_text("".join(separator.join(line) + "\r\n" for line in lines), encoding, newline="")
+    assert read_review(path) == {("a", "a café"): "correct"}
+
+
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1 is cold", "@home"])
+def test_no_caption_is_a_formula_in_a_spreadsheet(tmp_path, text):
+    path = tmp_path / "sheet.csv"
+    write_review(path, [Sheet("a", "ThemeTag", text, tmp_path / "a.png", "")])
+    (row,) = csv.DictReader(io.StringIO(path.read_text()))
+    assert row["text"] == "'" + text
+    path.write_text(path.read_text().replace(",,\n", ",correct,\n"))
+    assert read_review(path) == {("a", text): "correct"}
+
+
+def test_a_verdict_on_other_words_does_not_count(caplog):
+    captions = pd.DataFrame(
+        {"caption_id": ["a", "b"], "text": ["new", "same"], "stimulus_id": ["a", "b"]}
+    )
+    verdicts = {("a", "old"): "wrong", ("b", "same"): "correct"}
+    scores = review_scores(captions, verdicts, Draw(10, 0.95, 0))
+    assert (scores["reviewed_correct"].value, scores["reviewed_correct"].n) == (1.0, 1)
+    assert "1 verdicts are on captions that read otherwise now" in caplog.text
 
 
 @pytest.mark.browser
@@ -212,7 +248,10 @@ def test_an_html_sheet_is_judged_in_a_browser_and_read_back(study, tmp_path, bro
         page.get_by_role("button", name="Save as CSV").click()
     download.value.save_as("saved.csv")
     context.close()
-    assert read_review(Path("saved.csv")) == {"s-0_ThemeTag": "invented", "s-1_ThemeTag": "correct"}
+    verdicts = {"s-0_ThemeTag": "invented", "s-1_ThemeTag": "correct"}
+    assert read_review(Path("saved.csv")) == {
+        (name, study[name]): verdict for name, verdict in verdicts.items()
+    }
     with Path("saved.csv").open(newline="") as handle:
         rows = {row["caption_id"]: row for row in csv.DictReader(handle)}
     assert {name: row["text"] for name, row in rows.items()} == study
