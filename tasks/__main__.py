@@ -19,6 +19,8 @@ COMMANDS = (
     "fetch",
     "captions",
     "gallery",
+    "export",
+    "decode",
     "showcase",
     "ci_report",
     "agreement",
