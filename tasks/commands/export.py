@@ -24,7 +24,7 @@ def _export(options: argparse.Namespace) -> None:
     from tasks.decoding.bundle import export_bundle
     from tasks.wiring.contract import read_params
 
-    config = export_bundle(Artifacts(), read_params(Path(options.params))["preprocess"], options.folder)
+    config = export_bundle(Artifacts(), read_params(options.params)["preprocess"], options.folder)
     calibrated = [found.error for found in config.calibration.values() if found is not None]
     errors = [error for error in calibrated if error is not None]
     sure = (
