@@ -52,6 +52,10 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        launched = playwright.chromium.launch(
+            executable_path=path,
+            # a name of another site that leads to this machine: DNS rebinding
+            args=["--no-sandbox", "--host-resolver-rules=MAP rebound.example 127.0.0.1"],
+        )
         yield launched
         launched.close()

@@ -1,12 +1,28 @@
 """Archives, unpacked file by file, so that an interruption costs one file."""
 
+import lzma
 import shutil
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from tasks.fetching.downloads import FetchError
 from tasks.runtime.files import atomic_path
+
+BROKEN = (
+    zipfile.BadZipFile,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    lzma.LZMAError,
+    struct.error,
+    zlib.error,
+)
+"""What `zipfile` and its decompressors raise about archives that are damaged, encrypted or of an unknown kind."""
 
 
 def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[str, int]:
@@ -29,8 +45,8 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[
     """
     try:
         with zipfile.ZipFile(archive) as content:
+            _refuse_outside(archive, content.namelist())
             members = [member for member in content.infolist() if not member.is_dir()]
-            _refuse_outside(archive, members)
             todo = [m for m in members if not _is_there(folder / m.filename, m.file_size)]
             require_space(
                 folder, sum(member.file_size for member in todo), f"unpack {archive.name}"
@@ -45,10 +61,14 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[
                     shutil.copyfileobj(source, target, 1 << 20)
                 done += member.file_size
                 advance(done)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except BROKEN as error:
+        raise _broken(archive, error) from error
+    except OSError as error:
+        if error.errno is None:  # of bz2, about its data
+            raise _broken(archive, error) from error
         raise FetchError(
-            f"{archive} must be a whole ZIP archive; it cannot be unpacked ({error}). "
-            "Delete it and run the same command again."
+            f"{folder} must take every file of {archive.name}; one cannot be written ({error}). "
+            "Free the disk, or remove what is in the way, and run the same command again."
         ) from error
     return {member.filename: member.file_size for member in members}
 
@@ -74,11 +94,19 @@ def _is_there(path: Path, n_bytes: int) -> bool:
     return path.is_file() and path.stat().st_size == n_bytes
 
 
-def _refuse_outside(archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    for member in members:
-        path = PurePosixPath(member.filename.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+def _broken(archive: Path, error: BaseException) -> FetchError:
+    return FetchError(
+        f"{archive} must be a whole ZIP archive; it cannot be unpacked ({error}). "
+        "Delete it and run the same command again."
+    )
+
+
+def _refuse_outside(archive: Path, names: list[str]) -> None:
+    """Refuse an archive with a member that does not lie below its folder."""
+    for name in names:
+        path = PurePosixPath(name.replace("\\", "/"))
+        if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise FetchError(
-                f"{archive} must unpack into its folder; {member.filename!r} leads out of it. "
+                f"{archive} must unpack into its folder; {name!r} leads out of it. "
                 "Do not use this archive."
             )

@@ -7,19 +7,24 @@ import struct
 import subprocess
 import warnings
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from tasks.artifacts.pictures import (
+    FORMATS,
     MAX_PIXELS,
     UnreadablePictureError,
     examine,
     open_rgb,
     read_picture,
     size_in_header,
+    texts_of,
 )
 from tests.rooms import ROOT
 
@@ -165,40 +170,64 @@ def test_no_other_program_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyP
         open_rgb(tmp_path / "x.eps")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_damaged_files_raise_nothing_else(tmp_path: Path, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    whole = []
-    for kind, mode, block in (
-        ("png", "RGB", exif(6)),
-        ("png", "P", None),
-        ("jpeg", "RGB", exif(6)),
-        ("jpeg", "CMYK", None),
-        ("gif", "P", None),
-        ("bmp", "RGB", None),
-        ("webp", "RGB", exif(6)),
-        ("ppm", "RGB", None),
+def whole_files() -> Iterator[tuple[str, bytes]]:
+    """Yield format and content of pictures of every format, mode and compression that is common."""
+    for kind, mode, options in (
+        *(("PNG", mode, {"exif": exif(6)}) for mode in ("RGB", "P", "LA", "1")),
+        *(("JPEG", mode, {"exif": exif(6)}) for mode in ("RGB", "L", "CMYK")),
+        ("JPEG", "RGB", {"progressive": True}),
+        *(("BMP", mode, {}) for mode in ("RGB", "P", "1")),
+        *(("WEBP", "RGB", {"exif": exif(6), "lossless": lossless}) for lossless in (False, True)),
+        *(
+            ("TIFF", "RGB", {"compression": way, "exif": exif(6)})
+            for way in (None, "tiff_lzw", "tiff_adobe_deflate", "jpeg", "packbits")
+        ),
+        ("TIFF", "1", {"compression": "group4"}),
+        *(("PPM", mode, {}) for mode in ("RGB", "L", "1")),
+        ("GIF", "P", {}),
+        ("GIF", "P", {"save_all": True, "append_images": [Image.new("P", (64, 48))]}),
     ):
         buffer = io.BytesIO()
-        options = {} if block is None else {"exif": block}
         Image.fromarray(COLOURS).convert(mode).save(buffer, kind, **options)
-        whole.append(buffer.getvalue())
+        yield kind, buffer.getvalue()
+
+
+WHOLE = list(whole_files())
+
+
+def test_every_format_that_is_opened_is_among_those_that_are_damaged() -> None:
+    assert {kind for kind, _ in WHOLE} == set(FORMATS)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    whole=st.sampled_from([content for _, content in WHOLE]),
+    kept=st.floats(0, 1) | st.just(1.0),
+    places=st.lists(
+        st.tuples(st.floats(0, 1) | st.floats(0, 0.05), st.binary(max_size=6)), max_size=4
+    ),
+    n_replaced=st.integers(0, 4),
+)
+def test_what_is_damaged_is_read_or_refused_in_one_sentence_with_its_name(
+    tmp_path: Path, whole: bytes, kept: float, places: list[tuple[float, bytes]], n_replaced: int
+) -> None:
+    content = bytearray(whole[: round(kept * len(whole))])
+    for where, put in places:
+        start = round(where * len(content))
+        content[start : start + n_replaced] = put
     path = tmp_path / "damaged"
-    n_refused = 0
-    for _ in range(60):
-        content = bytearray(whole[rng.integers(len(whole))])
-        for _ in range(rng.integers(1, 4)):
-            place = int(rng.integers(min(len(content), 300)))
-            content[place : place + 4] = rng.bytes(rng.integers(0, 6))
-        path.write_bytes(content)
-        for look in (open_rgb, examine):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                try:
-                    look(path)
-                except UnreadablePictureError:
-                    n_refused += 1
-    assert n_refused > 10
+    path.write_bytes(content)
+    said = []
+    for look in (open_rgb, examine, size_in_header, texts_of):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                look(path)
+            except UnreadablePictureError as error:
+                said.append(str(error))
+    assert all(sentence.startswith(f"{path} must be a whole picture (") for sentence in said)
 
 
 def test_a_stimulus_is_read_once_and_opened_the_same_way(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ import zipfile
 from collections import namedtuple
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks.__main__ import main
 from tasks.fetching import archives
@@ -26,9 +29,9 @@ CONTENT = {"sub-01/ses-01/raw_eeg_test.npy": os.urandom(60_000), "sub-01/note.tx
 METADATA = os.urandom(300_000)
 
 
-def zipped(content: dict[str, bytes]) -> bytes:
+def zipped(content: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     data = io.BytesIO()
-    with zipfile.ZipFile(data, "w") as archive:
+    with zipfile.ZipFile(data, "w", method) as archive:
         for name, text in content.items():
             archive.writestr(name, text)
     return data.getvalue()
@@ -221,6 +224,60 @@ def test_what_is_no_archive_is_said_so(server: FileServer, tmp_path: Path) -> No
         f"{tmp_path / 'raw/sub-01.zip'} must be a whole ZIP archive; it cannot be unpacked (File is "
         "not a zip file). Delete it and run the same command again."
     )
+
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    method=st.sampled_from(METHODS),
+    places=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=3),
+    bit=st.integers(0, 7),
+    kept=st.floats(0, 1) | st.just(1.0),
+)
+def test_a_damaged_archive_is_one_sentence_and_nothing_damaged_is_kept(
+    method: int, places: list[float], bit: int, kept: float
+) -> None:
+    content = {"sub-01/eeg.npy": bytes(range(256)) * 8, "sub-01/note.txt": b"read me"}
+    data = bytearray(zipped(content, method))
+    for place in places:
+        data[int(place * len(data))] ^= 1 << bit
+    with TemporaryDirectory() as name:
+        archive, folder = Path(name, "sub-01.zip"), Path(name, "raw")
+        archive.write_bytes(data[: round(kept * len(data))])
+        said = ""
+        try:
+            archives.unpack(archive, folder, lambda n: None)
+        except FetchError as error:
+            said = str(error)
+        assert not said or said.startswith((f"{archive} must ", f"{folder} must "))
+        found = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+        assert all(file in content.values() for file in found)
+        assert said or len(found) == len(content)
+
+
+@pytest.mark.parametrize(
+    "member", ["", ".", "./", "/", "..", "a/../../b", "C:/b", "\\\\host\\b", "a\0b", "a//"]
+)
+def test_a_member_that_is_no_file_below_the_folder_is_refused_or_no_file(
+    server: FileServer, tmp_path: Path, member: str
+) -> None:
+    """A name that ends in a slash is a folder, of which nothing is unpacked."""
+    info = zipfile.ZipInfo("placeholder")
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as archive:
+        info.filename = member
+        archive.writestr(info, b"")
+    server.files["/1"] = data.getvalue()
+    said = ""
+    try:
+        fetch(server, tmp_path)
+    except FetchError as error:
+        said = str(error)
+    assert not said or said.startswith(f"{tmp_path / 'raw/sub-01.zip'} must unpack into its folder")
+    files = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert files <= {"images/metadata.npy", "raw/sub-01.zip", "fetched.json", "raw/a"}
 
 
 def test_an_unknown_subject_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

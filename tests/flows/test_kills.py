@@ -125,7 +125,8 @@ def kill_under_prefect(workspace: Path, victim: str, moment_s: float, round_: st
             )
             wait_until(lambda: any(name.startswith(f"{round_}_") for name in paid(workspace)))
             time.sleep(moment_s)
-            servers = [c for c in psutil.Process(serving.pid).children() if "server" in c.cmdline()]
+            children = psutil.Process(serving.pid).children()
+            servers = [c for c in children if "flows.guarded:application" in c.cmdline()]
             assert servers
             victims = servers if victim == "server" else [psutil.Process(serving.pid)]
             for process in victims:

@@ -1,5 +1,7 @@
 """What a person does in the browser: a stage fails, its cause is removed, Retry is clicked, the run is green."""
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -154,15 +156,23 @@ def test_history_is_the_projects_own(ui, workspace):
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", ui)
 
 
-ATTACK = """async (ui) => {
-    const ask = (path, options) => fetch(ui + path, options).then(a => a.text(), e => "refused");
-    const socket = new WebSocket(ui.replace("http", "ws") + "/api/events/in", ["prefect"]);
-    const opened = await new Promise(done => {
-        socket.onopen = () => done("opened");
-        socket.onerror = () => done("refused");
+KNOCK = """async ([ui, paths]) => {
+    const status = ([method, path]) => fetch(ui + path, {method}).then(a => a.status, () => "refused");
+    const socket = path => new Promise(done => {
+        const opening = new WebSocket(ui.replace("http", "ws") + path, ["prefect"]);
+        opening.onopen = () => done("opened");
+        opening.onerror = () => done("refused");
     });
-    return [await ask("/api/admin/settings"), await ask("/api/flow_runs/filter", {method: "POST"}), opened];
+    return Promise.all([...paths.map(status), socket("/api/events/in"), socket("/api/events/out")]);
 }"""
+NOBODY = "00000000-0000-0000-0000-000000000000"
+DOORS = [
+    ["GET", "/api/csrf-token?client=x"],
+    ["GET", "/api/admin/settings"],
+    ["POST", "/api/deployments/filter"],
+    ["PATCH", f"/api/deployments/{NOBODY}"],
+    ["POST", f"/api/deployments/{NOBODY}/create_flow_run"],
+]
 
 
 def test_a_page_of_another_origin_reads_nothing_and_opens_no_socket(ui, browser):
@@ -170,18 +180,90 @@ def test_a_page_of_another_origin_reads_nothing_and_opens_no_socket(ui, browser)
     page = browser.new_context().new_page()
     page.route(foreign, lambda route: route.fulfill(body="a page", content_type="text/html"))
     page.goto(foreign)
-    assert page.evaluate(ATTACK, ui) == ["refused", "refused", "refused"]
+    assert set(page.evaluate(KNOCK, [ui, DOORS])) == {"refused"}
     page.context.close()
 
 
-def test_another_account_of_this_machine_gets_no_token_and_starts_nothing(ui):
-    """DNS rebinding as well: curl sends any host name, and no key."""
-    for words in (
-        ["-H", "Host: example.org", f"{ui}/api/csrf-token?client=x"],
-        [f"{ui}/api/csrf-token?client=x"],
-        ["-X", "PATCH", "-d", "{}", f"{ui}/api/deployments/00000000-0000-0000-0000-000000000000"],
-        ["-u", "percept:guess", f"{ui}/api/admin/settings"],
+def test_a_name_of_another_site_that_leads_here_finds_a_closed_door(ui, browser):
+    """DNS rebinding: to the browser, the server's answers belong to that site's page."""
+    rebound = ui.replace("127.0.0.1", "rebound.example")
+    page = browser.new_context().new_page()
+    assert page.goto(rebound).status == 403
+    *answers, events_in, events_out = page.evaluate(KNOCK, [rebound, DOORS])
+    assert set(answers) == {403}
+    assert events_in == events_out == "refused"
+    page.context.close()
+
+
+def ask(ui: str, method: str, path: str, *words: str, body: str = "{}") -> tuple[int, str]:
+    """Ask as curl does; return status and content."""
+    words = (*words, "-X", method, "--json", body)
+    command = ["curl", "-s", "-w", "\n%{http_code}", *words, f"{ui}{path}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    content, _, status = done.stdout.rpartition("\n")
+    return int(status), content
+
+
+ATTACK = {
+    "pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "touch was_here"}}]
+}
+
+
+def test_another_account_of_this_machine_gets_no_token_and_starts_nothing(ui, workspace):
+    """Nobody gets in without the key; with the key, but under another name, neither."""
+    login = ["-u", printed(workspace, "Log in as")]
+    token = json.loads(ask(ui, "GET", "/api/csrf-token?client=x", *login)[1])["token"]
+    csrf = ["-H", "Prefect-Csrf-Client: x", "-H", f"Prefect-Csrf-Token: {token}"]
+    key = [*login, *csrf]
+    found = json.loads(ask(ui, "POST", "/api/deployments/filter", *key)[1])
+    deployment = f"/api/deployments/{found[0]['id']}"
+    runs = ask(ui, "POST", "/api/flow_runs/count", *key)
+    for words, refusal in (
+        (csrf, 401),
+        ([*csrf, "-u", "percept:guess"], 401),
+        ([*key, "-H", "Host: example.org"], 403),
+        ([*key, "-H", "Origin: https://example.org"], 403),
     ):
-        command = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert done.stdout in ("401", "403"), words
+        for method, path, body in (
+            ("GET", "/api/csrf-token?client=x", ""),
+            ("PATCH", deployment, json.dumps(ATTACK)),
+            ("POST", f"{deployment}/create_flow_run", "{}"),
+        ):
+            assert ask(ui, method, path, *words, body=body)[0] == refusal, (words, path)
+    assert json.loads(ask(ui, "POST", "/api/deployments/filter", *key)[1]) == found
+    assert ask(ui, "POST", "/api/flow_runs/count", *key) == runs
+    assert ask(ui, "PATCH", deployment, *key)[0] == 204  # what the others were refused
+
+
+def test_every_door_of_the_api_asks_for_the_key(ui, workspace):
+    schema = json.loads(
+        ask(ui, "GET", "/api/openapi.json", "-u", printed(workspace, "Log in as"))[1]
+    )
+    doors = {
+        (method.upper(), re.sub("{[^}]*}", NOBODY, path))
+        for path, methods in schema["paths"].items()
+        for method in methods
+    }
+    assert len(doors) > 150
+    connection = http.client.HTTPConnection(ui.removeprefix("http://"))
+    opened = set()
+    for method, path in doors:
+        connection.request(method, path if path.startswith("/api") else f"/api{path}")
+        answer = connection.getresponse()
+        answer.read()
+        opened |= {path} if answer.status not in (401, 403) else set()
+    connection.close()
+    assert opened <= {"/api/health", "/api/ready", "/health", "/ready"}
+
+
+@pytest.mark.parametrize("path", ["/api/events/in", "/api/events/out", "/api/logs/out"])
+@pytest.mark.parametrize("said", [{"type": "auth", "token": "percept:guess"}, {"type": "auth"}, {}])
+def test_a_socket_without_the_key_is_closed(ui, path, said):
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    with connect(ui.replace("http", "ws") + path, subprotocols=["prefect"]) as socket:
+        socket.send(json.dumps(said))
+        with pytest.raises(ConnectionClosed):
+            socket.recv(timeout=30)
+        assert socket.close_code == 1008
