@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,26 @@ def _run(options: argparse.Namespace) -> None:
 
     use_the_code_of()
     share_cache()
-    with nullcontext() if _is_a_helper() else sole_writer(f"percept run {options.stage}"):
-        if os.environ.get("PREFECT_API_URL"):
-            import importlib  # by name: tasks never import flows
+    if _is_a_helper():
+        _run_stage(options)
+        return
+    with sole_writer(f"percept run {options.stage}"):
+        from tasks.wiring.inputs import unchanged_inputs
 
-            importlib.import_module("flows.stage").run_stage(options.stage, options.params)
-            return
-        from tasks.artifacts.catalogue import Artifacts
-        from tasks.wiring.contract import call, load_stage
+        with unchanged_inputs(options.stage, options.params):
+            _run_stage(options)
 
-        call(load_stage(options.stage), Artifacts(), options.params)
+
+def _run_stage(options: argparse.Namespace) -> None:
+    if os.environ.get("PREFECT_API_URL"):
+        import importlib  # by name: tasks never import flows
+
+        importlib.import_module("flows.stage").run_stage(options.stage, options.params)
+        return
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.wiring.contract import call, load_stage
+
+    call(load_stage(options.stage), Artifacts(), options.params)
 
 
 def _is_a_helper() -> bool:

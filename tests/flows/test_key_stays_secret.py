@@ -1,4 +1,7 @@
-"""A key that captions are paid with is in no file, log, Prefect record, artefact or report, whatever the server says."""
+"""A key that captions are paid with is in no file, log, Prefect record, artefact or report, whatever the server says.
+
+The key of the Prefect server itself lies in its own file and is printed once.
+"""
 
 import os
 import shutil
@@ -123,6 +126,12 @@ def test_no_key_anywhere(server, prefect, workspace):
     assert {"prefect.db", "serve.log", "index.html", "dvc.lock"} <= names
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     assert KEY not in printed
+
+    login = prefect["PREFECT_API_AUTH_STRING"].removeprefix(f"{USER}:")
+    holders = [path for path in files if login.encode() in path.read_bytes()]
+    assert {path.name for path in holders} == {KEY_FILE, "serve.log"}
+    assert log.count(login) == 1
+    assert login not in printed
 
 
 def test_the_search_would_find_a_key(tmp_path):
