@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tasks import PARAMS_FILE
@@ -58,4 +59,5 @@ def _write(name: str, params_file: Path, *, force: bool) -> None:
         print(f"lost: {line}")
     for line in differences(old, new):
         print(line)
-    print(f"{params_file} holds the preset {name}. Next: percept doctor")
+    other = "" if params_file == Path(PARAMS_FILE) else f" --params {quote(str(params_file))}"
+    print(f"{params_file} holds the preset {name}. Next: percept doctor{other}")

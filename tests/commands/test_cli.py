@@ -1,8 +1,12 @@
 """The command line says what is wrong in one sentence and exits with 1."""
 
+import re
+import shlex
+
 import pytest
 
 from tasks.__main__ import main
+from tasks.wiring.contract import read_params
 
 
 def test_unknown_preset(capsys, tmp_path, monkeypatch, repository):
@@ -31,6 +35,24 @@ def test_run_without_params_says_what_to_do(capsys, tmp_path, monkeypatch):
         "params.yaml must exist; it does not. `percept preset simulated --params params.yaml` writes it."
         in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    "words", [["params", "embed.model"], ["doctor"], ["run", "simulate"], ["captions", "dry-run"]]
+)
+def test_the_command_that_a_missing_params_file_recommends_writes_that_file(
+    words, capsys, tmp_path, monkeypatch, repository
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    (tmp_path / "presets").symlink_to(repository / "presets")
+    assert main([*words, "--params", "my study.yaml"]) == 1
+    said = capsys.readouterr().err
+    command = re.search("`percept (.*)` writes it", said)[1]
+    assert main(shlex.split(command)) == 0
+    assert "Next: percept doctor --params 'my study.yaml'" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.glob("*.yaml")] == ["my study.yaml"]
+    assert read_params(tmp_path / "my study.yaml")["simulate"]
 
 
 def test_trace_without_trials_says_what_to_do(capsys, tmp_path, monkeypatch):
