@@ -4,12 +4,14 @@ Each task is `dvc repro --single-item STAGE`, so DVC alone decides what is stale
 run passes over finished stages to the one that failed.
 """
 
+import logging
 import os
 import re
 import subprocess
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -17,9 +19,11 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.futures import PrefectFuture, wait
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.tasks import exponential_backoff
+from pydantic import Field
 
 from flows.showing import show_results
 from flows.workspace import (
@@ -31,22 +35,42 @@ from flows.workspace import (
     root,
     settled_stages,
 )
-from tasks.runtime.errors import TRY_AGAIN
-from tasks.runtime.secrets import redact, redacted_errors
+from tasks import STAGES
+from tasks.runtime.errors import TRY_AGAIN, PerceptError
+from tasks.runtime.secrets import RedactingFilter, redact, redacted_errors
 from tasks.runtime.workspace import WRITER, sole_writer
 
 PARENT = "PERCEPT_PARENT_TASK_RUN"
 """Tells the flow of a stage which task run started it."""
+LOGGERS = ("prefect.flow_runs", "prefect.task_runs", "prefect.engine")
+LONGEST_NAME = 120
 RETRIES = 3
 BACKOFF_S = 30.0
 
 
-class StageFailedError(RuntimeError):
+class StageFailedError(PerceptError):
     """DVC reports that a stage failed."""
 
 
 class BusyError(StageFailedError):
     """A stage failed for want of something that may be there the next time."""
+
+
+class SentenceFilter(logging.Filter):
+    """Takes the traceback from the record of an error that is one sentence."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        if record.exc_info and isinstance(record.exc_info[1], PerceptError):
+            record.exc_info = None  # the message names the error
+        return True
+
+
+def keep_logs_short_and_clean() -> None:
+    """Let what Prefect logs of runs hold neither secrets nor tracebacks of what is said in a sentence."""
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(SentenceFilter())
+        logging.getLogger(name).addFilter(RedactingFilter())
 
 
 def _may_pass(_task: object, _run: TaskRun, state: State[Any]) -> bool:
@@ -108,25 +132,35 @@ def reproduce_stage(stage: str, force: bool = False, settled: bool = False) -> S
 SIDE_BY_SIDE = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=2))
 
 
-@flow(name="percept", task_runner=SIDE_BY_SIDE, persist_result=False)
-def reproduce(
-    stages: list[str] | None = None,
-    force: bool = False,
-    overrides: dict[str, Any] | None = None,
-) -> None:
-    """Reproduce the pipeline, or the named stages alone, in DAG order.
+STAGE = Annotated[str, Field(json_schema_extra={"enum": list(STAGES)})]
+CHOSEN = Field(None, description="Stages to bring up to date; where none is named, all of them.")
+FORCE = Field(False, description="Run them even where DVC finds nothing changed.")
+OVERRIDES = Field(
+    None,
+    description="Params to write into params.yaml first, by dotted name, for instance "
+    '{"train.optimiser.learning_rate": 0.0005}. They stay there after the run.',
+)
 
-    Parameters
-    ----------
-    stages
-        Stages to bring up to date; all by default.
-    force
-        Run them even where DVC finds nothing changed.
-    overrides
-        Params to write into params.yaml first, by dotted name: {"train.optimiser.learning_rate": 0.0005}.
-    """
+
+def run_name() -> str:
+    """Return what the UI calls a run: its stages, and the params that it sets."""
+    found = flow_run.parameters
+    words = [", ".join(found.get("stages") or ["everything"])]
+    words += [f"{name} {value}" for name, value in (found.get("overrides") or {}).items()]
+    words += ["forced"] if found.get("force") else []
+    return textwrap.shorten("; ".join(words), LONGEST_NAME, placeholder=" ...")
+
+
+@flow(name="percept", flow_run_name=run_name, task_runner=SIDE_BY_SIDE, persist_result=False)
+def reproduce(
+    stages: list[STAGE] | None = CHOSEN,
+    force: bool = FORCE,
+    overrides: dict[str, Any] | None = OVERRIDES,
+) -> None:
+    """Reproduce the pipeline, or the named stages alone, in DAG order."""
+    keep_logs_short_and_clean()
     if os.environ.get("DVC_STAGE"):
-        raise RuntimeError(
+        raise PerceptError(
             "A flow must not start inside a DVC stage; "
             f"stage {os.environ['DVC_STAGE']} tried. Start it from a shell."
         )
@@ -145,7 +179,7 @@ def reproduce(
         wait(list(started.values()))
         for future in started.values():
             future.result()
-        show_results(root())
+        show_results(root(), chosen)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -47,18 +47,18 @@ def main() -> int:
     try:
         port = whole_number(PORT_NAME, most=LAST_PORT) or PORT
         os.environ.update(settings(root(), port))  # before Prefect is imported: it reads them then
-        with _server(port):
-            from flows.served_files import served
+        login = os.environ["PREFECT_API_AUTH_STRING"]
+        left_over = _left_over(port)
+        from flows.served_files import served
 
-            login = os.environ["PREFECT_API_AUTH_STRING"]
-            with served(root(), port + 1, path_of(login)) as files:
-                os.environ["PERCEPT_FILES_URL"] = files
-                sys.stdout.write(
-                    f"Prefect UI: http://{HOST}:{port}\nLog in as:  {login}\nReport:     {files}\n"
-                    "Stop with Ctrl-C.\n"
-                )
-                sys.stdout.flush()
-                _serve()
+        with served(root(), port + 1, path_of(login)) as files, _server(port, left_over):
+            os.environ["PERCEPT_FILES_URL"] = files
+            sys.stdout.write(
+                f"Prefect UI: http://{HOST}:{port}\nLog in as:  {login}\nReport:     {files}\n"
+                "Stop with Ctrl-C.\n"
+            )
+            sys.stdout.flush()
+            _serve()
     except PerceptError as error:
         sys.stderr.write(f"percept: {error}\n")
         return 1
@@ -146,19 +146,9 @@ def _end_lost_runs() -> None:
 
 
 @contextmanager
-def _server(port: int) -> Iterator[None]:
-    """Run the server of this project, unless one that was left over answers already."""
-    home = os.environ["PREFECT_HOME"]
-    found = _home_of_the_server(port)
-    if found == home:
-        yield
-        return
-    if found is not None:
-        raise ServerError(
-            f"Port {port} must be free; a Prefect server with its home in {found} has it. "
-            "Stop that one, or set PERCEPT_UI_PORT to another port."
-        )
-    process = subprocess.Popen(
+def _server(port: int, left_over: psutil.Process | None) -> Iterator[None]:
+    """Run the server of this project, or go on with one that outlived its `make ui`; end either."""
+    process = left_over or psutil.Popen(
         [
             *(sys.executable, "-m", "uvicorn", "--factory", "flows.guarded:application"),
             *("--host", HOST, "--port", str(port), "--log-level", "warning"),
@@ -170,11 +160,33 @@ def _server(port: int) -> Iterator[None]:
         _wait_for_answer(process, port)
         yield
     finally:
-        process.terminate()
-        process.wait()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+            process.wait()
 
 
-def _wait_for_answer(server: subprocess.Popen[bytes], port: int, timeout_s: float = 180.0) -> None:
+def _left_over(port: int) -> psutil.Process | None:
+    """Return the process of a server of this project that a killed `make ui` has left; None where there is none.
+
+    Raises
+    ------
+    ServerError
+        If something else has the port.
+    """
+    process = listener(port)
+    if process is None:
+        return None
+    home = _home_of_the_server(port)
+    if home == os.environ["PREFECT_HOME"]:
+        return process
+    what = f"a Prefect server with its home in {home}" if home else f"{process.name()!r}"
+    raise ServerError(
+        f"Port {port} must be free; {what} has it (process {process.pid}). "
+        "Stop that one, or set PERCEPT_UI_PORT to another port."
+    )
+
+
+def _wait_for_answer(server: psutil.Process, port: int, timeout_s: float = 180.0) -> None:
     """Return once the server answers.
 
     Raises
@@ -183,18 +195,20 @@ def _wait_for_answer(server: subprocess.Popen[bytes], port: int, timeout_s: floa
         If the server ends or does not answer in time.
     """
     end = time.monotonic() + timeout_s
-    while time.monotonic() < end and server.poll() is None:
+    while time.monotonic() < end:
         if _home_of_the_server(port) is not None:
             return
-        time.sleep(0.5)
+        ended, _ = psutil.wait_procs([server], timeout=0.5)
+        if ended:
+            break
     raise ServerError(
         f"The Prefect server must answer on port {port}; it does not. Free the port, or set "
         "PERCEPT_UI_PORT to another, and try again."
     )
 
 
-def is_ours(port: int) -> bool:
-    """Tell whether a process of this account listens on a port of this machine.
+def listener(port: int) -> psutil.Process | None:
+    """Return the process of this account that listens on a port of this machine; None where none does.
 
     Raises
     ------
@@ -203,13 +217,14 @@ def is_ours(port: int) -> bool:
     """
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
-            if connection.pid and psutil.Process(connection.pid).uids().real == os.getuid():
-                return True
+            process = psutil.Process(connection.pid) if connection.pid else None
+            if process and process.uids().real == os.getuid():
+                return process
             raise ServerError(
                 f"Port {port} must be free; a process of another account has it. "
                 "Set PERCEPT_UI_PORT to another port."
             )
-    return False
+    return None
 
 
 def _home_of_the_server(port: int) -> str | None:
@@ -220,7 +235,7 @@ def _home_of_the_server(port: int) -> str | None:
     ServerError
         If the port belongs to another account, which must not be told the key.
     """
-    if not is_ours(port):
+    if listener(port) is None:
         return None
     login = base64.b64encode(os.environ["PREFECT_API_AUTH_STRING"].encode()).decode()
     connection = HTTPConnection(HOST, port, timeout=5)

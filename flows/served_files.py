@@ -1,5 +1,6 @@
-"""The report and the pictures of the workspace over HTTP, for the links in the UI: loopback only."""
+"""The report of the workspace and those of runs over HTTP, for the links in the UI: loopback only."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from flows.guarded import LOOPBACK, Guard
-from flows.showing import PICTURES
+from flows.showing import RUNS
+from tasks.runtime.errors import PerceptError
 
 
 def file_application(root: Path, key: str) -> Starlette:
@@ -30,7 +32,7 @@ def file_application(root: Path, key: str) -> Starlette:
         Paths that climb out of a folder, or follow a link out of it, do not exist; requests that another
         site's name leads here are refused.
     """
-    folders = {"/reports": root / "reports", "/pictures": root / PICTURES}
+    folders = {"/reports": root / "reports", "/runs": root / RUNS}
     for folder in folders.values():
         folder.mkdir(parents=True, exist_ok=True)
     return Starlette(
@@ -60,19 +62,27 @@ def served(root: Path, port: int, key: str) -> Iterator[str]:
     ------
     str
         The URL.
+
+    Raises
+    ------
+    PerceptError
+        If something else has the port.
     """
     import uvicorn
 
-    config = uvicorn.Config(
-        file_application(root, key), host=LOOPBACK, port=port, log_level="warning"
-    )
-    server = uvicorn.Server(config)
-    socket = config.bind_socket()
-    socket.listen()  # who asks before the server runs waits for it
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
+    server = uvicorn.Server(uvicorn.Config(file_application(root, key), log_level="warning"))
+    try:
+        listening = socket.create_server((LOOPBACK, port))  # who asks early waits for the server
+    except OSError as error:
+        raise PerceptError(
+            f"Port {port} must be free for the report; it is not ({error.strerror}). Where `make ui` runs "
+            "already, stop that one; where something else has the port, set PERCEPT_UI_PORT to another: "
+            "the report takes the one above it."
+        ) from error
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
-        yield f"http://{LOOPBACK}:{socket.getsockname()[1]}/{key}"
+        yield f"http://{LOOPBACK}:{listening.getsockname()[1]}/{key}"
     finally:
         server.should_exit = True
         thread.join()

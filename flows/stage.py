@@ -12,9 +12,9 @@ from prefect.logging import get_run_logger
 from prefect.states import Pending
 
 from flows.execution import prefect_map
-from flows.reproduce import PARENT
+from flows.reproduce import PARENT, keep_logs_short_and_clean
 from tasks.artifacts.catalogue import Artifacts
-from tasks.runtime.secrets import RedactingFilter, redacted_errors
+from tasks.runtime.secrets import redacted_errors
 from tasks.wiring.contract import call, load_stage
 
 
@@ -44,8 +44,7 @@ def run_stage(name: str, params_file: Path) -> None:
     params_file
         Where its section of params lies.
     """
-    for logger in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(logger).addFilter(RedactingFilter())
+    keep_logs_short_and_clean()
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every request
     parent = os.environ.get(PARENT)
     if parent is None:

@@ -128,7 +128,7 @@ def override_params(overrides: Mapping[str, Any]) -> None:
                 )
     candidate = file.with_name(f".{file.name}.candidate.partial")
     try:
-        write_text(candidate, override(file.read_text(), overrides, file))
+        write_text(candidate, override(file.read_bytes().decode(), overrides, file))
         for stage in sorted(stages):
             params_for(load_stage(stage), candidate)
         candidate.replace(file)

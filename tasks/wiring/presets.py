@@ -54,7 +54,8 @@ class _Entry:
     @property
     def end(self) -> int:
         """Where the line ends that the value ends in."""
-        return len(self.text[: self.last] + self.text[self.last :].partition("\n")[0])
+        behind = self.text[self.last :].partition("\n")[0]
+        return self.last + len(behind.rstrip("\r"))  # of CR LF, both stay
 
     @property
     def comment(self) -> str:

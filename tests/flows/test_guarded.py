@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from flows.guarded import Guard, key_of, path_of
-from flows.serve import ServerError, is_ours, settings
+from flows.serve import ServerError, listener, settings
 from tasks.runtime.errors import PerceptError
 
 PORT = 4321
@@ -95,9 +95,9 @@ def test_the_key_is_sent_to_no_process_of_another_account(monkeypatch):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port = listening.getsockname()[1]
-        assert not is_ours(port)
+        assert listener(port) is None
         listening.listen()
-        assert is_ours(port)
+        assert listener(port).pid == os.getpid()
         monkeypatch.setattr(os, "getuid", lambda: 12345)
         with pytest.raises(ServerError, match="a process of another account has it"):
-            is_ours(port)
+            listener(port)

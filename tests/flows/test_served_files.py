@@ -51,7 +51,7 @@ def test_report_is_served_on_loopback(address):
         "/reports/%2fetc%2fpasswd",
         "/reports/..%5csecret.txt",
         "/reports/way_out/secret.txt",
-        "/pictures/../../../../../../../../etc/passwd",
+        "/runs/../../../../../../../../etc/passwd",
     ],
 )
 def test_no_path_climbs_out(address, path):

@@ -23,8 +23,19 @@ stages:
     cmd: echo caption >> ran && cp preprocessed captioned
     deps: [preprocessed]
     outs: [captioned]
+  evaluate:
+    cmd: echo evaluate >> ran && cp scores.json reports/metrics/evaluate.json
+    deps: [captioned, scores.json]
+    outs: [reports/metrics/evaluate.json]
+  report:
+    cmd: echo report >> ran && cp page.html reports/index.html
+    deps: [reports/metrics/evaluate.json, page.html]
+    outs: [reports/index.html]
 """
-SCORES = {"concept_recall_at_1_of_40": {"value": 0.693, "n": 1121, "chance": 0.025}}
+SCORES = {
+    "a_detail": {"value": 0.1, "n": 3},
+    "concept_recall_at_1_of_40": {"value": 0.693, "n": 1121, "chance": 0.025},
+}
 PAGE = "<!doctype html><title>Report</title><h1>The report of a small workspace</h1>"
 
 
@@ -38,12 +49,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def make_workspace(folder: Path, dag: str = DAG) -> Path:
-    """Make a DVC project of four stages, a report and a score."""
+    """Make a DVC project of a few stages, by default with what two of them copy: a report and two scores."""
     folder.mkdir(parents=True)
     (folder / "dvc.yaml").write_text(dag)
     (folder / "reports/metrics").mkdir(parents=True)
-    (folder / "reports/metrics/evaluate.json").write_text(json.dumps(SCORES))
-    (folder / "reports/index.html").write_text(PAGE)
+    (folder / "scores.json").write_text(json.dumps(SCORES))
+    (folder / "page.html").write_text(PAGE)
     run(folder, "dvc", "init", "--no-scm", "--quiet")
     return folder
 
