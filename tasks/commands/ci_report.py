@@ -7,7 +7,7 @@ import operator
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +48,8 @@ def _run(options: argparse.Namespace) -> None:
     base = resolve(options.base)
     guards = read_thresholds(options.thresholds)
     changes = compare_scores(scores_at(base), scores_here())
-    problems = [*regressions(changes, guards), *stale_stages()]
+    idle = idle_rules(changes, guards, options.thresholds)
+    problems = [*idle, *regressions(changes, guards), *stale_stages()]
     plots = write_plots(base, options.plots) if options.plots else None
     text = "\n".join(_markdown(options.base, base, changes, problems, plots))
     if options.out:
@@ -133,6 +134,26 @@ def regressions(changes: list[Change], guards: Mapping[str, Any]) -> Iterator[st
                         yield f"{change.name} must be {words} {limit[word]:g}; it is {value:.3f}."
 
 
+def idle_rules(changes: list[Change], guards: Mapping[str, Any], thresholds: Path) -> Iterator[str]:
+    """Yield one sentence for every rule that guards nothing, since no score has such a name.
+
+    Parameters
+    ----------
+    guards
+        What `read_thresholds` returned.
+    thresholds
+        The file that they were read from.
+    """
+    for kind in ("guarded", "limits"):
+        known = [c.name for c in changes if kind == "guarded" or c.new is not None]
+        for rule in guards[kind]:
+            if not any(fnmatch.fnmatchcase(name, rule["score"]) for name in known):
+                yield (
+                    f"{thresholds}: `{rule['score']}` of `{kind}` must match a score; it matches none. "
+                    "Mend the pattern, or remove it."
+                )
+
+
 def read_thresholds(path: Path) -> dict[str, Any]:
     """Read which scores are guarded.
 
@@ -143,17 +164,22 @@ def read_thresholds(path: Path) -> dict[str, Any]:
     """
     if not path.exists():
         raise PerceptError(f"{path} must name the guarded scores; it does not exist. Restore it.")
-    found = yaml.safe_load(path.read_text()) or {}
-    rules = [*(found.get("guarded") or []), *(found.get("limits") or [])]
-    well_formed = all(
-        "score" in r and set(r) <= {"score", "at_least", "at_most"} for r in rules
-    ) and set(found) <= {"guarded", "limits"}
+    found = _parsed(path.read_bytes(), str(path), yaml.safe_load)
+    guarded, limits = (found.get(name) or [] for name in ("guarded", "limits"))
+    well_formed = (
+        set(found) <= {"guarded", "limits"}
+        and all(isinstance(rule, dict) for rule in (*guarded, *limits))
+        and all(isinstance(rule.get("score"), str) for rule in (*guarded, *limits))
+        and all(set(rule) == {"score"} for rule in guarded)
+        and all({"score"} < set(rule) <= {"score", "at_least", "at_most"} for rule in limits)
+        and all(isinstance(v, int | float) for r in limits for n, v in r.items() if n != "score")
+    )
     if not well_formed:
         raise PerceptError(
-            f"{path} must hold lists `guarded` and `limits` of {{score, at_least, at_most}}; "
-            "it holds something else. Mend it."
+            f"{path} must hold lists `guarded` and `limits` of {{score}} and of {{score, at_least, at_most}}, with "
+            "a pattern and numbers; it holds something else. Mend it."
         )
-    return {"guarded": found.get("guarded") or [], "limits": found.get("limits") or []}
+    return {"guarded": guarded, "limits": limits}
 
 
 def resolve(reference: str) -> str:
@@ -178,7 +204,7 @@ def scores_here() -> dict[str, Any]:
     return {
         name: row
         for path in sorted(METRICS.glob("*.json"))
-        for name, row in _scores(path.stem, path.read_text())
+        for name, row in _scores(path.as_posix(), path.read_bytes())
     }
 
 
@@ -189,14 +215,17 @@ def scores_at(commit: str) -> dict[str, Any]:
         name: row
         for path in names.split()
         if path.endswith(".json")
-        for name, row in _scores(Path(path).stem, _show(commit, path))
+        for name, row in _scores(path, _show(commit, path), commit)
     }
 
 
 def stale_stages() -> list[str]:
     """Return a sentence if the scores do not belong to the params and the code beside them."""
     done = command("dvc", "status", "--json")
-    changed = json.loads(done.stdout) if not done.returncode else {"(dvc status failed)": 0}
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it says nothing"]
+        return [f"`dvc status` must say what is stale; it fails: {said[0]}. Mend what it names."]
+    changed = json.loads(done.stdout)
     names = ", ".join(sorted(changed))
     return [f"Scores must belong to the code; stale are: {names}. Run `dvc repro`."] * bool(changed)
 
@@ -205,17 +234,14 @@ def changed_params(commit: str) -> list[tuple[str, Any, Any]]:
     """Return name, old and new value of every param that differs from a commit's."""
     from tasks.wiring.presets import leaves
 
-    old = leaves(yaml.safe_load(_show(commit, "params.yaml") or "{}"))
-    new = leaves(yaml.safe_load(Path("params.yaml").read_text()))
+    old, new = (leaves(side) for side in _both_sides(commit, "params.yaml"))
     names = sorted({*old, *new})
     return [(n, old.get(n), new.get(n)) for n in names if old.get(n) != new.get(n)]
 
 
 def changed_stages(commit: str) -> list[str]:
     """Return the stages whose outputs differ from a commit's, in the order of dvc.lock."""
-    old = (yaml.safe_load(_show(commit, "dvc.lock") or "{}") or {}).get("stages", {})
-    path = Path("dvc.lock")
-    new = (yaml.safe_load(path.read_text()) if path.exists() else {}).get("stages", {})
+    old, new = (side.get("stages", {}) for side in _both_sides(commit, "dvc.lock"))
     return [n for n, stage in new.items() if stage.get("outs") != old.get(n, {}).get("outs")]
 
 
@@ -283,11 +309,53 @@ def _matches(name: str, rules: list[dict[str, Any]]) -> bool:
     return any(fnmatch.fnmatchcase(name, rule["score"]) for rule in rules)
 
 
-def _scores(stem: str, text: str) -> Iterator[tuple[str, Any]]:
+def _scores(path: str, text: str | bytes, commit: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the scores of a metrics file; those of `evaluate` by their own name."""
-    for name, row in json.loads(text).items():
+    for name, row in _parsed(text, path, json.loads, commit).items():
         if isinstance(row, dict) and isinstance(row.get("value"), int | float):
-            yield (f"audit/{name}" if stem == "audit" else name), row
+            yield (f"audit/{name}" if Path(path).stem == "audit" else name), row
+
+
+def _both_sides(commit: str, path: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the content of a YAML file as a commit has it, and here; nothing where there is none."""
+    here = Path(path).read_bytes() if Path(path).exists() else b""
+    old = _parsed(_show(commit, path), path, yaml.safe_load, commit)
+    return old, _parsed(here, path, yaml.safe_load)
+
+
+def _parsed(
+    text: str | bytes, path: str, load: Callable[[Any], Any], commit: str = ""
+) -> dict[str, Any]:
+    """Return what a file holds.
+
+    Parameters
+    ----------
+    commit
+        Which has it; empty for the file here.
+
+    Raises
+    ------
+    PerceptError
+        If it holds the marks of a merge, or no mapping of names.
+    """
+    kind = "JSON" if path.endswith(".json") else "YAML"
+    place, remedy = f"{path} of {commit[:8]}", "Name another commit as --base."
+    if not commit:
+        place, remedy = path, "Mend it, then run `dvc repro`."
+    lines = (text if isinstance(text, str) else text.decode(errors="replace")).splitlines()
+    marks = [n for n, line in enumerate(lines, 1) if line.startswith(("<<<<<<< ", ">>>>>>> "))]
+    try:
+        if marks:
+            raise ValueError(f"line {marks[0]} is the mark of a merge that is not resolved")
+        content = load(text) if text.strip() else {}
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds {type(content).__name__}")
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise PerceptError(
+            f"{place} must be {kind} with names; it is not ({reason}). {remedy}"
+        ) from error
+    return content
 
 
 def _show(commit: str, path: str) -> str:
@@ -300,4 +368,6 @@ def command(*words: str) -> "subprocess.CompletedProcess[str]":
     """Run a command, with the programs that are installed beside this one."""
     folder = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     own = os.environ | {"PATH": folder}
-    return subprocess.run(words, capture_output=True, text=True, env=own, check=False)
+    return subprocess.run(
+        words, capture_output=True, text=True, errors="replace", env=own, check=False
+    )

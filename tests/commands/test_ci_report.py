@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tasks.__main__ import main
-from tasks.commands.ci_report import read_thresholds
+from tasks.commands.ci_report import read_thresholds, stale_stages
 from tasks.runtime.errors import PerceptError
 
 PARAMS = {"train": {"learning_rate": 0.001, "filters": {"ridge": 5.0}}, "report": {"seed": 7}}
@@ -158,8 +158,85 @@ def test_thresholds_of_the_repository_are_read_and_name_real_scores(repository):
         assert fnmatch.filter(names, rule["score"]), f"{rule['score']} guards nothing"
 
 
-def test_malformed_thresholds_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "guarded:\n- {name: x}\n",
+        "guarded: [x]\n",
+        "guarded:\n- {score: x, at_least: 0.5}\n",  # would be no limit
+        "limits:\n- {score: x}\n",
+        "limits:\n- {score: x, at_least: half}\n",
+        "limit:\n- {score: x, at_least: 0.5}\n",
+    ],
+)
+def test_malformed_thresholds_are_refused(tmp_path, rules):
     path = tmp_path / "thresholds.yaml"
-    path.write_text("guarded:\n- {name: x}\n")
+    path.write_text(rules)
     with pytest.raises(PerceptError, match=r"must hold lists `guarded` and `limits` of "):
         read_thresholds(path)
+
+
+@pytest.mark.parametrize("kind", ["guarded", "limits"])
+def test_a_rule_that_matches_no_score_fails(branch, capsys, tmp_path, kind):
+    branch({})
+    rule = {"score": "concept_recal_*"} | ({"at_least": 0.5} if kind == "limits" else {})
+    (tmp_path / ".ci/thresholds.yaml").write_text(yaml.safe_dump({kind: [rule]}))
+    assert main(["ci-report", "--base", "main"]) == 1
+    assert capsys.readouterr().err == (
+        f"percept: .ci/thresholds.yaml: `concept_recal_*` of `{kind}` must match a score; it matches none. "
+        "Mend the pattern, or remove it.\n"
+    )
+
+
+MERGE = "<<<<<<< HEAD\n{}=======\n{}>>>>>>> other\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("params.yaml", "YAML"),
+        ("dvc.lock", "YAML"),
+        ("reports/metrics/evaluate.json", "JSON"),
+        (".ci/thresholds.yaml", "YAML"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (
+            lambda text: MERGE.format(text, text),
+            "line 1 is the mark of a merge that is not resolved",
+        ),
+        (lambda text: text[: len(text) // 2] + "\n{[", ""),
+        (lambda text: "[1, 2]", "it holds list"),
+        (lambda text: "\udcff\udcfe{", ""),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_in_one_sentence(
+    branch, capsys, tmp_path, name, kind, spoil, reason
+):
+    branch({})
+    path = tmp_path / name
+    path.write_bytes(spoil(path.read_text()).encode(errors="surrogateescape"))
+    assert main(["ci-report", "--base", "main"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"percept: {name} must be {kind} with names; it is not ({reason}")
+    assert said.count("\n") == 1
+
+
+def test_a_base_that_holds_the_marks_of_a_merge_is_named(branch, capsys, tmp_path):
+    path = tmp_path / "dvc.lock"
+    path.write_text(MERGE.format(path.read_text(), path.read_text()))
+    git(tmp_path, "commit", "--all", "--message", "a bad merge")
+    branch({})
+    assert main(["ci-report", "--base", "HEAD"]) == 1
+    said = capsys.readouterr().err
+    assert "dvc.lock of " in said
+    assert "is the mark of a merge" in said
+    assert "Name another commit as --base." in said
+
+
+def test_where_dvc_fails_its_words_are_passed_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (problem,) = stale_stages()
+    assert problem.startswith("`dvc status` must say what is stale; it fails: ERROR: you are not")
