@@ -57,3 +57,34 @@ def test_metrics_workflow_is_the_command_of_a_laptop(repository):
     assert "percept ci-report --base" in text
     paths = yaml.safe_load(text)[True]["pull_request"]["paths"]  # YAML reads `on` as true
     assert {"params.yaml", "dvc.yaml", "flows/**", "tasks/**"} <= set(paths)
+
+
+@pytest.fixture
+def metrics(repository):
+    return yaml.safe_load((repository / ".github/workflows/metrics.yaml").read_text())
+
+
+def test_metrics_of_the_main_branch_fill_the_cache_that_pull_requests_restore(metrics):
+    events = metrics[True]
+    assert events["push"]["branches"] == ["main"]
+    assert events["push"]["paths"] == events["pull_request"]["paths"]
+    (steps,) = (job["steps"] for job in metrics["jobs"].values())
+    cache = next(s["with"] for s in steps if s.get("uses", "").startswith("actions/cache@"))
+    assert cache["key"].startswith(cache["restore-keys"])
+    assert "|| github.sha }}" in cache["key"]
+
+
+def test_the_comment_is_made_when_the_pipeline_failed_too(metrics, tmp_path):
+    (steps,) = (job["steps"] for job in metrics["jobs"].values())
+    names = [step.get("name") for step in steps]
+    behind = steps[names.index("Reproduce what this branch makes stale") + 1 :]
+    assert "Comment" in [step.get("name") for step in behind]
+    assert all("!cancelled()" in step["if"] for step in behind)
+    (fallback,) = (step["run"] for step in behind if "test -e metrics.md" in step.get("run", ""))
+    shell = ["bash", "-e", "-c", fallback]
+    for written in ("", "what changed\n"):
+        if written:
+            (tmp_path / "metrics.md").write_text(written)
+        subprocess.run(shell, cwd=tmp_path, env={"LOG": "https://x.org/1"}, check=True)
+        text = (tmp_path / "metrics.md").read_text()
+        assert text == written or "[The log](https://x.org/1)" in text

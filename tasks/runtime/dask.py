@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,14 +45,27 @@ def executor(address: str | None, gpu: bool) -> Iterator[Executor]:
     Raises
     ------
     RunnerError
-        If Dask is not installed or no scheduler answers.
+        If Dask is not installed, no scheduler answers or the one that did goes away, or a worker lacks the
+        code.
     """
     require_package("distributed", "dask")
+    from distributed.comm import CommClosedError
     from distributed.scheduler import KilledWorker
 
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it is said in a sentence
     with _client(address) as client:
         try:
             yield DaskExecutor(client, gpu)
+        except (CancelledError, CommClosedError) as error:
+            raise RunnerError(
+                f"The Dask scheduler at {client.scheduler.address} must answer until the last shard ends; it "
+                "went away. Start it and its workers again, then run again: finished shards are kept."
+            ) from error
+        except ImportError as error:
+            raise RunnerError(
+                f"Dask workers must have all code that a shard needs; one lacks some ({error}). Install "
+                "Percept as here where the workers run, start them anew and run again."
+            ) from error
         except KilledWorker as error:
             raise RunnerError(
                 "A shard must find a worker that lives until its end; Dask gave up after "
@@ -87,6 +101,21 @@ def _client(address: str | None) -> Iterator[Client]:
         yield client
 
 
+def _unpacker() -> Callable[[bytes], Any]:
+    """Return a function that travels as code, not as a name: a worker that lacks ours can say so, not die of it."""
+
+    def unpack(packed: bytes) -> Any:
+        import pickle
+
+        try:
+            work, args, kwargs = pickle.loads(packed)  # noqa: S301
+        except AttributeError as error:
+            raise ImportError(str(error)) from error
+        return work(*args, **kwargs)
+
+    return unpack
+
+
 class DaskExecutor(Executor):
     """A client's executor whose shards run in this folder, with this code."""
 
@@ -100,8 +129,9 @@ class DaskExecutor(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Start one shard."""
+        words = (str(Path.cwd()), code_fingerprint(), fn, *args)
         future: Future[Any] = self._inner.submit(
-            on_worker, str(Path.cwd()), code_fingerprint(), fn, *args, **kwargs
+            _unpacker(), pickle.dumps((on_worker, words, kwargs))
         )
         return future
 

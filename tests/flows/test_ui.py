@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.showing import RUNS
 from tests.flows.workspaces import environment, make_workspace, ran, run
 
 PATIENCE_MS = 120_000
@@ -115,7 +116,8 @@ def test_failed_stage_is_retried_by_a_click_and_finished_ones_are_skipped(page, 
     page.get_by_text("Completed", exact=True).first.wait_for()
     page.get_by_text("Stage 'ingest' didn't change, skipping.").first.wait_for()
     shoot(page, "3-retried")
-    assert ran(workspace) == ["simulate", "ingest", "preprocess", "preprocess", "caption"]
+    after = ["preprocess", "caption", "evaluate", "report"]
+    assert ran(workspace) == ["simulate", "ingest", "preprocess", *after]
     assert "up to date" in run(workspace, "dvc", "status")
 
     page.get_by_role("tab", name="Artifacts").or_(page.get_by_text("Artifacts")).first.click()
@@ -131,6 +133,35 @@ def test_report_opens_from_the_run(page, workspace):
     page.goto(f"{report}/")
     page.get_by_text("The report of a small workspace").wait_for()
     assert page.url == f"{report}/reports/index.html"
+    (kept,) = (workspace / RUNS).iterdir()
+    page.goto(f"{report}/runs/{kept.name}/index.html")
+    page.get_by_text("The report of a small workspace").wait_for()
+
+
+def test_a_run_is_named_by_what_it_does_and_bad_overrides_are_one_sentence(ui, page, workspace):
+    key = with_the_key(ui, workspace)
+    named = "/api/deployments/name/percept/stage-report"
+    deployment = json.loads(ask(ui, "GET", named, *key)[1])["id"]
+    wanted = {"stages": ["report"], "overrides": {"no.such": 1}}
+    start = ask(
+        ui, "POST", f"/api/deployments/{deployment}/create_flow_run", *key,
+        body=json.dumps({"parameters": wanted}),
+    )  # fmt: skip
+    run_id = json.loads(start[1])["id"]
+    page.goto(f"/runs/flow-run/{run_id}")
+    page.get_by_text("Failed", exact=True).first.wait_for()
+    shoot(page, "6-bad-overrides")
+    run = json.loads(ask(ui, "GET", f"/api/flow_runs/{run_id}", *key)[1])
+    assert run["name"] == "report; no.such 1"
+    assert "params.yaml must exist; it does not." in run["state"]["message"]
+    of_run = json.dumps({"logs": {"flow_run_id": {"any_": [run_id]}}})
+    logs = [
+        line["message"]
+        for line in json.loads(ask(ui, "POST", "/api/logs/filter", *key, body=of_run)[1])
+    ]
+    assert any("params.yaml must exist" in line for line in logs)
+    assert not any("Traceback" in line for line in logs)
+    assert "Traceback" not in (workspace.parent / "serve.log").read_text()
 
 
 def test_nothing_listens_beyond_loopback_and_other_sites_are_kept_out(ui):
@@ -204,6 +235,13 @@ def ask(ui: str, method: str, path: str, *words: str, body: str = "{}") -> tuple
     return int(status), content
 
 
+def with_the_key(ui: str, workspace: Path) -> list[str]:
+    """Return curl's words for who is logged in: the key first, then a token against forged forms."""
+    login = ["-u", printed(workspace, "Log in as")]
+    token = json.loads(ask(ui, "GET", "/api/csrf-token?client=x", *login)[1])["token"]
+    return [*login, "-H", "Prefect-Csrf-Client: x", "-H", f"Prefect-Csrf-Token: {token}"]
+
+
 ATTACK = {
     "pull_steps": [{"prefect.deployments.steps.run_shell_script": {"script": "touch was_here"}}]
 }
@@ -211,10 +249,8 @@ ATTACK = {
 
 def test_another_account_of_this_machine_gets_no_token_and_starts_nothing(ui, workspace):
     """Nobody gets in without the key; with the key, but under another name, neither."""
-    login = ["-u", printed(workspace, "Log in as")]
-    token = json.loads(ask(ui, "GET", "/api/csrf-token?client=x", *login)[1])["token"]
-    csrf = ["-H", "Prefect-Csrf-Client: x", "-H", f"Prefect-Csrf-Token: {token}"]
-    key = [*login, *csrf]
+    key = with_the_key(ui, workspace)
+    csrf = key[2:]
     found = json.loads(ask(ui, "POST", "/api/deployments/filter", *key)[1])
     deployment = f"/api/deployments/{found[0]['id']}"
     runs = ask(ui, "POST", "/api/flow_runs/count", *key)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -54,37 +55,43 @@ def environment():
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
-@pytest.fixture(scope="module")
-def dask_address(environment, tmp_path_factory):
-    """Start a scheduler and two worker processes, one of which has a GPU, as on two machines."""
+@contextmanager
+def dask_cluster(folder, *workers):
+    """Start a scheduler and a process per worker, each with its options and its environment."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = f"tcp://127.0.0.1:{port}"
     http = ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"]
     worker = ["dask_worker", address, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    commands = [(["dask_scheduler", "--host", "127.0.0.1", "--port", str(port), *http], os.environ)]
+    commands += [([*worker, *options], environment) for options, environment in workers]
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", f"distributed.cli.{name}", *options],
-            cwd=tmp_path_factory.mktemp("dask"),
+            cwd=folder,
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for name, *options in (
-            ["dask_scheduler", "--host", "127.0.0.1", "--port", str(port), *http],
-            worker,
-            [*worker, "--resources", "GPU=1"],
-        )
+        for (name, *options), environment in commands
     ]
     from distributed import Client
 
     with Client(address, timeout=120) as client:
-        client.wait_for_workers(2, timeout=120)
-    yield address
+        client.wait_for_workers(len(workers), timeout=120)
+    yield address, processes[0]
     for process in reversed(processes):
         process.terminate()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def dask_address(environment, tmp_path_factory):
+    """Start two workers, one of which has a GPU, as on two machines."""
+    workers = ([], environment), (["--resources", "GPU=1"], environment)
+    with dask_cluster(tmp_path_factory.mktemp("dask"), *workers) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +256,49 @@ def test_no_scheduler_at_the_address(monkeypatch):
     assert str(caught.value) == (
         "PERCEPT_ADDRESS must name a running Dask scheduler; none answers at tcp://127.0.0.1:1. "
         "Start one with `dask scheduler`, or unset PERCEPT_ADDRESS."
+    )
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_goes_away_is_one_sentence(
+    environment, tmp_path, monkeypatch, caplog, expected
+):
+    monkeypatch.setenv("PERCEPT_RUNNER", "dask")
+    with dask_cluster(tmp_path, ([], environment)) as (address, scheduler):
+        monkeypatch.setenv("PERCEPT_ADDRESS", address)
+        killer = threading.Timer(2, scheduler.kill)
+        killer.start()
+        with pytest.raises(RunnerError) as caught:
+            runner_map(worker_pid, range(1000))
+        killer.join()
+    assert str(caught.value) == (
+        f"The Dask scheduler at {address} must answer until the last shard ends; it went away. "
+        "Start it and its workers again, then run again: finished shards are kept."
+    )
+    assert not [r for r in caplog.records if r.exc_info and r.name == "distributed.client"]
+
+
+NOT_INSTALLED = """\
+import sys
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name == "tasks":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, NotInstalled())
+"""
+
+
+@pytest.mark.slow
+def test_a_worker_that_cannot_import_the_code_is_one_sentence(environment, tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(NOT_INSTALLED)
+    monkeypatch.setenv("PERCEPT_RUNNER", "dask")
+    with dask_cluster(tmp_path, ([], environment | {"PYTHONPATH": str(tmp_path)})) as (address, _):
+        monkeypatch.setenv("PERCEPT_ADDRESS", address)
+        with pytest.raises(RunnerError) as caught:
+            runner_map(worker_pid, range(4))
+    assert str(caught.value) == (
+        "Dask workers must have all code that a shard needs; one lacks some (No module named 'tasks'). Install "
+        "Percept as here where the workers run, start them anew and run again."
     )
 
 
