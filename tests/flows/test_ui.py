@@ -140,8 +140,13 @@ def test_report_opens_from_the_run(page, workspace):
 
 def test_a_run_is_named_by_what_it_does_and_bad_overrides_are_one_sentence(ui, page, workspace):
     key = with_the_key(ui, workspace)
+    page.goto("/deployments")
+    page.get_by_role("link", name="stage-report", exact=True).wait_for()
     named = "/api/deployments/name/percept/stage-report"
     deployment = json.loads(ask(ui, "GET", named, *key)[1])["id"]
+    page.goto(f"/deployments/deployment/{deployment}/run")
+    page.get_by_text("Stages to bring up to date; where none is named, all of them.").wait_for()
+    shoot(page, "6-form")
     wanted = {"stages": ["report"], "overrides": {"no.such": 1}}
     start = ask(
         ui, "POST", f"/api/deployments/{deployment}/create_flow_run", *key,
@@ -150,7 +155,7 @@ def test_a_run_is_named_by_what_it_does_and_bad_overrides_are_one_sentence(ui, p
     run_id = json.loads(start[1])["id"]
     page.goto(f"/runs/flow-run/{run_id}")
     page.get_by_text("Failed", exact=True).first.wait_for()
-    shoot(page, "6-bad-overrides")
+    shoot(page, "7-bad-overrides")
     run = json.loads(ask(ui, "GET", f"/api/flow_runs/{run_id}", *key)[1])
     assert run["name"] == "report; no.such 1"
     assert "params.yaml must exist; it does not." in run["state"]["message"]
@@ -266,7 +271,9 @@ def test_another_account_of_this_machine_gets_no_token_and_starts_nothing(ui, wo
             ("POST", f"{deployment}/create_flow_run", "{}"),
         ):
             assert ask(ui, method, path, *words, body=body)[0] == refusal, (words, path)
-    assert json.loads(ask(ui, "POST", "/api/deployments/filter", *key)[1]) == found
+    now = json.loads(ask(ui, "POST", "/api/deployments/filter", *key)[1])
+    assert [d["pull_steps"] for d in now] == [d["pull_steps"] for d in found]
+    assert ATTACK["pull_steps"] not in [d["pull_steps"] for d in now]
     assert ask(ui, "POST", "/api/flow_runs/count", *key) == runs
     assert ask(ui, "PATCH", deployment, *key)[0] == 204  # what the others were refused
 
