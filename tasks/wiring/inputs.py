@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import walk
+from os import DirEntry, scandir
 from pathlib import Path
 from typing import Any
 
@@ -82,17 +82,22 @@ def _entry(stage: str) -> dict[str, Any] | None:
 
 def _marks_below(folder: Path) -> dict[str, Any]:
     """Return a mark of every file in a folder; links are followed, as DVC does."""
-    return {
-        (path := Path(where, name)).as_posix(): _mark(path)
-        for where, _, names in walk(folder, followlinks=True)
-        for name in names
-    }
+    found = {}
+    todo = [str(folder)]
+    while todo:
+        with scandir(todo.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    todo.append(entry.path)
+                else:
+                    found[entry.path] = _mark(entry)
+    return found
 
 
-def _mark(path: Path) -> tuple[int, int] | None:
+def _mark(file: Path | DirEntry[str]) -> tuple[int, int] | None:
     """Return size and time of a file; None where there is none."""
     try:
-        found = path.stat()
+        found = file.stat()
     except FileNotFoundError:
         return None
     return found.st_size, found.st_mtime_ns
