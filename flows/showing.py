@@ -1,4 +1,4 @@
-"""What stands beside a finished run in the UI: its scores, its report, its pictures, kept for as long as the run."""
+"""What stands beside a finished run in the UI: its scores, and its report and pictures, which are kept."""
 
 import os
 import re
