@@ -1,5 +1,6 @@
 """What flows know of the workspace: the order of DVC, what is stale, params that a run overrides."""
 
+import json
 import logging
 from types import SimpleNamespace
 
@@ -10,8 +11,10 @@ from flows import reproduce as reproduce_module
 from flows import showing
 from flows.workspace import chosen_stages, override_params, parents, settled_stages
 from tasks import STAGES
+from tasks.artifacts.catalogue import Artifacts
 from tasks.runtime.errors import PerceptError
-from tests.flows.workspaces import PAGE, make_workspace, run
+from tasks.runtime.files import write_text
+from tests.flows.workspaces import PAGE, SCORES, make_workspace, run
 
 
 @pytest.fixture
@@ -43,6 +46,7 @@ def test_unknown_stage_is_refused(workspace):
     )
 
 
+@pytest.mark.slow
 def test_stages_are_settled_only_before_the_first_that_runs(workspace):
     everything = chosen_stages(None)
     assert settled_stages(everything) == set()
@@ -75,32 +79,38 @@ def show(workspace, monkeypatch, name, chosen):
 
 
 def test_a_run_shows_what_it_made_headline_first_and_its_report_is_kept(
-    workspace, shown, monkeypatch
+    tmp_path, shown, monkeypatch
 ):
-    run(workspace, "dvc", "repro")
-    show(workspace, monkeypatch, "first", ["simulate", "caption"])
+    monkeypatch.setattr(showing, "parents", dict)
+    monkeypatch.setattr(showing, "settled_stages", lambda stages: {"evaluate", "report"})
+    artifacts = Artifacts(tmp_path)
+    write_text(artifacts.evaluate_metrics, json.dumps(SCORES))
+    write_text(artifacts.report_page, PAGE)
+    show(tmp_path, monkeypatch, "first", ["simulate", "caption"])
     assert shown == {"logged": []}
-    show(workspace, monkeypatch, "second", ["evaluate", "report"])
+    show(tmp_path, monkeypatch, "second", ["evaluate", "report"])
     assert [row["score"] for row in shown["scores"]] == ["concept_recall_at_1_of_40", "a_detail"]
     assert shown["report"] == "http://127.0.0.1:1/key/runs/second/index.html"
-    (workspace / "page.html").write_text("another")
-    run(workspace, "dvc", "repro")
-    show(workspace, monkeypatch, "third", ["report"])
-    pages = [(workspace / showing.RUNS / n / "index.html").read_text() for n in ("second", "third")]
+    write_text(artifacts.report_page, "another")
+    show(tmp_path, monkeypatch, "third", ["report"])
+    pages = [(tmp_path / showing.RUNS / n / "index.html").read_text() for n in ("second", "third")]
     assert pages == [PAGE, "another"]
 
 
+@pytest.mark.slow
 def test_a_run_shows_nothing_that_dvc_finds_stale(workspace, shown, monkeypatch):
     run(workspace, "dvc", "repro")
+    show(workspace, monkeypatch, "current", ["report"])
+    assert shown.pop("report").endswith("/runs/current/index.html")
     (workspace / "captioned").write_text("otherwise")
-    show(workspace, monkeypatch, "run", ["report"])
+    show(workspace, monkeypatch, "stale", ["report"])
     assert shown == {
         "logged": [
             "The report and pictures of report are not shown: DVC does not find report and all that it "
             "rests on up to date."
         ]
     }
-    assert not (workspace / showing.RUNS).exists()
+    assert [folder.name for folder in (workspace / showing.RUNS).iterdir()] == ["current"]
 
 
 @pytest.mark.parametrize(
