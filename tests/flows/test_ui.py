@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from flows.showing import RUNS
+from tasks import STAGES
 from tests.flows.workspaces import environment, make_workspace, ran, run
 
 PATIENCE_MS = 300_000
@@ -53,12 +54,20 @@ def ui(workspace, repository) -> Iterator[str]:
             [sys.executable, "-m", "flows.serve"], cwd=repository, env=own, stdout=output,
             stderr=output, start_new_session=True,
         )  # fmt: skip
-    end = time.monotonic() + 180
+    end = time.monotonic() + 240
     while "Stop with Ctrl-C" not in log.read_text():
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.2)
-    yield f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
+    login, last = (
+        printed(workspace, "Log in as"),
+        f"/api/deployments/name/percept/stage-{STAGES[-1]}",
+    )
+    while ask(url, "GET", last, "-u", login)[0] != 200:  # they are made one after another
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.5)
+    yield url
     process.send_signal(signal.SIGINT)
     process.wait(60)
     with socket.socket() as probe:
@@ -101,8 +110,9 @@ def test_failed_stage_is_retried_by_a_click_and_finished_ones_are_skipped(page, 
     page.get_by_role("link", name="reproduce", exact=True).click()
     shoot(page, "1-deployment")
     page.get_by_role("button", name="Run", exact=True).click()
-    with page.expect_response(re.compile("/create_flow_run$")):
+    with page.expect_response(re.compile("/create_flow_run$")) as created:
         page.get_by_text("Quick run").click()
+    assert created.value.ok, created.value.text()
     page.goto("/runs")
     page.locator('a[href*="/runs/flow-run/"]').first.click()
     page.get_by_text("Failed", exact=True).first.wait_for()
@@ -141,11 +151,7 @@ def test_report_opens_from_the_run(page, workspace):
 def test_a_run_is_named_by_what_it_does_and_bad_overrides_are_one_sentence(ui, page, workspace):
     key = with_the_key(ui, workspace)
     named = "/api/deployments/name/percept/stage-report"
-    end = time.monotonic() + PATIENCE_MS / 1000
-    while (found := ask(ui, "GET", named, *key))[0] != 200:  # they are made one after another
-        assert time.monotonic() < end
-        time.sleep(0.5)
-    deployment = json.loads(found[1])["id"]
+    deployment = json.loads(ask(ui, "GET", named, *key)[1])["id"]
     page.goto(f"/deployments/deployment/{deployment}/run")
     page.get_by_text("Stages to bring up to date; where none is named, all of them.").wait_for()
     shoot(page, "6-form")
