@@ -22,13 +22,29 @@ from tasks.runtime.files import (
 )
 from tasks.runtime.map import Map
 from tasks.simulation.brain import FACTORS, topography
+from tasks.simulation.design import StudyParams
+from tasks.simulation.factor_study import FactorStudy, response_times_s
+from tasks.simulation.feature_study import FeatureStudy
 from tasks.simulation.head import CHANNELS
+from tasks.simulation.pictures import CAPTIONS_NAME, Photograph, picture_of
 from tasks.simulation.recording import Shard, make_recording
-from tasks.simulation.scene import draw
-from tasks.simulation.study import Study, StudyParams, make_study, response_times_s
+from tasks.simulation.scene import Scene
+from tasks.simulation.study import AnyStudy, make_study, stimuli_of
+from tasks.simulation.views import say
 
-CODE = ("brain", "head", "noise", "oracle", "recording", "scene", "schedule", "shapes", "study")
-LIBRARIES = ("fontawesomefree", "mne", "numpy", "pillow", "pyarrow", "scipy")
+OTHER_CODE = ("__init__", "judge", "views")
+"""Modules of `tasks.simulation` that recordings do not depend on."""
+
+LIBRARIES = (
+    "fontawesomefree",
+    "mne",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "scipy",
+    "timm",
+    "torch",
+)
 
 
 def simulate(*, simulated: Path, params: StudyParams, map: Map) -> None:
@@ -49,11 +65,11 @@ def simulate(*, simulated: Path, params: StudyParams, map: Map) -> None:
     """
     cache = simulated.parents[1] / "cache" / "simulate" / _fingerprint(params)
     shards = [] if params.schedule.design == "none" else _shards(params, cache)
+    study = make_study(params, cache) if shards else None
     map(make_recording, shards)
     with _whole(simulated) as folder:
-        write_json(folder / "study.json", _facts(params, shards))
-        if shards:
-            study = make_study(params)
+        write_json(folder / "study.json", _facts(params, study, shards))
+        if study:
             _write_stimuli(study, folder)
             _write_truth(study, shards, folder)
             for path in (path for shard in shards for path in (shard.eeg, shard.events)):
@@ -80,35 +96,54 @@ def _whole(folder: Path) -> Iterator[Path]:
     partial.rename(folder)
 
 
-def _facts(params: StudyParams, shards: list[Shard]) -> dict[str, Any]:
+def _facts(params: StudyParams, study: AnyStudy | None, shards: list[Shard]) -> dict[str, Any]:
     """Return the params, and which channels of which recording are bad."""
     bad = {}
-    if shards:
-        study = make_study(params)
+    if study:
         bad = {s.recording_id: study.bad_channels(s.subject, s.session) for s in shards}
     return {"params": params.model_dump(mode="json"), "bad_channels": bad}
 
 
-def _write_stimuli(study: Study, folder: Path) -> None:
-    """Write the picture and the scene of each stimulus, and the list of all."""
-    (folder / "stimuli").mkdir()
-    for name, scene in study.stimuli.items():
-        draw(scene, study.params.picture_px).save(folder / "stimuli" / f"{name}.png")
-        text = json.dumps(scene.to_json(), indent=2)
-        (folder / "stimuli" / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
-    rows = [f"{name}\t{scene.concept}" for name, scene in study.stimuli.items()]
+def _write_stimuli(study: AnyStudy, folder: Path) -> None:
+    """Write the picture of each stimulus, its scene or its captions where there are any, and the list of all."""
+    params, stimuli = study.params, folder / "stimuli"
+    stimuli.mkdir()
+    for name, stimulus in study.stimuli.items():
+        picture_of(stimulus, params.pictures, params.picture_px).save(stimuli / f"{name}.png")
+        if isinstance(stimulus, Scene):
+            text = json.dumps(stimulus.to_json(), indent=2)
+            (stimuli / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    rows = [f"{name}\t{stimulus.concept}" for name, stimulus in study.stimuli.items()]
     write_text(folder / "stimuli.tsv", "\n".join(["stimulus_id\tconcept", *rows]) + "\n")
+    if isinstance(study, FeatureStudy):
+        _write_captions(study, folder / CAPTIONS_NAME)
 
 
-def _write_truth(study: Study, shards: list[Shard], folder: Path) -> None:
-    """Write the oracle's answers and the planted topographies."""
+def _write_captions(study: FeatureStudy, path: Path) -> None:
+    """Write what people say of scenes; captions of photographs are taken along where their folder has some."""
+    errors, rng = study.brain_params.caption_errors, study.rng("captions")
+    said = {
+        name: say(stimulus, errors, rng)
+        for name, stimulus in study.stimuli.items()
+        if isinstance(stimulus, Scene)
+    }
+    given = Path(study.params.pictures) / CAPTIONS_NAME
+    if said:
+        write_json(path, said)
+    elif given.is_file():
+        link_or_copy(given, path)
+
+
+def _write_truth(study: AnyStudy, shards: list[Shard], folder: Path) -> None:
+    """Write the oracle's answers, and the planted topographies where factors have some."""
     answers = pa.concat_tables([read_table(shard.oracle, ORACLE) for shard in shards])
     write_table(answers, folder / "truth" / "oracle.parquet", ORACLE)
-    topographies = pa.Table.from_pylist(_topographies(study), schema=TOPOGRAPHIES)
-    write_table(topographies, folder / "truth" / "topographies.parquet", TOPOGRAPHIES)
+    if isinstance(study, FactorStudy):
+        topographies = pa.Table.from_pylist(_topographies(study), schema=TOPOGRAPHIES)
+        write_table(topographies, folder / "truth" / "topographies.parquet", TOPOGRAPHIES)
 
 
-def _topographies(study: Study) -> list[dict[str, Any]]:
+def _topographies(study: FactorStudy) -> list[dict[str, Any]]:
     subjects = [study.subject(number) for number in range(1, study.params.n_subjects + 1)]
     times_s = response_times_s(study.params.sfreq_hz)
     return [
@@ -121,5 +156,11 @@ def _topographies(study: Study) -> list[dict[str, Any]]:
 def _fingerprint(params: StudyParams) -> str:
     """Hash all that the recordings depend on."""
     folder = Path(__file__).parent / "simulation"
-    code = [sha256_of(folder / f"{module}.py") for module in CODE]
-    return fingerprint(params.model_dump(mode="json"), code, [version(name) for name in LIBRARIES])
+    code = [sha256_of(p) for p in sorted(folder.glob("*.py")) if p.stem not in OTHER_CODE]
+    photographs = [
+        sha256_of(stimulus.path)
+        for stimulus in stimuli_of(params).values()
+        if isinstance(stimulus, Photograph)
+    ]
+    libraries = [version(name) for name in LIBRARIES]
+    return fingerprint(params.model_dump(mode="json"), code, libraries, photographs)

@@ -192,6 +192,23 @@ def test_missing_param_is_named(tmp_path):
         params_for(load_stage("train"), path)
 
 
+@pytest.mark.parametrize(
+    ("section", "chooser"), [("brain", "kind"), ("split", "strategy"), ("source", "name")]
+)
+def test_a_choice_that_is_missing_or_wrong_inside_is_named_as_in_the_file(
+    tmp_path, section, chooser
+):
+    stage = {"brain": "simulate", "split": "preprocess", "source": "ingest"}[section]
+    path = write_params(tmp_path, lambda c: c[stage][section].pop(chooser))
+    with pytest.raises(
+        PerceptError, match=rf"^{stage}.{section}.{chooser} must be set; it is missing. Add it to "
+    ):
+        params_for(load_stage(stage), path)
+    path = write_params(tmp_path, lambda c: c[stage][section].update(no_such=1))
+    with pytest.raises(PerceptError, match=rf"^{stage}.{section}.no_such is no param of {stage}"):
+        params_for(load_stage(stage), path)
+
+
 def test_param_of_the_wrong_type_is_named(tmp_path):
     path = write_params(tmp_path, lambda c: c["train"]["optimiser"].update(learning_rate="fast"))
     with pytest.raises(

@@ -26,8 +26,8 @@ TERMS: tuple[tuple[str, str], ...] = (
     (
         "Ceiling",
         "For retrieval in a simulated study, the Bayes-optimal decoder that knows the simulated brain "
-        "and its noise; for pictures, what the generator makes of the true captions. No encoder "
-        "can do better in expectation.",
+        "and its noise, or, where its verdict says so, a Monte Carlo bound on it; for pictures, what the "
+        "generator makes of the true captions. No encoder can do better in expectation.",
     ),
     (
         "Shuffled EEG",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from tasks.artifacts.contracts.oracle import CONCEPT_BOUND
 from tasks.artifacts.metrics import Score
 from tasks.artifacts.splits import TEST, ZERO_SHOT
 from tasks.scores.held_out import HeldOut
@@ -15,6 +16,8 @@ from tasks.scores.ranking import Ranking, mean_cosines, prototypes, rank
 from tasks.scores.retrieval import caption_scores, stimulus_scores
 from tasks.scores.score import agreement, columns_of, ranking_scores, score
 from tasks.statistics.resampling import own_values
+
+BOUND = "The ceiling is a Monte Carlo bound, not exact: no decoder may reach it."
 
 
 def decoding_scores(
@@ -78,15 +81,22 @@ def concept_scores(
     kinds = held_out.kinds(OBJECT_TIER) if kinds is None else kinds
     shown = held_out.trials.drop_duplicates("stimulus_id").sort_values("stimulus_id")
     columns = columns_of(shown["concept"].tolist(), names, "the candidate concepts")
-    return ranking_scores(
+    ceilings, is_bound = _ceilings(oracle, held_out)
+    scores = ranking_scores(
         f"{prefix}concept",
         suffix,
         concept_ranking(held_out, kinds, names).for_stimuli(columns),
         len(names),
         params.ks,
         params.draw_rows(held_out.trials, shown["stimulus_id"].tolist()),
-        ceilings=_ceilings(oracle, held_out),
+        ceilings=ceilings,
     )
+    if not is_bound:
+        return scores
+    return {
+        name: found if found.ceiling is None else _with_bound(found)
+        for name, found in scores.items()
+    }
 
 
 def concept_details(
@@ -141,11 +151,20 @@ def oracle_accuracy(oracle: pd.DataFrame, trial_ids: Sequence[str], factor: str)
     return float((answers["predicted"] == answers["actual"]).mean())
 
 
-def _ceilings(oracle: pd.DataFrame | None, held_out: HeldOut) -> Mapping[int, float]:
+def _ceilings(oracle: pd.DataFrame | None, held_out: HeldOut) -> tuple[Mapping[int, float], bool]:
+    """Return the best possible recall by k, where known, and whether it is a bound, which nobody may reach."""
     if oracle is None:
-        return {}
-    accuracy = oracle_accuracy(oracle, held_out.trials["trial_id"].tolist(), "concept")
-    return {} if accuracy is None else {1: accuracy}
+        return {}, False
+    trial_ids = held_out.trials["trial_id"].tolist()
+    for factor in ("concept", CONCEPT_BOUND):
+        accuracy = oracle_accuracy(oracle, trial_ids, factor)
+        if accuracy is not None:
+            return {1: accuracy}, factor == CONCEPT_BOUND
+    return {}, False
+
+
+def _with_bound(found: Score) -> Score:
+    return found.model_copy(update={"verdict": f"{found.verdict} {BOUND}".strip()})
 
 
 def concept_confusion(held_out: HeldOut) -> pd.DataFrame:

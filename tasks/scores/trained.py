@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.captions import CAPTIONS
-from tasks.artifacts.contracts.oracle import ORACLE
+from tasks.artifacts.contracts.oracle import CONCEPT_BOUND, ORACLE
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import HELD_OUT
@@ -164,9 +164,9 @@ def averaged(data: HeldOutEEG, n_presentations: int) -> HeldOutEEG | None:
 
 
 def oracle_answers(artifacts: Artifacts, trial_ids: list[str]) -> list[bool] | None:
-    """Return whether the best possible decoder names the concept of each trial; None where unknown."""
+    """Return whether the best possible decoder, or its bound, names the concept of each trial; None where unknown."""
     answers = read_table(artifacts.oracle, ORACLE).to_pandas()
-    answers = answers[answers["factor"] == "concept"].set_index("trial_id")
+    answers = answers[answers["factor"].isin(["concept", CONCEPT_BOUND])].set_index("trial_id")
     if not set(trial_ids) <= set(answers.index):
         return None
     rows = answers.loc[trial_ids]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -67,11 +68,13 @@ RESPONSE_S = 0.6
 """Time after onset within which every response has risen and faded."""
 
 
-class BrainParams(Params):
+class FactorBrainParams(Params):
     """How strong the evoked responses are and how much subjects differ.
 
     Attributes
     ----------
+    kind : str
+        "factors": the attributes of a scene each add a response of their own, so that the best decoder is known.
     strength_uv : dict of str to float
         Factor to the RMS of its response over levels, channels and the first `RESPONSE_S` seconds, in uV.
     n_shape_features : int
@@ -86,6 +89,7 @@ class BrainParams(Params):
         Angle by which a subject's dipoles are turned against the group's.
     """
 
+    kind: Literal["factors"]
     strength_uv: dict[str, NonNegativeFloat]
     n_shape_features: int = Field(ge=1, lt=len(VOCABULARY["concept"]))
     common_uv: NonNegativeFloat
@@ -165,7 +169,7 @@ class Brain:
         }
 
 
-def make_brain(params: BrainParams, rng: np.random.Generator) -> Brain:
+def make_brain(params: FactorBrainParams, rng: np.random.Generator) -> Brain:
     """Draw the brain of the group: the layout that all subjects share.
 
     Parameters
@@ -183,7 +187,7 @@ def make_brain(params: BrainParams, rng: np.random.Generator) -> Brain:
     return Brain(head, factors, common)
 
 
-def make_subject(group: Brain, params: BrainParams, rng: np.random.Generator) -> Brain:
+def make_subject(group: Brain, params: FactorBrainParams, rng: np.random.Generator) -> Brain:
     """Draw a subject: the group's brain with a gain, strengths, latency and orientations of its own."""
     gain = np.exp(params.gain_sd * rng.standard_normal())
     delay_s = params.latency_sd_s * rng.standard_normal()
@@ -192,7 +196,7 @@ def make_subject(group: Brain, params: BrainParams, rng: np.random.Generator) ->
         strength = gain * np.exp(params.strength_sd * rng.standard_normal())
         return Sources(
             sources.sources,
-            _tilt(sources.orientations, params.rotation_deg, rng),
+            tilt(sources.orientations, params.rotation_deg, rng),
             sources.latencies_s + delay_s,
             sources.widths_s,
             sources.weights * strength,
@@ -250,17 +254,17 @@ def _draw_sources(
     latencies_s = factor.latency_s + SPREAD_S * np.linspace(0, 1, factor.n_sources)
     draft = Sources(
         sources,
-        _tilt(unit(head.sources_m[sources]), TILT_DEG, rng),
+        tilt(unit(head.sources_m[sources]), TILT_DEG, rng),
         latencies_s,
         rng.uniform(*WIDTH_S, size=factor.n_sources),
-        features @ _orthogonal(features.shape[1], factor.n_sources, rng),
+        features @ orthogonal(features.shape[1], factor.n_sources, rng),
     )
     response = draft.response(head, np.arange(0.0, RESPONSE_S, 0.004))
     weights = draft.weights * (strength_uv / np.sqrt((response**2).mean()))
     return Sources(draft.sources, draft.orientations, latencies_s, draft.widths_s, weights)
 
 
-def _orthogonal(
+def orthogonal(
     n_rows: int, n_columns: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n_rows n_columns"]:
     """Draw a matrix that keeps distances as well as its shape allows."""
@@ -270,7 +274,7 @@ def _orthogonal(
     return basis if n_rows >= n_columns else basis.T
 
 
-def _tilt(
+def tilt(
     orientations: Float[np.ndarray, "n_dipoles 3"], angle_deg: float, rng: np.random.Generator
 ) -> Float[np.ndarray, "n_dipoles 3"]:
     """Turn each unit vector by `angle_deg` in a random direction."""

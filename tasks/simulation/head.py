@@ -53,6 +53,7 @@ REGION_ANGLE_DEG = 20.0
 REGIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "occipital": ("O1", "Oz", "O2"),
+        "lateral-occipital": ("P7", "PO7", "P8", "PO8"),
         "occipito-temporal": ("P9", "PO9", "TPP9h", "P10", "PO10", "TPP10h"),
         "parieto-occipital": ("PPO1h", "POz", "PPO2h"),
         "parietal": ("P1", "CPz", "P2"),

@@ -6,7 +6,7 @@ description both generates the noise and gives its exact covariance, which the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -107,9 +107,9 @@ class Coloured:
     ) -> Float[np.ndarray, "n_sources n_times"]:
         """Draw the courses of one recording."""
         n_padded = fft.next_fast_len(n_times, real=True)
-        white = _white(self.mixing.shape[1], n_padded, rng)
+        drawn = white(self.mixing.shape[1], n_padded, rng)
         shape = np.sqrt(_normalised(self.power, n_padded, sfreq_hz))
-        coloured: np.ndarray = fft.irfft(fft.rfft(white, axis=1) * shape, n_padded, axis=1)
+        coloured: np.ndarray = fft.irfft(fft.rfft(drawn, axis=1) * shape, n_padded, axis=1)
         return coloured[:, :n_times]
 
     def autocovariance(self, n_lags: int, sfreq_hz: float) -> Float[np.ndarray, " n_lags"]:
@@ -154,8 +154,8 @@ class Blinks:
 
 def noise_sources(
     params: NoiseParams, head: Head, rng: np.random.Generator
-) -> tuple[NoiseSource, ...]:
-    """Lay out the noise of a study; kinds of amplitude 0 are left out.
+) -> dict[str, NoiseSource]:
+    """Lay out the noise of a study, by kind; kinds of amplitude 0 are left out.
 
     Parameters
     ----------
@@ -167,31 +167,31 @@ def noise_sources(
     alpha = _dipoles(head, head.region("occipital"), 6, rng)
     drift = _dipoles(head, everywhere, 8, rng)
     line = 1 + 0.3 * rng.standard_normal((len(CHANNELS), 1))
-    sources: tuple[NoiseSource, ...] = (
-        Coloured(params.background_uv * _unit_rms(background), _pink),
-        Coloured(params.alpha_uv * _unit_rms(alpha), _peak(params.alpha_hz, 0.8)),
-        Coloured(params.line_uv * _unit_rms(line), _peak(params.line_hz, 0.05)),
-        Blinks(params.blink_uv * _eye_pattern(head)[:, None], params.blinks_per_minute),
-        Coloured(params.block_drift_uv * _unit_rms(drift), _brown),
-    )
-    return tuple(source for source in sources if source.mixing.any())
+    sources: dict[str, NoiseSource] = {
+        "background": Coloured(params.background_uv * _unit_rms(background), _pink),
+        "alpha": Coloured(params.alpha_uv * _unit_rms(alpha), _peak(params.alpha_hz, 0.8)),
+        "line": Coloured(params.line_uv * _unit_rms(line), _peak(params.line_hz, 0.05)),
+        "blinks": Blinks(params.blink_uv * eye_pattern(head)[:, None], params.blinks_per_minute),
+        "drift": Coloured(params.block_drift_uv * _unit_rms(drift), _brown),
+    }
+    return {kind: source for kind, source in sources.items() if source.mixing.any()}
 
 
 def generate_noise(
-    sources: tuple[NoiseSource, ...],
+    sources: Mapping[str, NoiseSource],
     sensor_uv: float,
     n_times: int,
     sfreq_hz: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "n_channels n_times"]:
     """Draw the noise of one recording, in uV."""
-    noise = sensor_uv * _white(len(CHANNELS), n_times, rng)
-    for source in sources:
+    noise = sensor_uv * white(len(CHANNELS), n_times, rng)
+    for source in sources.values():
         noise += source.mixing @ source.courses(n_times, sfreq_hz, rng)
     return noise
 
 
-def _white(
+def white(
     n_courses: int, n_times: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "n_courses n_times"]:
     """Draw white noise in single precision, which is fast, to be reckoned with in double."""
@@ -211,13 +211,24 @@ def _unit_rms(mixing: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _eye_pattern(head: Head) -> Float[np.ndarray, " n_channels"]:
+def eye_pattern(head: Head) -> Float[np.ndarray, " n_channels"]:
     """Return how strongly a blink shows at each electrode, at most 1."""
     eyes = head.electrodes_m[[CHANNELS.index("Fp1"), CHANNELS.index("Fp2")]] * 1.02
     eyes = eyes - [0.0, 0.0, 0.02]
     distance = np.linalg.norm(head.electrodes_m[:, None] - eyes, axis=2).min(axis=1)
     pattern = np.exp(-((distance / BLINK_REACH_M) ** 2))
     scaled: np.ndarray = pattern / pattern.max()
+    return scaled
+
+
+def gaze_pattern(head: Head) -> Float[np.ndarray, " n_channels"]:
+    """Return how a glance to the right shows at each electrode: positive there, at most 1, negative on the left."""
+    right, left = (
+        np.exp(-((np.linalg.norm(head.electrodes_m - eye, axis=1) / BLINK_REACH_M) ** 2))
+        for eye in (head.electrodes_m[CHANNELS.index(c)] - [0.0, 0.0, 0.02] for c in ("F10", "F9"))
+    )
+    pattern = right - left
+    scaled: np.ndarray = pattern / np.abs(pattern).max()
     return scaled
 
 

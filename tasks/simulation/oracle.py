@@ -18,20 +18,21 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import linalg
 
+from tasks.simulation.design import StudyParams
+from tasks.simulation.factor_study import FactorStudy, response_times_s
 from tasks.simulation.head import CHANNELS
-from tasks.simulation.study import Study, StudyParams, response_times_s
 
 N_TRIALS_AT_ONCE = 64
 
 
 def decode(
-    study: Study, subject: int, session: int, eeg: Float[np.ndarray, "n_channels n_times"]
+    study: FactorStudy, subject: int, session: int, eeg: Float[np.ndarray, "n_channels n_times"]
 ) -> Int[np.ndarray, "n_events n_factors"]:
     """Answer every factor on every single trial of a recording.
 
     Parameters
     ----------
-    study : Study
+    study : FactorStudy
         The truth about the brains and the noise.
     subject, session : int
         Which recording `eeg` is.
@@ -47,7 +48,7 @@ def decode(
     good = np.array([channel not in bad for channel in CHANNELS])
     brain = study.subject(subject)
     times_s = response_times_s(study.params.sfreq_hz)
-    bins = _bins(len(times_s), study.params)
+    bins = bin_matrix(len(times_s), study.params)
 
     # 1. What each level adds to a trial, and the filter that is optimal for it under the noise.
     levels = [_flatten(t, good, bins) for t in brain.templates(times_s).values()]
@@ -68,7 +69,7 @@ def decode(
     return np.concatenate(answers)
 
 
-def _bins(n_times: int, params: StudyParams) -> Float[np.ndarray, "n_times n_bins"]:
+def bin_matrix(n_times: int, params: StudyParams) -> Float[np.ndarray, "n_times n_bins"]:
     """Return the matrix that averages over bins of `oracle_bin_s`."""
     width = max(1, round(params.oracle_bin_s * params.sfreq_hz))
     n_bins = n_times // width
@@ -87,13 +88,13 @@ def _flatten(
 
 
 def noise_covariance(
-    study: Study, good: np.ndarray, bins: Float[np.ndarray, "n_times n_bins"]
+    study: FactorStudy, good: np.ndarray, bins: Float[np.ndarray, "n_times n_bins"]
 ) -> Float[np.ndarray, "n_values n_values"]:
     """Return the exact covariance of the noise in a binned trial, in uV^2.
 
     Parameters
     ----------
-    study : Study
+    study : FactorStudy
         Layout and amplitudes of the noise.
     good : numpy.ndarray
         Whether each channel is used.
@@ -108,7 +109,7 @@ def noise_covariance(
             covariance[row] += time[:, None, :] * space[row][None, :, None]
 
     add(study.params.noise.sensor_uv**2 * np.eye(n_channels), bins.T @ bins)
-    for source in study.noise:
+    for source in study.noise.values():
         lags = source.autocovariance(len(bins), study.params.sfreq_hz)
         mixing = source.mixing[good]
         add(mixing @ mixing.T, bins.T @ linalg.toeplitz(lags) @ bins)

@@ -14,17 +14,20 @@ from pathlib import Path
 import mne
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
-from tasks.artifacts.contracts.oracle import ORACLE
+from tasks.artifacts.contracts.oracle import CONCEPT_BOUND, ORACLE
 from tasks.artifacts.tables import write_table
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import sha256_of, write_json, write_text
+from tasks.simulation.bound import bound_answers
 from tasks.simulation.brain import FACTORS
+from tasks.simulation.design import Study, StudyParams, recording_id
+from tasks.simulation.factor_study import FactorStudy
 from tasks.simulation.head import make_info
 from tasks.simulation.oracle import decode
 from tasks.simulation.scene import VOCABULARY
-from tasks.simulation.study import Study, StudyParams, make_study, recording_id
+from tasks.simulation.study import AnyStudy, make_study
 
 logger = logging.getLogger(__name__)
 
@@ -113,12 +116,12 @@ def make_recording(shard: Shard) -> None:
         logger.info("%s was simulated before.", shard.recording_id)
         return
     shard.folder.mkdir(parents=True, exist_ok=True)
-    study = make_study(shard.params)
+    study = make_study(shard.params, shard.cache)
     eeg = study.record(shard.subject, shard.session)
-    answers = decode(study, shard.subject, shard.session, eeg)
+    answers = _answers(study, shard, eeg)
     _write_eeg(eeg, study, shard.eeg)
     _write_events(study, shard)
-    _write_answers(study, shard, answers)
+    write_table(pa.Table.from_pylist(answers, schema=ORACLE), shard.oracle, ORACLE)
     files = (shard.eeg, shard.events, shard.oracle)
     write_json(shard.checksums, {path.name: sha256_of(path) for path in files})
 
@@ -153,24 +156,42 @@ def _write_events(study: Study, shard: Shard) -> None:
     write_text(shard.events, "\n".join(lines) + "\n")
 
 
-def _write_answers(
-    study: Study, shard: Shard, answers: Int[np.ndarray, "n_events n_factors"]
-) -> None:
-    truth = study.levels(study.schedule(shard.subject, shard.session))
+def _answers(
+    study: AnyStudy, shard: Shard, eeg: Float[np.ndarray, "n_channels n_times"]
+) -> list[dict[str, str]]:
+    """Return the rows of the oracle's table: of the exact decoder or of the bound, whichever is known."""
+    schedule = study.schedule(shard.subject, shard.session)
+    if isinstance(study, FactorStudy):
+        answers = decode(study, shard.subject, shard.session, eeg)
+        truth = study.levels(schedule)
+        columns = {
+            name: [
+                (VOCABULARY[name][a], VOCABULARY[name][t]) for a, t in zip(said, true, strict=True)
+            ]
+            for name, said, true in zip(FACTORS, answers.T, truth.T, strict=True)
+        }
+    else:
+        concepts = [stimulus.concept for stimulus in study.stimuli.values()]
+        said = bound_answers(study, shard.subject, shard.session)
+        columns = {
+            CONCEPT_BOUND: [(a, concepts[t]) for a, t in zip(said, schedule.stimuli, strict=True)]
+        }
     rows = [
         {
             "trial_id": f"{shard.recording_id}_trial-{order:04d}",
             "factor": name,
-            "predicted": VOCABULARY[name][answers[order, column]],
-            "actual": VOCABULARY[name][truth[order, column]],
+            "predicted": pairs[order][0],
+            "actual": pairs[order][1],
         }
-        for order in range(len(truth))
-        for column, name in enumerate(FACTORS)
+        for order in range(len(schedule.onsets))
+        for name, pairs in columns.items()
     ]
-    write_table(pa.Table.from_pylist(rows, schema=ORACLE), shard.oracle, ORACLE)
-    right = (answers == truth).mean(axis=0)
-    shares = ", ".join(f"{name} {share:.2f}" for name, share in zip(FACTORS, right, strict=True))
-    logger.info("%s: the oracle is right in %s.", shard.recording_id, shares)
+    shares = (
+        f"{name} {np.mean([said == true for said, true in pairs]):.2f}"
+        for name, pairs in columns.items()
+    )
+    logger.info("%s: the oracle is right in %s.", shard.recording_id, ", ".join(shares))
+    return rows
 
 
 def _check(shard: Shard) -> None:

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
@@ -278,7 +279,30 @@ def _paste_glyph(
     picture: Image.Image, code_point: int, colour: Colour, at: tuple[float, float], extent: float
 ) -> None:
     """Paste a glyph with the middle of its bounding box at `at`, its longer side `extent`."""
-    canvas_px = picture.width * _OVERSAMPLING
+    picture.paste(colour, (0, 0), _glyph(code_point, at, extent, picture.width))
+
+
+def glyph_mask(
+    code_point: int, at: tuple[float, float], extent: float, size_px: int, turn_deg: float
+) -> Float[np.ndarray, "size size"]:
+    """Return how much of each pixel a glyph covers, from 0 to 1.
+
+    Parameters
+    ----------
+    at : tuple of float
+        Middle of its bounding box, x and y, as shares of the picture.
+    extent : float
+        Its longer side before it is turned, as a share of the picture.
+    turn_deg : float
+        Angle by which it is turned about its middle, counter-clockwise.
+    """
+    middle = (at[0] * size_px, at[1] * size_px)
+    mask = _glyph(code_point, at, extent, size_px)
+    return np.asarray(mask.rotate(turn_deg, Image.Resampling.BICUBIC, center=middle), float) / 255
+
+
+def _glyph(code_point: int, at: tuple[float, float], extent: float, size_px: int) -> Image.Image:
+    canvas_px = size_px * _OVERSAMPLING
     left, top, right, bottom = _font(_REFERENCE_FONT_SIZE_PX).getbbox(chr(code_point), anchor="ls")
     scale = extent * canvas_px / max(right - left, bottom - top)
     font = _font(round(_REFERENCE_FONT_SIZE_PX * scale))
@@ -286,7 +310,7 @@ def _paste_glyph(
     origin = (at[0] * canvas_px - (left + right) / 2, at[1] * canvas_px - (top + bottom) / 2)
     mask = Image.new("L", (canvas_px, canvas_px))
     ImageDraw.Draw(mask).text(origin, chr(code_point), fill=255, font=font, anchor="ls")
-    picture.paste(colour, (0, 0), mask.reduce(_OVERSAMPLING))
+    return mask.reduce(_OVERSAMPLING)
 
 
 @lru_cache(maxsize=256)

@@ -182,6 +182,12 @@ def _explain(
             continue
         elif problem["type"] == "missing":
             lines.append(f"{where} must be set; it is missing. Add it to {params_file}.")
+        elif problem["type"] == "union_tag_not_found":
+            chooser = problem["ctx"]["discriminator"].strip("'")
+            lines.append(
+                f"{where}.{chooser} must be set; it is missing. Add it to {params_file}: "
+                f"`percept params {where}.{chooser}` says what it may be."
+            )
         elif problem["type"] == "extra_forbidden":
             lines.append(
                 f"{where} is no param of {name}. Known are: {known}. Mend or remove it in {params_file}."
@@ -203,7 +209,7 @@ def _where(
     parts: list[str] = []
     here: Any = values
     for part in loc:
-        if isinstance(here, Mapping) and here.get("name") == part and part not in here:
+        if isinstance(here, Mapping) and part in here.values() and part not in here:
             continue
         parts.append(str(part))
         here = here.get(part) if isinstance(here, Mapping) else None

@@ -1,8 +1,10 @@
 import re
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from tasks.artifacts.contracts.oracle import CONCEPT_BOUND, ORACLE
 from tasks.runtime.errors import PerceptError
 from tasks.scores.concept import concept_confusion, decoding_scores, recall_curves
 from tasks.scores.held_out import HeldOut
@@ -74,6 +76,18 @@ def test_no_oracle_no_ceiling():
     study = make_study()
     study.oracle = study.oracle.slice(0, 0)
     assert scores_of(study)["concept_recall_at_1_of_10"].ceiling is None
+
+
+def test_a_bound_stands_as_the_ceiling_and_is_named_as_one():
+    study = make_study()
+    exact = scores_of(study)["concept_recall_at_1_of_10"]
+    factor = pa.array([CONCEPT_BOUND] * len(study.oracle))
+    study.oracle = study.oracle.set_column(1, ORACLE.field("factor"), factor)
+    bound = scores_of(study)
+    assert bound["concept_recall_at_1_of_10"].ceiling == exact.ceiling is not None
+    assert "ceiling is a Monte Carlo bound, not exact" in bound["concept_recall_at_1_of_10"].verdict
+    assert "bound" not in exact.verdict
+    assert "bound" not in bound["concept_recall_at_5_of_10"].verdict
 
 
 def test_shuffled_predictions_lie_at_chance(shuffled):

@@ -1,6 +1,6 @@
 """Small simulated studies."""
 
-from tasks.simulation.study import StudyParams
+from tasks.simulation.design import StudyParams
 
 STRENGTH_UV = {"concept": 1.03, "colour": 0.98, "size": 0.5, "relation": 0.6, "theme": 0.7}
 
@@ -19,6 +19,7 @@ def make_params(schedule=None, brain=None, noise=None, factor=1.0, **changes):
             **(schedule or {}),
         },
         "brain": {
+            "kind": "factors",
             "strength_uv": {name: factor * uv for name, uv in STRENGTH_UV.items()},
             "n_shape_features": 8,
             "common_uv": 2.0,
@@ -51,6 +52,7 @@ def make_params(schedule=None, brain=None, noise=None, factor=1.0, **changes):
         "n_presentations": 1,
         "n_sessions": 1,
         "sfreq_hz": 250.0,
+        "pictures": "glyphs",
         "picture_px": 64,
         "oracle_bin_s": 0.06,
     }

@@ -5,10 +5,11 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from tasks.simulation.brain import FACTORS, levels_of, make_brain, make_subject, topography
+from tasks.simulation.factor_study import response_times_s
 from tasks.simulation.head import CHANNELS, REGIONS, make_head, unit
 from tasks.simulation.scene import VOCABULARY
 from tasks.simulation.shapes import shape_features
-from tasks.simulation.study import make_study, response_times_s
+from tasks.simulation.study import make_study
 from tests.simulation.studies import STRENGTH_UV, make_params
 
 TIMES_S = response_times_s(250.0)

@@ -40,7 +40,7 @@ def test_amplitude_is_the_rms_over_channels(kind):
 
 @pytest.mark.parametrize("kind", ["background_uv", "alpha_uv", "line_uv", "blink_uv"])
 def test_autocovariance_is_that_of_the_noise(kind):
-    (source,) = sources(**{kind: 3.0})
+    (source,) = sources(**{kind: 3.0}).values()
     rng = np.random.default_rng(0)
     courses = np.concatenate([source.courses(80_000, SFREQ_HZ, rng)[:8] for _ in range(12)])
     lags = np.array([0, 3, 12, 30])

@@ -74,7 +74,8 @@ def test_units_bounds_choices_and_presets(params):
         "number at least 0 and below 1",
         {},
     )
-    assert said["simulate.brain.strength_uv", None][1] == "for each name: number at least 0 (uV)"
+    factors = ("simulate.brain.kind", "factors")
+    assert said["simulate.brain.strength_uv", factors][1] == "for each name: number at least 0 (uV)"
 
 
 def test_the_command_prints_what_is_asked_for(tmp_path, monkeypatch, capsys):
