@@ -99,6 +99,20 @@ def test_truth_is_written_for_every_trial_and_channel(simulated):
     assert planted["params"]["seed"] == PARAMS.seed
 
 
+def test_a_study_of_factors_is_drawn_as_ever():
+    """From the version before there was another kind of brain; 16 bits resolve 0.05 uV."""
+    study = make_study(make_params(n_stimuli=40))
+    expected = [
+        [6.51, -14.68, -6.73, -6.85],
+        [5.63, 3.1, 3.64, 0.12],
+        [-23.23, -3.1, 14.12, -0.79],
+        [12.53, 0.52, 7.92, -2.49],
+    ]
+    assert study.record(1, 1)[::40, ::2500] == pytest.approx(np.array(expected), abs=0.01)
+    scene = study.stimuli["stim-0007"]
+    assert (scene.concept, scene.colour, scene.relation) == ("dove", "orange", "above")
+
+
 def test_same_params_give_the_same_bytes(simulated, tmp_path):
     assert checksums(run(tmp_path)) == checksums(simulated)
 

@@ -111,7 +111,7 @@ def test_linear_models_of_the_layers_explain_early_responses_and_late_ones_in_pa
 
 
 @pytest.mark.nightly
-def test_pictures_are_told_apart_from_60_ms_on_and_best_about_110(heard):
+def test_pictures_are_told_apart_from_90_ms_on_best_about_110_and_until_430(heard):
     train, shown, test, seen = heard
     test = whitened(train, shown, test)
     times_s, n_halves, size = bin_times_s(), 5, 8
@@ -125,10 +125,10 @@ def test_pictures_are_told_apart_from_60_ms_on_and_best_about_110(heard):
             apart = (own[:, None] + own - agree - agree.T)[np.triu_indices(N_TEST, 1)] > 0
             right[t] += apart.mean() / n_halves
     before = right[times_s < 0.04]
-    above = right > before.mean() + 5 * before.std()
-    assert 0.05 <= times_s[above.argmax()] <= 0.08
+    above = (right > before.mean() + 5 * before.std()) & (times_s > 0.04)
+    assert 0.05 <= times_s[above.argmax()] <= 0.1
     assert 0.1 <= times_s[right.argmax()] <= 0.2
-    assert above[(times_s > 0.3) & (times_s < 0.4)].all()
+    assert right[(times_s > 0.3) & (times_s < 0.42)].min() > 0.5 + 2 * before.std()
 
 
 @pytest.mark.nightly
@@ -144,24 +144,29 @@ def test_little_is_identified_before_100_ms(world, heard):
         decoder = fit(mean[:, :, window], known[:N_TRAIN])
         return named(decoder, test[:, :, window], seen, known[N_TRAIN:], 80)
 
-    assert until(0.08) < 0.03 < until(0.2) < until(0.4)
+    assert until(0.08) < 0.02
+    assert until(0.1) < 0.07 < until(0.15) < until(0.2) < until(0.4)
 
 
 @pytest.mark.nightly
-def test_posterior_channels_and_averages_of_training_trials(world, heard):
+def test_posterior_channels_are_best_for_few_trials_and_averages_of_training_trials_for_many(
+    world, heard
+):
     _, known = world
     train, shown, test, seen = heard
     scores = {}
     for name, channels in (("posterior", POSTERIOR), ("all", TEN_TEN)):
         fitted, asked = picked(train, channels), picked(test, channels)
         fitted, asked = whitened(fitted, shown, fitted), whitened(fitted, shown, asked)
-        decoder = fit(averaged(fitted, shown, 4)[0], known[:N_TRAIN])
-        scores[name] = named(decoder, asked, seen, known[N_TRAIN:], 80)
+        decoders = {"averages": fit(averaged(fitted, shown, 4)[0], known[:N_TRAIN])}
         if name == "posterior":
-            single = fit(fitted, known[shown])
-            scores["single"] = named(single, asked, seen, known[N_TRAIN:], 80)
-    assert scores["posterior"] >= scores["single"] - 0.02
-    assert scores["posterior"] >= 0.4 * scores["all"]
+            decoders["single"] = fit(fitted, known[shown])
+        for kind, decoder in decoders.items():
+            for n in (4, 80):
+                scores[name, kind, n] = named(decoder, asked, seen, known[N_TRAIN:], n)
+    assert scores["posterior", "averages", 80] >= scores["posterior", "single", 80] - 0.02
+    assert scores["posterior", "averages", 4] >= scores["all", "averages", 4] - 0.02
+    assert scores["posterior", "averages", 80] >= 0.4 * scores["all", "averages", 80]
 
 
 @pytest.mark.nightly
