@@ -78,7 +78,7 @@ def test_it_names_the_concepts_of_unseen_pictures():
 
 
 @pytest.mark.parametrize(
-    "architecture", ["st_transformer", "factor_map", "linear", "ridge", "xdawn_lda", "nice"]
+    "architecture", ["st_transformer", "linear", "ridge", "xdawn_lda", "paper_transformer", "nice"]
 )
 def test_scrambled_test_trials_leave_the_same_bits(architecture):
     params = changed(architecture=architecture, max_epochs=2)
@@ -97,6 +97,21 @@ def test_scrambled_test_trials_leave_the_same_bits(architecture):
 
     assert weights(plain) == weights(scrambled)
     assert (plain / "encoder.json").read_bytes() == (scrambled / "encoder.json").read_bytes()
+
+
+@pytest.mark.parametrize("architecture", ["st_transformer", "linear", "nice"])
+def test_what_captions_are_called_leaves_the_same_bits(architecture):
+    """The same vectors under other words, or in several wordings, are the same to an encoder."""
+    params, study = changed(architecture=architecture, max_epochs=2), make_small_study()
+    plain, _ = run(study, "plain", params)
+    said = study.captions["text"]
+    renamed = {text: f"w{i}" for i, text in enumerate(dict.fromkeys(said))}
+    for name, texts in (
+        ("renamed", said.map(renamed)),
+        ("wordings", [f"{'look, a ' * (i % 5)}{text}" for i, text in enumerate(said)]),
+    ):
+        study.captions["text"] = texts
+        assert weights(run(study, name, params)[0]) == weights(plain)
 
 
 def test_scrambled_training_trials_change_the_bits():

@@ -10,7 +10,6 @@ from typing import Any
 from torch import nn
 
 from tasks.encoder.baselines.closed_form import ClosedFormSizes
-from tasks.encoder.baselines.factor_map import FactorEncoder, FactorSizes, train_factor_map
 from tasks.encoder.baselines.linear import LinearEncoder, LinearSizes, train_linear
 from tasks.encoder.baselines.network import (
     BACKBONES,
@@ -76,7 +75,6 @@ def _fitted(
 ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
     {
         "st_transformer": Architecture(STTransformer, Sizes, _train_st_transformer),
-        "factor_map": Architecture(FactorEncoder, FactorSizes, _fitted(train_factor_map)),
         "linear": Architecture(LinearEncoder, LinearSizes, _fitted(train_linear)),
         "ridge": Architecture(RidgeEncoder, ClosedFormSizes, _fitted(train_ridge)),
         "xdawn_lda": Architecture(LDAEncoder, LDASizes, _fitted(train_xdawn_lda)),

@@ -1,118 +1,86 @@
-"""What the projection heads start from: a memory of the training captions, addressed by latents.
+"""What the projection heads start from: a memory of what captions say, addressed by latents.
 
-A head attends to the captions of its kind that training has seen. In closed form, the energy of a
-caption is its Gaussian log-likelihood given the latents, so that attention is the posterior over captions
-and the attended vector is its mean. A linear map would blur the many objects that share the few
-directions of CLIP space; attention can settle on one.
+A linear map would blur the many concepts that share the few directions of CLIP space; attention can settle on
+one. A head attends to *slots*: every concept that was trained, with each of the variations in which captions of this
+kind differ (`tasks.encoder.variations`). A red dog and a blue cat are enough for a slot of the red cat.
+
+In closed form, a vector and the latents that it evokes are normal about the slots, with the covariance that is
+left. The energy of a slot is its log-likelihood given the latents, attention is the posterior over slots, and a
+linear map, the *gain*, says where about its slot a vector lies: together they are the posterior mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from tasks.encoder.params import STTransformerParams
-from tasks.encoder.synthetic_captions import recombined
-from tasks.encoder.words import word_components
+from tasks.encoder.variations import PRIOR_STIMULI, find_variations, fit_sums
 
-PREFERENCE = 10.0  # of the words of a kind where those of others would explain as much
-PENALTY = 1e-7  # share of the mean eigenvalue: only decides where words always go together
+TOLD = 0.5  # of a score's variance (adjusted R2), from which on slots say it
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The captions of one kind and how latents address them.
+    """The slots of one kind and how latents address them.
 
     Attributes
     ----------
     values : numpy.ndarray
-        Vector of each caption.
+        Vector of each slot where all latents are zero.
     keys : numpy.ndarray
-        Energy of each caption per unit of each latent.
+        Energy of each slot per unit of each latent.
     bias : numpy.ndarray
-        Energy of each caption where all latents are zero.
+        Energy of each slot where all latents are zero.
+    gain : numpy.ndarray
+        What a unit of each latent adds to the vector.
     """
 
     values: Float[np.ndarray, "n_slots dim"]
     keys: Float[np.ndarray, "n_latents n_slots"]
     bias: Float[np.ndarray, " n_slots"]
+    gain: Float[np.ndarray, "n_latents dim"]
 
 
 def fit_memory(
-    components: Float[np.ndarray, "n_stimuli n_scores"],
-    latents: Float[np.ndarray, "n_stimuli n_latents"],
-    texts: Sequence[str],
-    stimulus_index: Int[np.ndarray, " n_trials"],
+    scores: Float[np.ndarray, "n_stimuli n_scores"],
+    keys: Float[np.ndarray, "n_scores n_latents"],
     vectors: Float[np.ndarray, "n_stimuli dim"],
-    params: STTransformerParams,
+    concepts: Int[np.ndarray, " n_stimuli"],
+    max_slots: int,
 ) -> Memory:
-    """Fit the memory of one kind on training trials.
+    """Fit the memory of one kind on training stimuli.
 
     Parameters
     ----------
-    components : numpy.ndarray
-        Which words occur in all kinds' captions of each stimulus (`word_components`).
-    latents : numpy.ndarray
-        What each stimulus is expected to evoke, a linear function of these.
-    texts : Sequence of str
-        The caption of this kind of each stimulus.
-    stimulus_index : numpy.ndarray
-        What was shown in each training trial.
-    params : STTransformerParams
-        `network.max_remembered_captions` captions are remembered at most: those shown most often, then those made of
-        others (`network.min_exchange_pairs`); `start` for the words that count.
+    scores : numpy.ndarray
+        What all kinds say of each stimulus (`tasks.encoder.caption_scores`). Those that the slots of this kind explain
+        address them; the others are noise to it, lest slots be addressed by what only other kinds say.
+    keys : numpy.ndarray
+        What a unit of each score is expected to evoke.
+    vectors : numpy.ndarray
+        The captions'.
+    concepts : numpy.ndarray
+        What each stimulus shows, by number from 0 without gaps. Every concept has a slot, and as many variations
+        as `max_slots` has room for.
     """
-    network, fitted = params.network, params.start
-    seen = _distinct(vectors, stimulus_index)[: network.max_remembered_captions]
-    new: list[str] = []
-    made = vectors[:0]
-    if network.min_exchange_pairs:
-        new, made = recombined(
-            [texts[i] for i in seen], vectors[seen], min_exchange_pairs=network.min_exchange_pairs
-        )
-    n_new = network.max_remembered_captions - len(seen)
-    shown = np.unique(stimulus_index)
-    said = word_components(
-        [[text] for text in [*texts, *new[:n_new]]],
-        shown,
-        min_count=fitted.min_word_count,
-        max_scores=fitted.n_scores,
-    )
-    weights, rest = _told_apart(said[shown], components[shown], latents[shown])
-    slots = np.concatenate([seen, np.arange(len(texts), len(said))])
-    expected = said[slots] @ weights
-    noise = np.eye(latents.shape[1]) + rest.T @ rest / len(rest)
+    mean = vectors.mean(axis=0, dtype=np.float64)
+    own, n, dim = vectors - mean, len(vectors), vectors.shape[1]
+    counts = np.bincount(concepts)
+    variations = find_variations(own, concepts, max_slots // len(counts))
+    both = np.concatenate([own, scores], axis=1)
+    named, varied = fit_sums(both, concepts, variations)
+    sums = named[concepts] + varied[variations]
+    unexplained = ((scores - sums[:, dim:]) ** 2).mean(axis=0) / scores.var(axis=0)
+    n_free = max(1, n - len(named) - len(varied) + 1)
+    told = keys * (unexplained * (n - 1) / n_free < 1 - TOLD)[:, None]
+    slots = (named[:, None] + varied).reshape(-1, both.shape[1])
+    expected, left = slots[:, dim:] @ told, own - sums[:, :dim]
+    rest = scores @ keys - sums[:, dim:] @ told
+    noise = np.eye(keys.shape[1]) + rest.T @ rest / n
     addresses = np.linalg.solve(noise, expected.T)
-    bias = -0.5 * np.einsum("sl,ls->s", expected, addresses)
-    return Memory(np.concatenate([vectors[seen], made[:n_new]]), addresses, bias)
-
-
-def _told_apart(
-    said: Float[np.ndarray, "n n_said"],
-    components: Float[np.ndarray, "n n_scores"],
-    latents: Float[np.ndarray, "n n_latents"],
-) -> tuple[Float[np.ndarray, "n_said n_latents"], Float[np.ndarray, "n n_latents"]]:
-    """Return what one kind's words add to the latents, and what only other kinds' words explain.
-
-    All words explain the expected latents entirely. Regressed on both together, with weights as small as
-    can be, words that this kind shares with others count for it, and what others alone say is kept
-    from its words, with which it coincides here and there in few stimuli.
-    """
-    both = np.concatenate([PREFERENCE * said, components], axis=1)
-    gram = both.T @ both
-    penalty = PENALTY * np.trace(gram) / len(gram) * np.eye(len(gram))
-    weights = PREFERENCE * np.linalg.solve(gram + penalty, both.T @ latents)[: said.shape[1]]
-    return weights, latents - said @ weights
-
-
-def _distinct(
-    vectors: Float[np.ndarray, "n_stimuli dim"], stimulus_index: Int[np.ndarray, " n_trials"]
-) -> Int[np.ndarray, " n_distinct"]:
-    """Return one stimulus for each distinct vector that was shown, the most often shown first."""
-    rounded = np.round(vectors[stimulus_index], 3)
-    _, first, counts = np.unique(rounded, axis=0, return_index=True, return_counts=True)
-    order = np.lexsort((first, -counts))
-    return stimulus_index[first[order]]
+    gain = np.linalg.solve(noise, rest.T @ left / n)
+    shares = np.outer(counts, np.bincount(variations) + PRIOR_STIMULI).reshape(-1)
+    bias = np.log(shares / shares.sum()) - 0.5 * np.einsum("sl,ls->s", expected, addresses)
+    return Memory(mean + slots[:, :dim] - expected @ gain, addresses, bias, gain)

@@ -69,8 +69,6 @@ class TrainingData:
         Trials to learn from and trials to choose the epoch by.
     targets : numpy.ndarray
         The vector of each stimulus and kind, unit norm.
-    texts : list of list of str
-        The caption of each stimulus and kind.
     concepts : list of str
         What each stimulus shows.
     images : numpy.ndarray or None
@@ -89,7 +87,6 @@ class TrainingData:
     train: Trials
     validation: Trials
     targets: Float32[np.ndarray, "n_stimuli n_kinds dim"]
-    texts: list[list[str]]
     concepts: list[str]
     kinds: tuple[str, ...]
     subjects: tuple[str, ...]
@@ -107,7 +104,7 @@ class TrainingData:
     def fingerprint(self) -> str:
         """Hash of everything in it."""
         digest = hashlib.sha256(
-            repr((self.kinds, self.subjects, self.texts, self.concepts, self.info)).encode()
+            repr((self.kinds, self.subjects, self.concepts, self.info)).encode()
         )
         for trials in (self.train, self.validation):
             for array in (trials.eeg, trials.subject_index, trials.stimulus_index):
@@ -147,9 +144,9 @@ def read_training_data(
     check_splits(chosen, trials, params.batch_size)
     stimuli = sorted(chosen["stimulus_id"].unique())
     kinds = None if params.caption_kinds == "all" else params.caption_kinds
-    found_kinds, texts, targets = _text_targets(captions, text_vectors, stimuli, kinds)
+    found_kinds, targets = read_text_targets(captions, text_vectors, stimuli, kinds)
     if params.target.shared_text:
-        texts, targets = _as_one(texts, targets)
+        targets = _as_one(targets)
     images = None
     if params.target.image:
         images = table_to_levels(read_table(image_targets, IMAGE_TARGETS), stimuli)
@@ -170,7 +167,6 @@ def read_training_data(
         everything.rows(in_train),
         everything.rows(~in_train),
         targets,
-        texts,
         chosen.set_index("stimulus_id")["concept"].groupby(level=0).first().loc[stimuli].tolist(),
         tuple(found_kinds),
         tuple(subjects),
@@ -220,14 +216,12 @@ def decoded_channels(
 
 
 def _as_one(
-    texts: list[list[str]], targets: Float32[np.ndarray, "n_stimuli n_kinds dim"]
-) -> tuple[list[list[str]], Float32[np.ndarray, "n_stimuli n_kinds dim"]]:
-    """Put all kinds' captions, joined, and their mean vector in the place of each."""
-    n_kinds = targets.shape[1]
+    targets: Float32[np.ndarray, "n_stimuli n_kinds dim"],
+) -> Float32[np.ndarray, "n_stimuli n_kinds dim"]:
+    """Put the mean vector of all kinds in the place of each."""
     mean = targets.mean(axis=1, keepdims=True)
     mean /= np.linalg.norm(mean, axis=2, keepdims=True)
-    joined = [[" ".join(own)] * n_kinds for own in texts]
-    return joined, np.ascontiguousarray(np.repeat(mean, n_kinds, axis=1))
+    return np.ascontiguousarray(np.repeat(mean, targets.shape[1], axis=1))
 
 
 def refuse_strangers(trials: Path) -> None:
@@ -297,11 +291,11 @@ def check_splits(chosen: pd.DataFrame, path: Path, batch_size: int) -> None:
         )
 
 
-def _text_targets(
+def read_text_targets(
     captions: Path, text_vectors: Path, stimuli: list[str], kinds: list[str] | None
-) -> tuple[list[str], list[list[str]], Float32[np.ndarray, "n_stimuli n_kinds dim"]]:
-    """Return the kinds, and text and vector of each stimulus's caption of each kind."""
-    columns = ["caption_id", "stimulus_id", "kind", "text"]
+) -> tuple[list[str], Float32[np.ndarray, "n_stimuli n_kinds dim"]]:
+    """Return the kinds, and the vector of each stimulus's caption of each kind."""
+    columns = ["caption_id", "stimulus_id", "kind"]
     table = read_table(captions, CAPTIONS, columns).to_pandas()
     known = list(dict.fromkeys(table["kind"]))
     unknown = sorted(set(kinds or ()) - set(known))
@@ -311,8 +305,7 @@ def _text_targets(
             f"{', '.join(known)}. Mend train.caption_kinds in params.yaml."
         )
     wanted = [kind for kind in known if kinds is None or kind in kinds]
-    found = table.set_index(["stimulus_id", "kind"])
-    ids = found["caption_id"]
+    ids = table.set_index(["stimulus_id", "kind"])["caption_id"]
     pairs = pd.MultiIndex.from_product([stimuli, wanted])
     missing = pairs.difference(ids.index)
     if len(missing):
@@ -330,8 +323,7 @@ def _text_targets(
             "Run `dvc repro embed`."
         )
     chosen = table_to_vectors(vectors.take(rows))
-    texts = found["text"].loc[pairs].to_numpy(str).reshape(len(stimuli), len(wanted))
-    return wanted, texts.tolist(), chosen.reshape(len(stimuli), len(wanted), -1)
+    return wanted, chosen.reshape(len(stimuli), len(wanted), -1)
 
 
 def _check_finite(eeg: np.ndarray, trial_ids: list[str], info: EpochsInfo) -> None:

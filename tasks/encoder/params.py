@@ -27,9 +27,9 @@ class StartParams(Params):
     ----------
     share_of_group : float
         Weight of what all subjects have in common in each subject's responses and noise.
-    min_word_count, n_scores : int
-        Caption words that the encoding model predicts from: in at least so many training stimuli, and
-        reduced to at most so many principal components.
+    n_scores : int
+        Numbers that the encoding model predicts from, at most: concepts, and components of caption vectors
+        (`tasks.encoder.caption_scores`).
     prior_trials : float
         Penalty of the encoding model, in trials.
     noise_floor : float
@@ -45,7 +45,6 @@ class StartParams(Params):
     """
 
     share_of_group: float = Field(ge=0, le=1)
-    min_word_count: PositiveInt
     n_scores: PositiveInt
     prior_trials: PositiveFloat
     noise_floor: PositiveFloat
@@ -64,11 +63,11 @@ class NetworkParams(Params):
         Length of a patch of time.
     width, n_layers, n_attention_heads : int
         Of each attention stack.
-    head_width, max_remembered_captions : int
-        Hidden units and remembered captions, at most, of each projection head.
-    min_exchange_pairs : int
-        Captions in which only one word differs, before the one is put for the other in further captions
-        that a head can then say; 0 for never (`tasks.encoder.synthetic_captions`).
+    head_width : int
+        Hidden units of each projection head.
+    max_slots : int
+        Slots of a head's memory: every concept has one, and as many variations of its captions as there is room
+        for (`tasks.encoder.caption_memory`).
     dropout : float
         In attention stacks and heads.
     """
@@ -78,8 +77,7 @@ class NetworkParams(Params):
     n_layers: NonNegativeInt
     n_attention_heads: PositiveInt
     head_width: PositiveInt
-    max_remembered_captions: PositiveInt
-    min_exchange_pairs: NonNegativeInt
+    max_slots: PositiveInt
     dropout: float = Field(ge=0, lt=1)
 
 
@@ -109,6 +107,7 @@ class NetworkBaselineParams(Params):
     """
 
     name: Literal[
+        "paper_transformer",
         "nice",
         "atm",
         "eeg_project",
@@ -153,27 +152,6 @@ class LinearParams(SpatialBinsParams):
     prior_trials: PositiveFloat = Field(description="penalty of the encoding model, in trials")
 
 
-class FactorMapParams(SpatialBinsParams):
-    """The most probable factors under an encoding model.
-
-    Attributes
-    ----------
-    min_word_count : int
-        Training stimuli that a caption word must occur in.
-    n_directions : int
-        Directions in which factors differ, at most.
-    prior_trials : float
-        Penalty of the encoding model, in trials.
-    """
-
-    name: Literal["factor_map"]
-    min_word_count: PositiveInt = Field(
-        description="training stimuli that a caption word must occur in"
-    )
-    n_directions: PositiveInt = Field(description="directions in which factors differ, at most")
-    prior_trials: PositiveFloat = Field(description="penalty of the encoding model, in trials")
-
-
 class RidgeParams(Params):
     """Ridge regression from bins of time to the vectors.
 
@@ -200,12 +178,7 @@ class XdawnLDAParams(SpatialBinsParams):
 
 Chosen = TypeVar("Chosen", bound=Params)
 Architecture = Annotated[
-    STTransformerParams
-    | NetworkBaselineParams
-    | LinearParams
-    | FactorMapParams
-    | RidgeParams
-    | XdawnLDAParams,
+    STTransformerParams | NetworkBaselineParams | LinearParams | RidgeParams | XdawnLDAParams,
     Field(discriminator="name"),
 ]
 

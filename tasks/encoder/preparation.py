@@ -11,12 +11,12 @@ from torch import Tensor
 
 from tasks.encoder.augmentation import EncodingModel, find_mates
 from tasks.encoder.caption_memory import Memory, fit_memory
+from tasks.encoder.caption_scores import caption_scores
 from tasks.encoder.dataset import TrainingData, Trials
 from tasks.encoder.filters import Filters, cosines, fit_filters, n_cosines
 from tasks.encoder.latents import Latents, fit_latents
 from tasks.encoder.params import NetworkParams, StartParams, STTransformerParams, TrainParams
 from tasks.encoder.st_transformer import Sizes, STTransformer
-from tasks.encoder.words import components_by_factor, standardised
 
 NEVER = -1e4  # energy of an empty slot
 
@@ -127,20 +127,26 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     chosen, per_subject = params.architecture_as(STTransformerParams), params.per_subject
     groups = group_index(data.train, per_subject=per_subject)
     shown = np.unique(data.train.stimulus_index)
-    components, parts = components_by_factor(
-        data.texts,
-        data.concepts,
-        shown,
-        min_count=chosen.start.min_word_count,
-        max_scores=chosen.start.n_scores,
+    scores, parts = caption_scores(
+        data.targets[shown], data.concept_index[shown], chosen.start.n_scores
     )
-    scores = standardised(components, shown)
-    filters, latents = _fit_filters(data, groups, scores, parts, chosen.start, params.seed)
+    of_trials = scores[np.searchsorted(shown, data.train.stimulus_index)]
+    filters, latents = _fit_filters(data, groups, of_trials, parts, chosen.start, params.seed)
     train = _rows(data.train, groups, filters)
     validation = _rows(
         data.validation, group_index(data.validation, per_subject=per_subject), filters
     )
-    memories = _fit_memories(data, components, scores @ latents.keys, chosen)
+    _, concepts = np.unique(data.concept_index[shown], return_inverse=True)
+    memories = [
+        fit_memory(
+            scores,
+            latents.keys,
+            data.targets[shown, kind],
+            concepts,
+            chosen.network.max_slots,
+        )
+        for kind in range(len(data.kinds))
+    ]
     module = STTransformer(
         _sizes(data, train, latents, memories, chosen.network, readout_sizes(data, params))
     )
@@ -152,7 +158,7 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
         validation,
         find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
         EncodingModel(
-            torch.from_numpy(scores[shown].astype(np.float32)),
+            torch.from_numpy(scores.astype(np.float32)),
             torch.from_numpy(shown),
             torch.from_numpy(latents.templates.astype(np.float32)),
         ),
@@ -166,17 +172,16 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
 def _fit_filters(
     data: TrainingData,
     groups: Int[np.ndarray, " n_trials"],
-    scores: Float[np.ndarray, "n_stimuli n_scores"],
+    scores: Float[np.ndarray, "n_trials n_scores"],
     parts: Int[np.ndarray, " n_scores"],
     fitted: StartParams,
     seed: int,
 ) -> tuple[list[Filters], Latents]:
-    shown = scores[data.train.stimulus_index]
     n_times = data.train.eeg.shape[2]
     waves = cosines(n_times, n_cosines(n_times, data.info.sfreq_hz, fitted.low_pass_hz))
     filters = fit_filters(
         data.train.eeg,
-        shown,
+        scores,
         groups,
         n_virtual=fitted.n_virtual,
         n_sources=fitted.n_latents,
@@ -188,7 +193,7 @@ def _fit_filters(
     latents = fit_latents(
         _virtual(data.train, groups, filters),
         np.stack([own.temporal for own in filters]),
-        shown,
+        scores,
         groups,
         parts=parts,
         waves=waves,
@@ -196,26 +201,6 @@ def _fit_filters(
         seed=seed,
     )
     return filters, latents
-
-
-def _fit_memories(
-    data: TrainingData,
-    components: Float[np.ndarray, "n_stimuli n_scores"],
-    latents: Float[np.ndarray, "n_stimuli n_latents"],
-    params: STTransformerParams,
-) -> list[Memory]:
-    """Return the memory of each kind."""
-    return [
-        fit_memory(
-            components,
-            latents,
-            [texts[kind] for texts in data.texts],
-            data.train.stimulus_index,
-            data.targets[:, kind],
-            params,
-        )
-        for kind in range(len(data.kinds))
-    ]
 
 
 def _sizes(
@@ -237,14 +222,14 @@ def _sizes(
         n_virtual=train.virtual.shape[1],
         n_latents=n_latents,
         n_slots=max(len(memory.values) for memory in memories),
-        **network.model_dump(exclude={"max_remembered_captions", "min_exchange_pairs"}),
+        **network.model_dump(exclude={"max_slots"}),
         **readouts,
     )
 
 
 @torch.no_grad()
 def _set_memories(module: STTransformer, memories: list[Memory]) -> None:
-    """Fill the slots of every head; slots beyond its captions are never attended to."""
+    """Fill the slots of every head; slots beyond its own are never attended to."""
     heads = module.heads
     heads.key_bias.fill_(NEVER)
     for kind, memory in enumerate(memories):
@@ -252,6 +237,7 @@ def _set_memories(module: STTransformer, memories: list[Memory]) -> None:
         heads.keys[kind, :, filled] = torch.from_numpy(memory.keys)
         heads.key_bias[kind, 0, filled] = torch.from_numpy(memory.bias)
         heads.values[kind, filled] = torch.from_numpy(memory.values)
+        heads.linear[kind] = torch.from_numpy(memory.gain)
 
 
 def _virtual(

@@ -38,7 +38,7 @@ class Sizes(ReadoutSizes):
     width, n_layers, n_attention_heads : int
         Of each of the two attention stacks.
     head_width, n_slots : int
-        Hidden units and remembered captions of each projection head.
+        Hidden units of each projection head, and slots of its memory.
     dropout : float
         In attention stacks and heads.
     """
@@ -106,7 +106,7 @@ class STTransformer(WithReadouts):
 
     def undecayed(self) -> set[nn.Parameter]:
         """Return matrices that weight decay must leave alone: the memory, set in closed form."""
-        return {self.heads.keys, self.heads.key_bias}
+        return {self.heads.keys, self.heads.key_bias, self.heads.linear}
 
     def virtual_channels(
         self, eeg: Float[Tensor, "n n_channels n_times"], group_index: Int[Tensor, " n"]
@@ -207,8 +207,8 @@ class AttentionLayer(nn.Module):
 class ProjectionHeads(nn.Module):
     """One head per caption kind, from the latents to a unit vector.
 
-    A head attends to remembered captions (`tasks.encoder.caption_memory`) and adds what a small network makes
-    of the latents, which begins at nothing.
+    A head attends to the slots of its memory and adds a linear map of the latents, both set in closed form
+    (`tasks.encoder.caption_memory`), and what a small network makes of them, which begins at nothing.
 
     Parameters
     ----------

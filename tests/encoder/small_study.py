@@ -37,7 +37,6 @@ SECTION = {
         "name": "st_transformer",
         "start": {
             "share_of_group": 0.3,
-            "min_word_count": 2,
             "n_scores": 6,
             "prior_trials": 1.0,
             "noise_floor": 0.01,
@@ -52,8 +51,7 @@ SECTION = {
             "n_layers": 1,
             "n_attention_heads": 2,
             "head_width": 8,
-            "max_remembered_captions": 10,
-            "min_exchange_pairs": 2,
+            "max_slots": 10,
             "dropout": 0.1,
         },
     },
@@ -94,13 +92,6 @@ SECTION = {
     },
 }
 ARCHITECTURES = {
-    "factor_map": {
-        "n_components": 4,
-        "bin_samples": 4,
-        "min_word_count": 2,
-        "n_directions": 4,
-        "prior_trials": 1.0,
-    },
     "linear": {"n_components": 4, "bin_samples": 4, "n_scores": 6, "prior_trials": 1.0},
     "ridge": {"bin_samples": 4, "alphas": [0.1, 1.0, 10.0]},
     "xdawn_lda": {"n_components": 4, "bin_samples": 4},

@@ -88,9 +88,9 @@ REMEDY = "Run `dvc repro --force train` to make it anew."
     [
         (
             {"architecture": "lstm"},
-            "{folder}/encoder.json must name an architecture among st_transformer, factor_map, linear, "
-            "ridge, xdawn_lda, nice, atm, eeg_project, channelnet, eegnet, eegconformer, atcnet, shallow, "
-            "deep4; found 'lstm'.",
+            "{folder}/encoder.json must name an architecture among st_transformer, linear, ridge, "
+            "xdawn_lda, paper_transformer, nice, atm, eeg_project, channelnet, eegnet, eegconformer, "
+            "atcnet, shallow, deep4; found 'lstm'.",
         ),
         (
             {"architecture": "ridge"},

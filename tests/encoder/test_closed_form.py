@@ -5,19 +5,13 @@ import pytest
 
 from tasks.encoder.baselines.linear import LinearSizes
 from tasks.encoder.caption_memory import fit_memory
+from tasks.encoder.caption_scores import caption_scores, principal_components, vector_scores
 from tasks.encoder.dataset import TrainingDataError
 from tasks.encoder.filters import cosines, fit_filters, inverse_square_root, n_cosines, signs
 from tasks.encoder.latents import fit_latents
 from tasks.encoder.responses import Sources, Table, fit_responses, mean_responses
-from tasks.encoder.synthetic_captions import recombined
-from tasks.encoder.words import (
-    components_by_factor,
-    principal_components,
-    standardised,
-    vector_scores,
-    word_components,
-)
-from tests.encoder.small_study import PARAMS, changed
+from tasks.encoder.variations import find_variations, fit_sums
+from tests.encoder.small_study import PARAMS
 
 N_TRIALS, N_CHANNELS, N_TIMES = 600, 10, 24
 WAVES = cosines(N_TIMES, 19)
@@ -227,138 +221,165 @@ def test_pooling_shares_what_subjects_have_in_common(study):
     np.testing.assert_allclose(common[0].temporal, common[1].temporal, atol=1e-4)
 
 
-def test_word_scores_tell_words_apart_and_are_standard_on_training_stimuli():
-    texts = ["a red dog", "a red cat", "a blue dog", "a blue cat", "a red dog", "A rare, blue cat!"]
-    train = np.arange(6)
-    captions = [[text] for text in texts]
-    scores = standardised(word_components(captions, train, min_count=2, max_scores=10), train)
-    assert scores.shape == (6, 2)
-    np.testing.assert_allclose(scores.T @ scores / 6, np.eye(2), atol=1e-9)
-    np.testing.assert_allclose(scores[0], scores[4])
-    np.testing.assert_allclose(scores[3], scores[5])
-    assert np.linalg.norm(scores[0] - scores[1]) > 0.5
-    assert word_components(captions, train, min_count=1, max_scores=10).shape == (6, 3)
+def planted_captions(rng, n=240, jitter=0.0):
+    """Return vectors of two kinds, of a thing and its colour and of a place, and what each stimulus has."""
+    said = np.stack([rng.integers(levels, size=n) for levels in (4, 3, 5)])
+    things, colours, places = (rng.normal(size=(levels, 12)) for levels in (4, 3, 5))
+    seen = np.stack([things[said[0]] + 0.7 * colours[said[1]], places[said[2]]], axis=1)
+    seen += jitter * rng.normal(size=seen.shape)
+    return seen / np.linalg.norm(seen, axis=2, keepdims=True).mean(), said
 
 
-def test_each_component_is_of_the_words_of_one_factor():
+def test_scores_tell_the_concept_then_what_each_kind_says_beyond():
+    vectors, said = planted_captions(np.random.default_rng(0))
+    scores, parts = caption_scores(vectors.astype(np.float32), said[0], 50)
+    assert np.bincount(parts).tolist() == [3, 2, 4]
+    np.testing.assert_allclose(scores.mean(axis=0), 0, atol=1e-6)
+    np.testing.assert_allclose(scores.std(axis=0), 1, atol=1e-6)
+    occurs = np.eye(5)[said[2]] - np.eye(5)[said[2]].mean(axis=0)
+    own = scores[:, parts == 2]  # of the place alone, with whatever things it was seen
+    assert np.abs(own - occurs @ np.linalg.lstsq(occurs, own, rcond=None)[0]).max() < 1e-6
+    for part, levels in ((0, said[0]), (2, said[2])):
+        told = np.eye(5)[levels] - np.eye(5)[levels].mean(axis=0)
+        own = scores[:, parts <= part]
+        left = told - own @ np.linalg.lstsq(own, told, rcond=None)[0]
+        assert np.abs(left).max() < 1e-3
+    assert caption_scores(vectors, said[0], 4)[0].shape == (240, 4)
+
+
+def test_what_no_variation_explains_is_told_by_directions():
     rng = np.random.default_rng(0)
-    things, colours = rng.integers(4, size=80), rng.integers(3, size=80)
-    texts = [
-        [f"a {colour} {thing}", " ".join(rng.permutation(["so", "it", "is"])[: rng.integers(1, 4)])]
-        for colour, thing in zip(
-            np.array(["red", "blue", "green"])[colours],
-            np.array(["cat", "dog", "car", "cup"])[things],
-            strict=True,
-        )
-    ]
-    concepts, train = [f"concept{i}" for i in things], np.arange(60)
-    options = {"min_count": 2, "max_scores": 50}
-    components, parts = components_by_factor(texts, concepts, train, **options)
-    assert np.bincount(parts)[:2].tolist() == [3, 2]
-    for own, levels in ((components[:, parts == 0], things), (components[:, parts == 1], colours)):
-        for level in np.unique(levels):
-            assert np.ptp(own[levels == level], axis=0).max() < 1e-9
-    assert len(np.bincount(parts)) > 2  # words that no factor decides
-    options["max_scores"] = 4
-    fewer, parts = components_by_factor(texts, concepts, train, **options)
-    assert fewer.shape == (80, 4)
-    assert len(parts) == 4
+    concepts = np.arange(300) % 6
+    for n_directions in (3, 12):
+        free = rng.normal(size=(300, n_directions)) @ rng.normal(size=(n_directions, 30))
+        vectors = rng.normal(size=(6, 30))[concepts] + free
+        vectors -= vectors.mean(axis=0)
+        scores, _ = caption_scores(vectors[:, None], concepts, 60)
+        left = vectors - scores @ np.linalg.lstsq(scores, vectors, rcond=None)[0]
+        assert (left**2).sum() < 0.1 * (vectors**2).sum()
+    assert not find_variations(vectors, concepts).any()
+
+
+def test_a_kind_that_always_says_the_same_has_no_score():
+    vectors, said = planted_captions(np.random.default_rng(0))
+    vectors[:, 1] = vectors[0, 1]
+    _, parts = caption_scores(vectors.astype(np.float32), said[0], 50)
+    assert np.bincount(parts).tolist() == [3, 2]
 
 
 def test_vector_scores_are_as_many_as_the_ways_the_vectors_vary():
     rng = np.random.default_rng(0)
     targets = (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 10)) + 1).reshape(40, 2, 5)
-    scores = vector_scores(targets, np.arange(30), max_scores=8)
+    scores = vector_scores(targets, max_scores=8)
     assert scores.shape == (40, 3)
-    np.testing.assert_allclose(scores[:30].std(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(scores.std(axis=0), 1, atol=1e-5)
 
 
-def memory_params(max_remembered_captions, min_exchange_pairs=0, ridge=1e-3):
-    return changed(
-        prior_trials=ridge,
-        min_word_count=1,
-        max_remembered_captions=max_remembered_captions,
-        min_exchange_pairs=min_exchange_pairs,
-    ).architecture
-
-
-def test_a_memory_gives_the_posterior_over_captions():
+def test_a_memory_gives_the_posterior_over_what_captions_say():
     rng = np.random.default_rng(0)
-    stimulus_index = np.arange(40) % 4
-    texts = ["cat", "dog", "car", "car"]
-    vectors = rng.normal(size=(4, 5))
-    vectors[3] = vectors[2]
-    components = word_components([[t] for t in texts], np.arange(4), min_count=1, max_scores=9)
-    means = components @ rng.normal(size=(components.shape[1], 2))
-    memory = fit_memory(components, means, texts, stimulus_index, vectors, memory_params(9))
-    assert len(memory.values) == 3
-    np.testing.assert_allclose(memory.values[0], vectors[2])
-    order = [2, *(0 if np.allclose(v, vectors[0]) else 1 for v in memory.values[1:])]
+    concepts = np.arange(400) % 4
+    vectors = rng.normal(size=(4, 5))[concepts]
+    means = rng.normal(size=(4, 2))
+    means -= means.mean(axis=0)
+    memory = fit_memory(means[concepts], np.eye(2), vectors, concepts, 1)
+    assert memory.values.shape == (4, 5)
     latents = rng.normal(size=(50, 2))
     energies = latents @ memory.keys + memory.bias
-    squares = -0.5 * ((latents[:, None] - means[order]) ** 2).sum(axis=2)
+    squares = -0.5 * ((latents[:, None] - means) ** 2).sum(axis=2)
     np.testing.assert_allclose(
-        energies[:, :1] - energies, squares[:, :1] - squares, atol=0.02, rtol=0.02
+        energies[:, :1] - energies, squares[:, :1] - squares, atol=0.1, rtol=0.05
     )
-    memory = fit_memory(components, means, texts, stimulus_index, vectors, memory_params(2))
-    assert len(memory.values) == 2
+    np.testing.assert_allclose(memory.values, vectors[:4], atol=0.02)
+    assert np.abs(memory.gain).max() < 0.01
+
+
+def test_a_caption_that_is_near_no_slot_is_found_by_the_gain():
+    """Vectors and latents that are normal about one concept: the posterior mean is linear."""
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(2000, 3))
+    evoked = vectors @ rng.normal(size=(3, 4))
+    memory = fit_memory(evoked, np.eye(4), vectors, np.zeros(2000, int), 1)
+    latents = evoked + rng.normal(size=evoked.shape)
+    attention = latents @ memory.keys + memory.bias
+    assert attention.shape == (2000, 1)
+    found = memory.values[0] + latents @ memory.gain
+    best = latents @ np.linalg.lstsq(latents, vectors, rcond=None)[0]
+    assert np.abs(found - best).mean() < 0.1 * np.abs(best).mean()
 
 
 def test_a_head_does_not_answer_for_what_only_others_say():
     rng = np.random.default_rng(0)
-    things, places = rng.integers(3, size=60), rng.integers(4, size=60)
-    said = [f"thing{i}" for i in things]
-    captions = [[thing, f"place{i}"] for thing, i in zip(said, places, strict=True)]
-    components = word_components(captions, np.arange(60), min_count=1, max_scores=20)
+    things, places = rng.integers(3, size=600), rng.integers(4, size=600)
     latents = np.eye(4)[places] - np.eye(4)[places].mean(axis=0)  # that know the place alone
-    memory = fit_memory(
-        components, latents, said, np.arange(60), np.eye(3)[things], memory_params(9)
+    memory = fit_memory(latents, np.eye(4), np.eye(3)[things], things, 1)
+    by_stimulus = fit_memory(latents, np.eye(4), np.eye(4)[places], places, 1)
+    assert np.abs(memory.keys).max() < 0.1 * np.abs(by_stimulus.keys).max()
+
+
+def test_a_memory_minds_wordings_no_more_than_they_change_vectors():
+    """Captions that nearly repeat one another must not be told apart by large weights that cancel."""
+    plain, said = planted_captions(np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    latents = plain.reshape(len(plain), -1) @ rng.normal(size=(24, 6))
+    worded = plain + 0.01 * rng.normal(size=(5, *plain.shape))[rng.integers(5, size=len(plain))[0]]
+    first, second = (
+        fit_memory(latents, np.eye(6), v[:, 0], said[0], 1000) for v in (plain, worded)
     )
-    by_mean = np.stack([latents[things == i].mean(axis=0) for i in range(3)])
-    assert np.abs(memory.keys).max() < 0.02 * np.abs(by_mean).max()
+    sizes = [np.abs(latents @ m.keys).max() for m in (first, second)]
+    assert sizes[1] < 1.2 * sizes[0]
 
 
 def test_one_latent_is_enough_for_a_memory():
     rng = np.random.default_rng(0)
-    texts = [f"w{i % 5}" for i in range(60)]
-    vectors = rng.normal(size=(5, 4)).astype(np.float32)[np.arange(60) % 5]
-    components = word_components([[t] for t in texts], np.arange(60), min_count=1, max_scores=9)
-    latents = components[:, :1]
-    memory = fit_memory(components, latents, texts, np.arange(60), vectors, memory_params(10))
+    concepts = np.arange(60) % 5
+    memory = fit_memory(
+        rng.normal(size=5)[concepts, None],
+        np.eye(1),
+        rng.normal(size=(5, 4))[concepts],
+        concepts,
+        10,
+    )
     assert memory.keys.shape == (1, 5)
 
 
-def test_captions_no_picture_had_are_made_of_those_that_some_had():
+@pytest.mark.parametrize("n_wordings", [1, 5])
+def test_variations_are_found_in_vectors_whatever_the_wording(n_wordings):
     rng = np.random.default_rng(0)
-    colours, things = rng.normal(size=(3, 6)), rng.normal(size=(4, 6))
-    told = {
-        f"a {colour} {thing}": colours[i] + things[j]
-        for i, colour in enumerate(("red", "blue", "green"))
-        for j, thing in enumerate(("cat", "dog", "car", "cup"))
-    }
-    hidden = "a green cup"
-    seen = [text for text in told if text != hidden]
-    vectors = np.array([told[text] for text in seen])
-    texts, made = recombined(seen, vectors, min_exchange_pairs=2)
-    assert texts == [hidden]
-    wanted = told[hidden] / np.linalg.norm(told[hidden])
-    np.testing.assert_allclose(made[0], wanted, atol=1e-9)
-    assert recombined(seen, vectors, min_exchange_pairs=5)[0] == []
-    alone = ["one two", "three four five"]
-    assert recombined(alone, np.eye(2), min_exchange_pairs=1)[0] == []
+    vectors, said = planted_captions(rng, 400)
+    worded = 0.1 * rng.normal(size=(n_wordings, 12)) / 12**0.5
+    own = vectors[:, 0] + worded[rng.integers(n_wordings, size=400)]
+    found = find_variations(own - own.mean(axis=0), said[0])
+    assert len(np.unique(np.stack([found, said[1]]), axis=1).T) == len(np.unique(found)) == 3
 
 
-def test_a_memory_holds_what_it_can_make_of_captions_and_no_more():
-    rng = np.random.default_rng(1)
-    pairs = [(c, t) for c in ("red", "blue") for t in ("cat", "dog", "car")][:-1]
-    texts = [f"a {c} {t}" for c, t in pairs]
-    vectors = rng.normal(size=(5, 4))
-    stimuli = np.arange(500) % 5
-    components = word_components([[t] for t in texts], np.arange(5), min_count=1, max_scores=9)
-    arguments = (components, components[:, :2], texts, stimuli, vectors)
-    assert len(fit_memory(*arguments, memory_params(10, 2)).values) == 6
-    assert len(fit_memory(*arguments, memory_params(5, 2)).values) == 5
-    assert len(fit_memory(*arguments, memory_params(10, 0)).values) == 5
+def test_a_combination_that_no_picture_had_is_a_sum():
+    """A red dog, a blue dog and a red cat are enough for the blue cat."""
+    rng = np.random.default_rng(0)
+    colours, things = rng.normal(size=(3, 8)), rng.normal(size=(4, 8))
+    pairs = [(i, j) for i in range(3) for j in range(4)][:-1] * 5
+    vectors = np.array([colours[i] + things[j] for i, j in pairs])
+    mean = vectors.mean(axis=0)
+    concepts = np.array([j for _, j in pairs])
+    variations = find_variations(vectors - mean, concepts)
+    named, varied = fit_sums(vectors - mean, concepts, variations)
+    hidden = colours[2] + things[3] - mean
+    sums = (named[:, None] + varied).reshape(-1, 8)
+    assert np.linalg.norm(sums - hidden, axis=1).min() < 0.3 * np.linalg.norm(hidden)
+
+
+@pytest.mark.parametrize("max_slots", [1, 7, 60, 1000])
+def test_no_concept_is_left_out_of_a_memory(max_slots):
+    rng = np.random.default_rng(0)
+    concepts = np.concatenate([np.arange(20), rng.integers(20, size=200)])
+    varied = rng.integers(4, size=220)
+    named = 5 * rng.normal(size=(20, 8))
+    vectors = named[concepts] + 2 * np.eye(4, 8)[varied]
+    memory = fit_memory(rng.normal(size=(220, 3)), np.eye(3), vectors, concepts, max_slots)
+    n_slots = len(memory.values)
+    assert n_slots % 20 == 0
+    assert n_slots == {1: 20, 7: 20, 60: 60, 1000: 80}[max_slots]
+    nearest = np.linalg.norm(memory.values[:, None] - named, axis=2).min(axis=0)
+    assert nearest.max() < 0.5 * np.linalg.norm(named, axis=1).min()
 
 
 def test_more_components_than_channels_are_refused():
@@ -378,15 +399,14 @@ def test_more_components_than_channels_are_refused():
     )
 
 
-def test_words_that_occur_equally_often_have_components_that_no_rounding_chooses():
+def test_what_varies_equally_has_components_that_no_rounding_chooses():
     """Their components are of equal strength: any rotation of them would do as well."""
     occurs = np.kron(np.eye(8), np.ones((5, 2)))
     occurs -= occurs.mean(axis=0)
-    rows = np.arange(len(occurs))
-    found = principal_components(occurs, rows, 100)
     rounded = occurs * (1 + 1e-13 * np.random.default_rng(0).standard_normal(occurs.shape))
+    found = principal_components(occurs, 100)
     assert found.shape[1] == 7
-    np.testing.assert_allclose(principal_components(rounded, rows, 100), found, atol=1e-8)
+    np.testing.assert_allclose(principal_components(rounded, 100), found, atol=1e-8)
 
 
 def test_latents_and_filters_do_not_depend_on_rounding(study):

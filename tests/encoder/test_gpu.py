@@ -42,7 +42,9 @@ def trained(device, monkeypatch, params, name):
     return study, encoder, pd.read_csv(log)
 
 
-@pytest.mark.parametrize("architecture", ["st_transformer", "linear", "factor_map", "xdawn_lda"])
+@pytest.mark.parametrize(
+    "architecture", ["st_transformer", "linear", "xdawn_lda", "paper_transformer"]
+)
 def test_the_gpu_learns_what_the_cpu_learns(architecture, monkeypatch):
     """Without chance between them, the first steps agree; then rounding grows as it does anywhere."""
     own = {"dropout": 0.0} if architecture == "st_transformer" else {}

@@ -21,12 +21,12 @@ from tasks.encoder.baselines.closed_form import (
     fitted,
     shapes_of,
 )
+from tasks.encoder.caption_scores import vector_scores
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.filters import encoding_model
 from tasks.encoder.params import LinearParams, TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained
-from tasks.encoder.words import vector_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +90,9 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
     """
     chosen, per_subject = params.architecture_as(LinearParams), params.per_subject
     stimuli = np.unique(data.train.stimulus_index)
-    all_scores = vector_scores(data.targets, stimuli, chosen.n_scores)
-    vectors = data.targets.reshape(len(data.targets), -1)
-    mean = vectors[stimuli].mean(axis=0)
+    all_scores = vector_scores(data.targets[stimuli], chosen.n_scores)
+    vectors = data.targets[stimuli].reshape(len(stimuli), -1)
+    mean = vectors.mean(axis=0)
     module = LinearEncoder(
         LinearSizes(
             n_groups=len(data.subjects) if per_subject else 1,
@@ -103,9 +103,9 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
         )
     )
     groups = group_index(data.train, per_subject=per_subject)
-    scores = all_scores[data.train.stimulus_index]
+    scores = all_scores[np.searchsorted(stimuli, data.train.stimulus_index)]
     _fit(module, data.train.eeg, groups, scores, chosen.prior_trials)
-    back = np.linalg.lstsq(all_scores[stimuli], vectors[stimuli] - mean, rcond=None)[0]
+    back = all_scores.T @ (vectors - mean) / len(stimuli)  # scores are orthonormal
     module.vectors.copy_(torch.from_numpy(back))
     module.vectors_mean.copy_(torch.from_numpy(mean))
     return fitted(module, data, params)

@@ -24,6 +24,7 @@ from tasks.encoder.baselines.braindecode import atcnet, deep4, eegconformer, eeg
 from tasks.encoder.baselines.channelnet import channelnet
 from tasks.encoder.baselines.eeg_project import eeg_project
 from tasks.encoder.baselines.nice import nice
+from tasks.encoder.baselines.paper_transformer import paper_transformer
 from tasks.encoder.baselines.shapes import EpochShape
 from tasks.encoder.dataset import TrainingData, Trials
 from tasks.encoder.params import NetworkBaselineParams, TrainParams
@@ -36,6 +37,7 @@ from tasks.encoder.readouts import (
 
 BACKBONES: Mapping[str, Callable[[EpochShape], nn.Module]] = MappingProxyType(
     {
+        "paper_transformer": paper_transformer,
         "nice": nice,
         "atm": atm,
         "eeg_project": eeg_project,
