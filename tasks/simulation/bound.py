@@ -8,7 +8,7 @@ Draws come half from what may be expected of any trial, half from what is likely
 shown: what is left to chance in the sums then favours the truth, and the bound errs upwards.
 
 It is a bound on evoked responses: what the depth of the induced rhythm and the direction of the eyes tell comes
-on top, and `tests/simulation/test_feature_checks.py` measures that it is little. The amplitude of the background
+on top. The amplitude of the background
 is taken as constant within a trial and rounded to steps of `STEP`.
 """
 
