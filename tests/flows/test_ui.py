@@ -21,6 +21,8 @@ from tasks import STAGES
 from tests.flows.workspaces import environment, make_workspace, ran, run
 
 PATIENCE_MS = 300_000
+BUSY = "503"
+"""What Prefect answers while its database is locked: ask again."""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -243,8 +245,11 @@ def ask(ui: str, method: str, path: str, *words: str, body: str = "{}") -> tuple
     """Ask as curl does; return status and content."""
     words = (*words, "-X", method, "--json", body)
     command = ["curl", "-s", "-w", "\n%{http_code}", *words, f"{ui}{path}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    content, _, status = done.stdout.rpartition("\n")
+    status = BUSY
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while status == BUSY and time.monotonic() < end:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        content, _, status = done.stdout.rpartition("\n")
     return int(status), content
 
 
