@@ -97,3 +97,15 @@ def test_networks_read_other_shapes_and_subjects_do_not_mix(backbone):
     first, second = (module(eeg, torch.full((4,), group)) for group in (0, 1))
     assert first.shape == (4, 3, 6)
     assert not torch.allclose(first, second, atol=1e-3)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("still", [[3], list(range(17))])
+def test_channels_that_stand_still_in_one_subject_spoil_no_vector(backbone, still):
+    eeg = np.random.default_rng(0).normal(size=(8, 17, 100)).astype(np.float32)
+    groups = np.repeat([0, 1], 4)
+    eeg[4:, still] = 7.0
+    module = NetworkEncoder(NetworkSizes(backbone, 2, 17, 100, 100.0, 2, 8, 0.0)).eval()
+    module.standardise_by(eeg, groups)
+    with torch.no_grad():
+        assert module(torch.from_numpy(eeg), torch.from_numpy(groups)).isfinite().all()

@@ -51,6 +51,9 @@ BACKBONES: Mapping[str, Callable[[EpochShape], nn.Module]] = MappingProxyType(
 )
 """Architecture to a function that builds it, giving features of any shape."""
 
+STILL = 1e-6
+"""Share of the loudest channel's standard deviation below which a channel stands still."""
+
 
 @dataclass(frozen=True)
 class NetworkSizes(ReadoutSizes):
@@ -159,7 +162,9 @@ class NetworkEncoder(WithReadouts):
         for group in range(self.sizes.n_groups):
             own = eeg[groups == group]
             self.mean[group] = torch.from_numpy(own.mean(axis=(0, 2), keepdims=True)[0])
-            self.scale[group] = torch.from_numpy(own.std(axis=(0, 2), keepdims=True)[0])
+            scale = own.std(axis=(0, 2), keepdims=True)[0]
+            scale[scale <= STILL * scale.max()] = 1.0  # a channel that stands still says nothing
+            self.scale[group] = torch.from_numpy(scale)
 
 
 def _begin_small(deviation: float, module: nn.Module) -> None:
