@@ -19,6 +19,7 @@ from tasks.encoder.variations import find_variations, group_means
 SMALLEST_SHARE = 0.05  # of the variance of a kind's vectors, that its variations must explain
 SMALLEST_DIRECTION = 0.02  # the same, of each direction of what no variation explains
 ROUNDING = 1e-4  # of the longest component, below which vectors of single precision are noise
+NOTHING = 1e-6  # standard deviation of what unit vectors of single precision do not vary in
 UNEQUAL = 1e-3  # by how much the weights of features differ, at most
 
 
@@ -79,7 +80,8 @@ def principal_components(
     """
     weighed = features * (1 + UNEQUAL * np.cos(np.arange(features.shape[1])))
     _, lengths, directions = np.linalg.svd(weighed, full_matrices=False)
-    kept = min(max_scores, int((lengths > ROUNDING * lengths[0]).sum()))
+    smallest = max(ROUNDING * lengths[0], NOTHING * len(features) ** 0.5)
+    kept = min(max_scores, int((lengths > smallest).sum()))
     components: np.ndarray = weighed @ directions[:kept].T * signs(directions[:kept].T)
     return components
 

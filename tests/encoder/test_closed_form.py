@@ -260,6 +260,12 @@ def test_what_no_variation_explains_is_told_by_directions():
     assert not find_variations(vectors, concepts).any()
 
 
+def test_concepts_of_which_captions_say_nothing_have_no_score():
+    places = np.eye(4)[np.arange(240) % 4]
+    _, parts = caption_scores(places[:, None], np.arange(240) // 4 % 3, 50)
+    assert np.bincount(parts).tolist() == [0, 3]
+
+
 def test_a_kind_that_always_says_the_same_has_no_score():
     vectors, said = planted_captions(np.random.default_rng(0))
     vectors[:, 1] = vectors[0, 1]
