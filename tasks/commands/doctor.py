@@ -27,10 +27,11 @@ def add(commands: Any) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    findings = examine(options.params)
-    for finding in findings:
-        print(f"{finding.mark}  {finding.what}: {finding.text}")
-    return int(any(finding.blocks for finding in findings))
+    blocked = False
+    for finding in examine(options.params):
+        print(f"{finding.mark}  {finding.what}: {finding.text}", flush=True)
+        blocked |= finding.blocks
+    return int(blocked)
 
 
 @dataclass(frozen=True)
@@ -57,44 +58,45 @@ class Finding:
         return self.mark == "!!"
 
 
-def examine(params_file: Path, root: Path = Path()) -> list[Finding]:
+def examine(params_file: Path, root: Path = Path()) -> Iterator[Finding]:
     """Look at everything the params need: data files, weights, key, device, disk.
 
-    Returns
-    -------
-    list of Finding
-        In the order of the pipeline.
+    Yields
+    ------
+    Finding
+        What is quickly told first; each as soon as it is known.
     """
     from tasks.artifacts.catalogue import Artifacts
     from tasks.wiring.contract import read_params
 
     params = read_params(params_file)
     artifacts = Artifacts(root)
-    return [
-        *_params_findings(params_file),
-        *_study(params, artifacts),
-        *_split(params),
-        *_parts(params, artifacts),
-        *_captioner(params, artifacts),
-        *_weights(params, artifacts),
-        *_image_prompt(params, artifacts),
-        _device(),
-        _disk(root),
-    ]
+    yield _disk(root)
+    yield from _captioner(params, artifacts)
+    yield from _weights(params, artifacts)
+    yield from _image_prompt(params, artifacts)
+    yield from _split(params)
+    yield from _study(params, artifacts)
+    yield from _parts(params, artifacts)
+    yield from _params_findings(params_file)
+    yield _device()
 
 
 def _params_findings(params_file: Path) -> Iterator[Finding]:
     """Validate every section, so that a typing error shows before hours of work."""
     from tasks import STAGES
     from tasks.runtime.errors import PerceptError
+    from tasks.runtime.progress import counting
     from tasks.wiring.contract import load_stage, params_for
 
-    problems = []
-    for name in STAGES:
-        try:
-            params_for(load_stage(name), params_file)
-        except PerceptError as error:
-            problems.append(str(error))
+    problems, looked_at = [], 0
+    with counting("params of stages", len(STAGES), lambda: looked_at):
+        for name in STAGES:
+            try:
+                params_for(load_stage(name), params_file)
+            except PerceptError as error:
+                problems.append(str(error))
+            looked_at += 1
     if problems:
         yield Finding("params", " ".join(problems), "!!")
     else:
