@@ -52,7 +52,7 @@ def test_units_bounds_choices_and_presets(params):
     assert presets["things_eeg2_nice"] == 0.0002
     assert "things_eeg2" not in presets
     (dropout,) = [kind for name, kind in said if name == "train.architecture.dropout"]
-    assert dropout[1].startswith("nice, atm, eeg_project")
+    assert dropout[1].startswith("paper_transformer, nice, atm, eeg_project")
     assert said["train.architecture.dropout", dropout][2]["things_eeg2_ubp"] == 0.3
     assert said["preprocess.baseline_s", None][1] == "null or list of 2: number (s)"
     assert said["train.caption_kinds", None][1] == "all or list of: text"
