@@ -97,12 +97,30 @@ def settings(workspace: Path, port: int) -> dict[str, str]:
     }
 
 
+@contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C and a wish to end wait: in the middle of an import, libraries take them for errors of their own."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    for seen in came:
+        signal.raise_signal(seen)
+
+
 def _serve() -> None:
     """Serve the pipeline and each of its stages; runs wait for one another."""
-    from prefect import serve
-    from prefect.deployments.runner import RunnerDeployment
+    with _interrupts_wait():
+        from prefect import serve
+        from prefect.deployments.runner import RunnerDeployment
 
-    from flows.reproduce import reproduce
+        from flows.reproduce import reproduce
 
     _end_lost_runs()
     deployments = [

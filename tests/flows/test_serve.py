@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from flows.serve import listener
+from flows.serve import _interrupts_wait, listener
 from tests.flows.test_kills import end_group
 from tests.flows.test_ui import free_ports
 from tests.flows.workspaces import environment, make_workspace
@@ -81,3 +81,24 @@ def test_a_server_that_outlives_a_kill_is_taken_over_and_ended(repository, tmp_p
         assert listener(port) is None
     finally:
         end_group(first)
+
+
+def interrupted(number, done):
+    with _interrupts_wait():
+        signal.raise_signal(number)
+        done.append("imported")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_for_the_end_of_the_imports(number):
+    def ended(*_):
+        raise KeyboardInterrupt
+
+    done, before = [], signal.signal(number, ended)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(number, done)
+        assert signal.getsignal(number) is ended
+    finally:
+        signal.signal(number, before)
+    assert done == ["imported"]
