@@ -30,7 +30,7 @@ def _export(options: argparse.Namespace) -> None:
     sure = (
         f"confidence is off by {max(errors):.3f} at most (expected calibration error on test trials)"
         if errors
-        else "too few validation trials were right or wrong to calibrate a confidence"
+        else "there were too few validation trials to calibrate a confidence"
     )
     print(f"{options.folder} holds the encoder; {sure}.")
     print(f"Next: percept decode RECORDING --encoder {options.folder}")

@@ -70,7 +70,7 @@ class Config(BaseModel):
     captions : dict
         Kind to the distinct captions of training pictures, in the order of their vectors.
     calibration : dict
-        Kind to what turns cosines into a confidence; None where too few validation trials were right or wrong.
+        Kind to what turns cosines into a confidence; None where there were too few validation trials.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

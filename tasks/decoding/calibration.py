@@ -6,6 +6,8 @@ nearest caption's cosine and its margin over the next, fitted on validation tria
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float
 from pydantic import BaseModel, ConfigDict
@@ -68,7 +70,9 @@ def calibrate(
     test: tuple[Evidence, Bool[np.ndarray, " n"]],
     zero_shot: tuple[Evidence, Bool[np.ndarray, " n"]],
 ) -> Calibration | None:
-    """Fit on validation trials and check on held-out trials; None where too few of the former are right or wrong.
+    """Fit on validation trials and check on held-out trials; None where the former are too few.
+
+    Where nearly all of them are right, or wrong, the confidence is their share (rule of succession), whatever the cosine.
 
     Parameters
     ----------
@@ -76,14 +80,19 @@ def calibrate(
         What `evidence_of` returns, and whether the nearest caption is right.
     """
     evidence, right = validation
-    if len(right) < MIN_TRIALS or min(right.sum(), (~right).sum()) < MIN_TRIALS // 10:
+    if len(right) < MIN_TRIALS:
         return None
-    scaler, regression = StandardScaler(), LogisticRegression()
-    make_pipeline(scaler, regression).fit(evidence, right)
-    slopes = regression.coef_[0] / scaler.scale_
+    n_right, n_wrong = int(right.sum()), int((~right).sum())
+    if min(n_right, n_wrong) < MIN_TRIALS // 10:
+        slopes, intercept = np.zeros(2), math.log((n_right + 1) / (n_wrong + 1))
+    else:
+        scaler, regression = StandardScaler(), LogisticRegression()
+        make_pipeline(scaler, regression).fit(evidence, right)
+        slopes = regression.coef_[0] / scaler.scale_
+        intercept = float(regression.intercept_[0] - slopes @ scaler.mean_)
     found = Calibration(
         slopes=(float(slopes[0]), float(slopes[1])),
-        intercept=float(regression.intercept_[0] - slopes @ scaler.mean_),
+        intercept=intercept,
         n_trials=len(right),
         error=None,
         error_of_new_concepts=None,

@@ -60,7 +60,7 @@ def model_card(
         *(
             [f"- {kind}: expected calibration error {_number(c['error'])} on test trials, {_number(c['error_of_new_concepts'])} on those of "
              f"concepts that were never trained ({c['n_trials']} validation trials)." for kind, c in calibrated.items()]
-            or ["Too few validation trials were right, or wrong, to calibrate a confidence."]
+            or ["There were too few validation trials to calibrate a confidence."]
         ),
         "",
         "## Limits",

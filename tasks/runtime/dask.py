@@ -105,7 +105,7 @@ def _unpacker() -> Callable[[bytes], Any]:
     """Return a function that travels as code, not as a name: a worker that lacks ours can say so, not die of it."""
 
     def unpack(packed: bytes) -> Any:
-        import pickle
+        import pickle  # as Dask itself sends work: whoever reaches a scheduler can run code (docs/security.md)
 
         try:
             work, args, kwargs = pickle.loads(packed)  # noqa: S301
