@@ -7,18 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.language.cache import CaptionCache, CaptionCacheError
+from tasks.language.cache import CaptionCacheError
 from tasks.language.captioners import ledger as ledger_module
 from tasks.language.captioners.chat import Completion, Form, legible, read_answer
-from tasks.language.captioners.ledger import Ledger
-from tasks.language.captioners.openai import OpenAICaptioner
-from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import FIRST, USELESS, CaptionBudgetError
 from tasks.language.captioners.server import CaptionServerError
 from tasks.language.prompts import KIND_NAMES
 from tasks.runtime.files import fingerprint
-from tests.chat_server import KEY, ChatServer, Say, completion, failure, good, text_of
-from tests.language.asking import OPENAI, picture
+from tests.chat_server import ChatServer, Say, completion, failure, good, text_of
+from tests.language.asking import picture
 
 NAMES = list(KIND_NAMES)
 TEXTS = {name: f"the {name} of “this” picture, and more" for name in NAMES}
@@ -92,19 +89,6 @@ def test_content_in_parts_is_one_text() -> None:
 @pytest.fixture
 def pictures(tmp_path):
     return [picture(tmp_path, f"s-{number}", colour=(number, 0, 0)) for number in range(8)]
-
-
-@pytest.fixture
-def build(tmp_path, monkeypatch):
-    """A captioner of a server; params by keyword."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-    def build(server, **changes):
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        params = OpenAIParams.model_validate(OPENAI | {"max_concurrency": 3} | changes)
-        return OpenAICaptioner(Ledger(params, 77, CaptionCache(tmp_path / "cache")))
-
-    return build
 
 
 def with_usage(say: Say, usage: object) -> Say:

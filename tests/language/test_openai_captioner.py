@@ -17,37 +17,20 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tasks.artifacts.pictures import StalePictureError
-from tasks.language.cache import CaptionCache
 from tasks.language.captioners.base import Stimulus
 from tasks.language.captioners.chat import data_uri
 from tasks.language.captioners.costs import estimate
-from tasks.language.captioners.ledger import Ledger
-from tasks.language.captioners.openai import OpenAICaptioner
-from tasks.language.captioners.params import OpenAIParams
 from tasks.language.captioners.sending import CaptionBudgetError
 from tasks.language.captioners.server import CaptionServerError
 from tasks.language.checks import fits
 from tasks.language.prompts import KIND_NAMES, KINDS
 from tests.chat_server import KEY, ChatServer, Say, broken, completion, failure, good, text_of
-from tests.language.asking import OPENAI, PAID_USD, picture
+from tests.language.asking import PAID_USD, picture
 
 
 @pytest.fixture
 def pictures(tmp_path):
     return [picture(tmp_path, f"s-{number}", colour=(number, 0, 0)) for number in range(6)]
-
-
-@pytest.fixture
-def build(tmp_path, monkeypatch):
-    """A captioner of a server; params by keyword."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-    def build(server, **changes):
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        params = OpenAIParams.model_validate(OPENAI | {"max_concurrency": 3} | changes)
-        return OpenAICaptioner(Ledger(params, 77, CaptionCache(tmp_path / "cache")))
-
-    return build
 
 
 def statuses(captions, stimulus):
