@@ -8,7 +8,7 @@ import pyarrow as pa
 from tasks.artifacts.metrics import Score
 from tasks.scores.held_out import HeldOut, vectors_of
 from tasks.scores.params import ScoreParams
-from tasks.scores.ranking import rank
+from tasks.scores.ranking import Ranking, Vectors, rank
 from tasks.scores.score import ranking_scores
 
 
@@ -17,8 +17,7 @@ def image_scores(
 ) -> dict[str, Score]:
     """Score the identification of the picture among all held-out pictures, by their own vectors.
 
-    Pictures with one and the same vector share their places. Where the encoder has no image head, there is
-    no score.
+    Where the encoder has no image head, there is no score.
 
     Parameters
     ----------
@@ -31,7 +30,20 @@ def image_scores(
     stimulus_ids, remedy = some.stimuli(), "Run `dvc repro retrieve`."
     seen = vectors_of(predictions, "trial_id", some.trials["trial_id"].tolist(), remedy)
     candidates = vectors_of(gallery, "stimulus_id", stimulus_ids, remedy)
-    distinct, of, sizes = np.unique(candidates, axis=0, return_inverse=True, return_counts=True)
-    ranking = rank(seen @ distinct.T, sizes).for_stimuli(of)
+    ranking = image_ranking(seen, candidates)
     resampling = params.draw_rows(some.trials, stimulus_ids)
     return ranking_scores("image", "", ranking, len(stimulus_ids), params.ks, resampling)
+
+
+def image_ranking(seen: Vectors, candidates: Vectors) -> Ranking:
+    """Rank pictures by what was decoded; pictures with one and the same vector share their places.
+
+    Parameters
+    ----------
+    seen : Float[np.ndarray, "n_trials dim"]
+        Unit vectors decoded from the trials.
+    candidates : Float[np.ndarray, "n_stimuli dim"]
+        Unit vectors of the pictures.
+    """
+    distinct, of, sizes = np.unique(candidates, axis=0, return_inverse=True, return_counts=True)
+    return rank(seen @ distinct.T, sizes).for_stimuli(of)

@@ -16,13 +16,14 @@ from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.oracle import CONCEPT_BOUND, ORACLE
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.splits import HELD_OUT
+from tasks.artifacts.splits import HELD_OUT, main_split
 from tasks.artifacts.tables import read_table
-from tasks.clip.vectors import vectors_to_table
+from tasks.clip.vectors import table_to_levels, vectors_to_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import Encoder
 from tasks.scores.concept import concept_ranking
 from tasks.scores.held_out import HeldOut
+from tasks.scores.image_retrieval import image_ranking
 from tasks.scores.params import OBJECT_TIER
 
 Answers = dict[str, list[Any]]
@@ -118,7 +119,8 @@ def concept_answers(held_out: HeldOut, split: str | None) -> Answers | None:
         return None
     names = some.candidates()
     nearest = concept_ranking(some, kinds, names).first.argmin(axis=1)
-    return _answers(some.trials, np.array(names)[nearest] == some.trials["concept"].to_numpy())
+    right = np.array(names)[nearest] == some.trials["concept"].to_numpy()
+    return _answers(some.trials, right, len(names))
 
 
 def stimulus_answers(held_out: HeldOut) -> Answers | None:
@@ -129,7 +131,32 @@ def stimulus_answers(held_out: HeldOut) -> Answers | None:
     stimuli = test.stimuli()
     ranking = test.gallery(stimuli).stimulus_ranking(list(test.predicted), test.predicted)
     own = np.searchsorted(stimuli, test.trials["stimulus_id"])
-    return _answers(test.trials, ranking.recall(1)[np.arange(len(own)), own])
+    return _answers(test.trials, ranking.recall(1)[np.arange(len(own)), own], len(stimuli))
+
+
+def picture_answers(data: HeldOutEEG, encoder: Encoder, targets: pa.Table) -> Answers | None:
+    """Return, trial by trial, the probability that the picture is found by its own vector.
+
+    Parameters
+    ----------
+    targets : pyarrow.Table
+        `image_targets`.
+
+    Returns
+    -------
+    dict or None
+        As `concept_answers` does; None where no trial is held out, or the encoder has no image head.
+    """
+    trials = data.queries.to_pandas()
+    seen = encoder.predict_images(data.eeg, trials["subject"].tolist())
+    asked = (trials["split"] == main_split(trials["split"])).to_numpy()
+    if seen is None or not asked.any():
+        return None
+    trials = trials[asked]
+    stimuli = sorted(set(trials["stimulus_id"]))
+    ranking = image_ranking(seen[asked], encoder.gallery(table_to_levels(targets, stimuli)))
+    own = np.searchsorted(stimuli, trials["stimulus_id"])
+    return _answers(trials, ranking.recall(1)[np.arange(len(own)), own], len(stimuli))
 
 
 def averaged(data: HeldOutEEG, n_presentations: int) -> HeldOutEEG | None:
@@ -174,6 +201,7 @@ def oracle_answers(artifacts: Artifacts, trial_ids: list[str]) -> list[bool] | N
     return found
 
 
-def _answers(trials: pd.DataFrame, correct: np.ndarray) -> Answers:
+def _answers(trials: pd.DataFrame, correct: np.ndarray, n_candidates: int) -> Answers:
     columns: Answers = {n: trials[n].tolist() for n in ("trial_id", "subject", "stimulus_id")}
+    columns["chance"] = [1 / n_candidates] * len(trials)
     return columns | {"correct": np.asarray(correct, np.float64).round(6).tolist()}

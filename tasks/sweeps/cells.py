@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.catalogue import Artifacts
+from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import ZERO_SHOT, main_split
 from tasks.artifacts.tables import read_table
@@ -23,6 +24,7 @@ from tasks.scores.trained import (
     averaged,
     concept_answers,
     oracle_answers,
+    picture_answers,
     stimulus_answers,
 )
 from tasks.sweeps.folds import training_data_of
@@ -46,8 +48,7 @@ def run_cell(cell: Cell) -> str:
     """
     if not cell.result.exists():
         params = TrainParams.model_validate(cell.train)
-        artifacts = Artifacts(Path(cell.root))
-        data = training_data_of(cell, _read(artifacts, params))
+        data = read_data(cell, params)
         saved = SavedRun(cell.result.parent / code_fingerprint())
         began = time.monotonic()
         trained = ARCHITECTURES[params.architecture.name].train(data, params, saved)
@@ -63,9 +64,9 @@ def run_cell(cell: Cell) -> str:
                 "n_training_trials": len(data.train.eeg),
                 "n_parameters": sum(p.numel() for p in trained.module.parameters()),
                 "best_epoch": trained.best_epoch,
-                "n_epochs": len(trained.log) - 1,
+                "log": trained.log,
                 "training_s": round(seconds, 1),
-                "answers": _answers(cell, artifacts, encoder),
+                "answers": _answers(cell, Artifacts(Path(cell.root)), encoder),
             },
         )
         saved.remove()
@@ -80,8 +81,16 @@ def read_result(cell: Cell) -> dict[str, Any] | None:
     return result
 
 
-def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
-    return read_training_data(
+def read_data(cell: Cell, params: TrainParams) -> TrainingData:
+    """Return what a cell may be trained on.
+
+    Raises
+    ------
+    SweepError
+        If nothing is left.
+    """
+    artifacts = Artifacts(Path(cell.root))
+    data = read_training_data(
         artifacts.trials,
         artifacts.epochs,
         artifacts.captions,
@@ -89,6 +98,7 @@ def _read(artifacts: Artifacts, params: TrainParams) -> TrainingData:
         artifacts.image_targets,
         params=params,
     )
+    return training_data_of(cell, data)
 
 
 def _answers(cell: Cell, artifacts: Artifacts, encoder: Encoder) -> dict[str, Any]:
@@ -102,6 +112,9 @@ def _answers(cell: Cell, artifacts: Artifacts, encoder: Encoder) -> dict[str, An
         "concept": concept_answers(held_out, main),
         "stimulus": stimulus_answers(held_out),
         "zero_shot": concept_answers(held_out, ZERO_SHOT),
+        "picture": picture_answers(
+            data, encoder, read_table(artifacts.image_targets, IMAGE_TARGETS)
+        ),
     }
     if answers["concept"] is not None:
         answers["concept"]["oracle"] = oracle_answers(artifacts, answers["concept"]["trial_id"])

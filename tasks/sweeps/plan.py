@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, NonNegativeInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from tasks.encoder.params import TrainParams
 from tasks.runtime.errors import PerceptError
@@ -36,12 +43,43 @@ class Arm(Params):
         Training trials of each stimulus and subject, at most.
     permuted_labels : bool
         Whether training and validation stimuli change places: what remains is chance.
+    settings : dict
+        Name to further changes to the section `train`. The search of the sweep chooses one of them; with
+        none, the arm is trained as it stands.
     """
 
     train: Changes = Field(default_factory=dict)
     share_of_stimuli: Annotated[float, Field(gt=0, le=1)] = 1.0
     n_presentations: Annotated[int, Field(ge=1)] | None = None
     permuted_labels: bool = False
+    settings: dict[str, Changes] = Field(default_factory=dict)
+
+
+def _rising(epochs: list[int]) -> list[int]:
+    if sorted(set(epochs)) != epochs:
+        raise ValueError("epochs must rise from one round to the next")
+    return epochs
+
+
+class Search(Params):
+    """How each arm's setting is chosen: by successive halving, on a study that is used for nothing else.
+
+    After each round the better half of an arm's settings goes on from where it stopped (Jamieson and Talwalkar
+    2016, "Non-stochastic best arm identification and hyperparameter optimization", figure 3).
+
+    Attributes
+    ----------
+    study : dict
+        The development study, as under `studies`.
+    protocol : str
+        How its trials are divided among models; its validation trials alone are looked at.
+    epochs : list of int
+        Trained by the end of each round.
+    """
+
+    study: Changes
+    protocol: Literal["pooled"] = "pooled"
+    epochs: Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_rising)]
 
 
 class Sweep(Params):
@@ -52,7 +90,8 @@ class Sweep(Params):
     title, notes : str
         Above the table and below it: what is compared, and the budget.
     studies : dict
-        Name to changes to the params file, by section; ``null`` is the study that lies in `data`.
+        Name to changes to the params file, by section, or to those of a preset that is named by ``preset``;
+        ``null`` is the study that lies in `data`.
     protocols : list of str
         How trials are divided among models.
     seeds : list of int
@@ -60,7 +99,9 @@ class Sweep(Params):
     train : dict
         Changes to the section `train` of every arm.
     arms : dict
-        Name to what is special about it.
+        Name to what is special about it. The first one is what the others are compared with.
+    search : Search or None
+        How an arm's setting is chosen among several.
     """
 
     title: str
@@ -70,6 +111,13 @@ class Sweep(Params):
     seeds: list[NonNegativeInt] = Field(min_length=1)
     train: Changes
     arms: dict[str, Arm] = Field(min_length=1)
+    search: Search | None = None
+
+    @model_validator(mode="after")
+    def _settings_are_searched(self) -> Sweep:
+        if self.search is None and (arms := [n for n, arm in self.arms.items() if arm.settings]):
+            raise ValueError(f"search must say how the settings of {', '.join(arms)} are chosen")
+        return self
 
 
 @dataclass(frozen=True)
@@ -146,7 +194,9 @@ def read_sweep(name: str, folder: Path) -> Sweep:
         raise SweepError(_explain(path, error)) from error
 
 
-def train_params(base: Changes, sweep: Sweep, arm: str, seed: int) -> TrainParams:
+def train_params(
+    base: Changes, sweep: Sweep, arm: str, seed: int, setting: str | None = None
+) -> TrainParams:
     """Return the section `train` of an arm.
 
     Parameters
@@ -155,6 +205,8 @@ def train_params(base: Changes, sweep: Sweep, arm: str, seed: int) -> TrainParam
         The section as params.yaml has it.
     sweep : Sweep
         Changes for all arms, then for this one.
+    setting : str or None
+        One of its settings, whose changes come last.
 
     Raises
     ------
@@ -162,10 +214,13 @@ def train_params(base: Changes, sweep: Sweep, arm: str, seed: int) -> TrainParam
         If a change names what is no param, or sets what it must not be.
     """
     wanted = changed(changed(base, sweep.train), sweep.arms[arm].train) | {"seed": seed}
+    place = f"The arm {arm!r}"
+    if setting is not None:
+        wanted, place = changed(wanted, sweep.arms[arm].settings[setting]), f"{place}, {setting!r}"
     try:
         return TrainParams.model_validate(wanted)
     except ValidationError as error:
-        raise SweepError(_explain(f"The arm {arm!r}", error)) from error
+        raise SweepError(_explain(place, error)) from error
 
 
 def changed(base: Changes, changes: Changes) -> Changes:
@@ -194,6 +249,7 @@ def cells_of(
     subjects: list[str],
     base: Changes,
     results: Path,
+    settings: Mapping[str, str],
 ) -> list[Cell]:
     """Return the cells of one study, seed by seed, so that an early look shows every arm.
 
@@ -201,6 +257,8 @@ def cells_of(
     ----------
     base : dict
         The section `train` of params.yaml.
+    settings : dict
+        Arm to the setting that the search chose; arms whose setting is not chosen yet have no cells.
 
     Raises
     ------
@@ -215,12 +273,15 @@ def cells_of(
     return [
         Cell(
             str(root), study, protocol, fold, name,
-            _per_subject(protocol, train_params(base, sweep, name, seed)).model_dump(mode="json"),
+            _per_subject(
+                protocol, train_params(base, sweep, name, seed, settings.get(name))
+            ).model_dump(mode="json"),
             arm.share_of_stimuli, arm.n_presentations, arm.permuted_labels, str(results),
         )
         for seed in sweep.seeds
         for protocol in sweep.protocols
         for name, arm in sweep.arms.items()
+        if not arm.settings or name in settings
         for fold in (["all"] if protocol == "pooled" else subjects)
     ]  # fmt: skip
 

@@ -1,5 +1,6 @@
 """A study of a few trials as the stages before `train` write it, with an effect that can be decoded."""
 
+import shutil
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
@@ -204,3 +206,12 @@ def _trial(subject: str, order: int, stimulus: pd.Series, repetition: int) -> tu
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def written_study(root):
+    """Write the small study below `root` where the catalogue expects it, and return `root`."""
+    for path in make_small_study().write(root / "written"):
+        target = getattr(Artifacts(root), path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(path, target)
+    return root

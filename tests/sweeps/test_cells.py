@@ -1,7 +1,6 @@
 """Cells from end to end on a small study: trained once, resumed, scored, put into one table."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +16,13 @@ from tasks.encoder.resumption import SavedRun
 from tasks.sweeps.cells import read_result, run_cell
 from tasks.sweeps.plan import Sweep, cells_of
 from tasks.sweeps.table import as_markdown, long_table
-from tests.encoder.small_study import ARCHITECTURES, PARAMS, SUBJECTS, make_small_study
+from tests.encoder.small_study import (
+    ARCHITECTURES,
+    PARAMS,
+    SUBJECTS,
+    make_small_study,
+    written_study,
+)
 
 LINEAR = {"name": "linear", **ARCHITECTURES["linear"]}
 
@@ -46,25 +51,21 @@ SWEEP = Sweep.model_validate(
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
     root = tmp_path_factory.mktemp("study")
-    study, artifacts = make_small_study(), Artifacts(root)
-    for path in study.write(root / "written"):
-        target = getattr(artifacts, path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(path, target)
+    study, artifacts = make_small_study(), Artifacts(written_study(root))
     test = study.trials[study.trials["split"] == "test"]
     rows = test[["trial_id"]].assign(factor="concept", predicted="cat", actual=test["concept"])
     write_table(pa.Table.from_pandas(rows, preserve_index=False), artifacts.oracle, ORACLE)
     base = PARAMS.model_dump(mode="json")
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield cells_of(SWEEP, "small", root, list(SUBJECTS), base, root / "cells")
+    yield cells_of(SWEEP, "small", root, list(SUBJECTS), base, root / "cells", {})
     torch.set_num_threads(n_threads)
 
 
 def test_the_table_says_what_the_cells_answered(cells):
     for cell in cells:
         run_cell(cell)
-    table = long_table(cells)
+    table = long_table(cells, "ours")
     everybody = table[(table["question"] == "concept") & (table["subject"] == "all")]
     values = everybody.set_index(["protocol", "arm"])["value"]
     assert values["within_subject", "linear"] > 0.8 > values["within_subject", "permuted"]
@@ -80,6 +81,20 @@ def test_the_table_says_what_the_cells_answered(cells):
     assert f"**{len(cells)} of {len(cells) + 1} trainings are done" in page
     assert "## Study small, leave one subject out" in page
     assert "| ours | " in page
+    assert "Chance, one by the number of candidates: concept 0.333" in page
+
+
+def test_arms_are_compared_with_the_first_one_trial_by_trial(cells):
+    for cell in cells:
+        run_cell(cell)
+    rows = long_table(cells, "ours").query("question == 'concept' and subject == 'all'")
+    rows = rows.set_index(["protocol", "arm"])
+    for protocol in ("within_subject", "leave_one_subject_out"):
+        ours, linear = rows.loc[(protocol, "ours")], rows.loc[(protocol, "linear")]
+        assert np.isnan(ours["difference"])
+        assert linear["difference"] == pytest.approx(linear["value"] - ours["value"])
+        assert linear["difference_low"] <= linear["difference"] <= linear["difference_high"]
+        assert (ours["n_steps"], linear["n_steps"]) == (2 * (ours["n_steps"] // 2), 0)
 
 
 def test_less_data_means_fewer_trials(cells):

@@ -1,6 +1,7 @@
 """What a sweep asks for, and how it says that it cannot."""
 
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -27,12 +28,14 @@ SMALL = {
         "half": {"share_of_stimuli": 0.5},
     },
 }
+SLOW, FAST = ({"optimiser": {"learning_rate": rate}} for rate in (1e-5, 1e-2))
+SEARCH = {"study": {}, "epochs": [1]}
 SUBJECTS = ["sub-01", "sub-02"]
 
 
-def cells(subjects=SUBJECTS, **changes):
+def cells(subjects=SUBJECTS, settings=MappingProxyType({}), **changes):
     sweep = Sweep.model_validate(SMALL | changes)
-    return cells_of(sweep, "here", Path("root"), subjects, BASE, Path("results"))
+    return cells_of(sweep, "here", Path("root"), subjects, BASE, Path("results"), settings)
 
 
 def test_every_arm_meets_every_seed_protocol_and_fold_once():
@@ -104,4 +107,31 @@ def test_a_sweep_that_is_incomplete_is_named(tmp_path):
 def test_committed_sweeps_fit_the_params(path):
     base = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
     sweep = read_sweep(path.stem, path.parent)
-    assert cells_of(sweep, "any", Path(), SUBJECTS, base, Path("results"))
+    assert cells_of(
+        sweep, "any", Path(), SUBJECTS, base, Path("results"), dict.fromkeys(sweep.arms)
+    )
+    for name, arm in sweep.arms.items():
+        for setting in arm.settings:
+            train_params(base, sweep, name, 0, setting)
+
+
+def test_an_arm_has_cells_once_its_setting_is_chosen():
+    arms = {"ours": {}, "tuned": {"settings": {"slow": SLOW, "fast": FAST}}}
+    search = {"study": {}, "epochs": [1, 2]}
+    assert {c.arm for c in cells(arms=arms, search=search)} == {"ours"}
+    found = cells(arms=arms, search=search, settings={"tuned": "slow"})
+    rates = {c.arm: c.train["optimiser"]["learning_rate"] for c in found}
+    assert rates == {"ours": BASE["optimiser"]["learning_rate"], "tuned": 1e-5}
+
+
+def test_settings_need_a_search():
+    with pytest.raises(ValueError, match="search must say how the settings of tuned are chosen"):
+        cells(arms={"tuned": {"settings": {"slow": SLOW}}})
+
+
+def test_a_setting_that_is_wrong_is_named():
+    sweep = Sweep.model_validate(
+        SMALL | {"arms": {"a": {"settings": {"s": {"depth": 3}}}}, "search": SEARCH}
+    )
+    with pytest.raises(SweepError, match="The arm 'a', 's': depth: Extra inputs"):
+        train_params(BASE, sweep, "a", 0, "s")
