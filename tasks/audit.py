@@ -124,6 +124,7 @@ def audit(
         times_s=info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz,
         training=training,
         training_eeg=training_eeg,
+        read=lambda trial_ids: read_epochs(epochs, trial_ids)[0],
         predict=Heads.of(model, params.batch_size).predict,
         params=params.controls,
     )

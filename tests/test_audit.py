@@ -116,7 +116,7 @@ def test_controls_of_time_are_left_out_where_a_recording_has_none(study, inputs,
 
 def test_an_unknown_control_is_refused():
     with pytest.raises(
-        ValidationError, match="seance is no control; known are shuffled_eeg, noise"
+        ValidationError, match="seance is no control; known are simple_decoder, shuffled_eeg, noise"
     ):
         stage.AuditParams.model_validate(PARAMS.model_dump() | {"run": ("noise_eeg", "seance")})
 

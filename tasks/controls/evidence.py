@@ -52,6 +52,8 @@ class Evidence:
         A sample of the training trials.
     training_eeg : Float32[np.ndarray, "n_training n_channels n_times"]
         Their epochs.
+    read : callable
+        Ids of trials to their epochs.
     predict : callable
         The encoder.
     params : ControlParams
@@ -68,6 +70,7 @@ class Evidence:
     times_s: Float[np.ndarray, " n_times"]
     training: pd.DataFrame
     training_eeg: Epochs
+    read: Callable[[Sequence[str]], Epochs]
     predict: Predict
     params: ControlParams
 

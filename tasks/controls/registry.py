@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from tasks.controls import drift, drift_probes, leakage, scoring
 from tasks.controls import input as heard
+from tasks.controls.baseline import simple_decoder
 from tasks.controls.evidence import Evidence, Finding
 from tasks.statistics.corrections import with_holm
 
@@ -64,6 +65,7 @@ def run_controls(evidence: Evidence, names: Sequence[str]) -> dict[str, Finding]
 
 CONTROLS: Mapping[str, Control] = MappingProxyType(
     {
+        "simple_decoder": simple_decoder,
         "shuffled_eeg": heard.shuffled_eeg,
         "noise_eeg": heard.noise_eeg,
         "subject_only": heard.subject_only,
@@ -92,4 +94,4 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
         "repetitions": scoring.repetitions,
     }
 )
-"""Name to control: what goes in (C), drift (B), leakage (A and D) and scoring (E)."""
+"""Name to control: what a simple method reaches, what goes in (C), drift (B), leakage (A and D) and scoring (E)."""

@@ -24,7 +24,10 @@ def can_learn(labels: Sequence[str]) -> bool:
 
 
 def fit_small_decoder(
-    features: Float[np.ndarray, "n_trials n_features"], labels: Sequence[str], seed: int
+    features: Float[np.ndarray, "n_trials n_features"],
+    labels: Sequence[str],
+    seed: int,
+    n_components: int = N_COMPONENTS,
 ) -> Pipeline:
     """Fit principal components and a linear discriminant with Ledoit-Wolf shrinkage.
 
@@ -32,10 +35,12 @@ def fit_small_decoder(
     ----------
     labels : Sequence[str]
         Of which `can_learn` is true.
+    n_components : int
+        Principal components, at most.
     """
     names, group, counts = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     usual = counts[group] > 1  # a single trial has no covariance
-    n_components = min(N_COMPONENTS, int(usual.sum()), features.shape[1])
+    n_components = min(n_components, int(usual.sum()), features.shape[1])
     discriminant = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
     fitted = make_pipeline(
         PCA(n_components, svd_solver="randomized", random_state=seed), discriminant
@@ -52,10 +57,14 @@ def binned(eeg: Epochs, subjects: Sequence[str]) -> Float[np.ndarray, "n_trials 
     subjects : Sequence[str]
         One per trial.
     """
-    n_bins = min(N_BINS, eeg.shape[-1])
-    parts = np.array_split(eeg, n_bins, axis=-1)
-    features = np.stack([part.mean(axis=-1) for part in parts], axis=-1).reshape(len(eeg), -1)
-    of = np.asarray(subjects)
+    features, of = means_of_bins(eeg, N_BINS), np.asarray(subjects)
     for subject in np.unique(of):
         features[of == subject] -= features[of == subject].mean(axis=0)
-    return np.asarray(features, np.float64)
+    return features
+
+
+def means_of_bins(eeg: Epochs, n_bins: int) -> Float[np.ndarray, "n_trials n_features"]:
+    """Return the mean of each channel in bins of time, as many as there are samples at most."""
+    parts = np.array_split(eeg, min(n_bins, eeg.shape[-1]), axis=-1)
+    features = np.stack([part.mean(axis=-1) for part in parts], axis=-1)
+    return np.asarray(features.reshape(len(eeg), -1), np.float64)

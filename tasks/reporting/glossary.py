@@ -115,9 +115,13 @@ _INPUT = "Does the score need the EEG?"
 _DRIFT = "Does it need what was seen, or only when?"
 _LEAK = "Was what is tested in training?"
 _SCORING = "Is the scoring sound, and what is the score made of?"
+_SIMPLE = "Is the encoder better than a simple method?"
 _OTHER = "Further controls"
 
 CONTROLS: Mapping[str, ControlWords] = {
+    "simple_decoder": ControlWords(
+        "With a simple linear method in the encoder's place", _SIMPLE, on_same_scale=True
+    ),
     "explained_by_drift": ControlWords("Could the score be drift?", OVERALL),
     "explained_by_leakage": ControlWords("Could the score be leakage?", OVERALL),
     CONTROLLED: ControlWords("The score under audit", OVERALL),

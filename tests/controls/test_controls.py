@@ -8,6 +8,7 @@ from tasks.artifacts.metrics import Score
 from tasks.controls import drift, drift_probes
 from tasks.controls import input as controls
 from tasks.controls.answers import ControlParams
+from tasks.controls.baseline import simple_decoder
 from tasks.controls.evidence import Evidence
 from tasks.controls.noise import gaussian_noise
 from tasks.controls.small_decoder import can_learn, fit_small_decoder
@@ -189,7 +190,38 @@ def drifting_decoder(held_out, trials, evoked, seed=0):
         times_s=TIMES_S,
         training=trials[training].reset_index(drop=True),
         training_eeg=eeg[training],
+        read=lambda trial_ids: eeg[[rows[trial] for trial in trial_ids]],
     )
+
+
+def test_a_simple_method_is_taught_all_that_the_encoder_was_taught():
+    held_out, trials = study_of(n_subjects=3)
+    trials = shuffled_in_time(trials)
+    training = trials.index[trials["split"] == "train"]
+    trials.loc[training[::4], "split"] = "validation"
+    seen, drifting = (drifting_decoder(held_out, trials, evoked) for evoked in (6.0, 0.0))
+    read = []
+
+    def reading(trial_ids):
+        read.extend(trial_ids)
+        return seen.read(trial_ids)
+
+    found = simple_decoder(replace(seen, read=reading)).score
+    assert found.value > 0.8
+    assert found.verdict.startswith(
+        f"Shrinkage LDA on bins of time, a simple method, names the concept in {found.value:.3f}"
+    )
+    assert f"the encoder names {seen.encoder.value - found.value:+.3f} beside it" in found.verdict
+    asked = set(trials[trials["split"].isin(["train", "validation"])]["trial_id"])
+    assert set(read) == asked | set(held_out.trials["trial_id"])
+    assert at_chance(simple_decoder(drifting).score)
+
+
+def test_a_simple_method_cannot_name_concepts_that_it_was_never_taught():
+    held_out, trials = study_of()
+    strangers = trials.assign(split=trials["split"].where(trials["split"] == "test", "none"))
+    evidence = drifting_decoder(held_out, trials, 1.0)
+    assert simple_decoder(replace(evidence, trials=strangers)) is None
 
 
 def audit_of(trials_of, evoked):
