@@ -13,33 +13,34 @@ if TYPE_CHECKING:
     from tasks.artifacts.catalogue import Artifacts
     from tasks.artifacts.metrics import Score
 
+    Number = tuple[Score, str]
+
+SIMPLE = "simple_decoder"
 GRID = Path("docs/pictures.png")
 START = "<!-- scores: written by `percept showcase` from reports/metrics -->"
 END = "<!-- /scores -->"
-ROWS: tuple[tuple[str, str], ...] = (
-    ("concept_recall_at_1_of_*", "Concept named from one trial of an unseen picture"),
-    ("concept_recall_at_5_of_*", "... among the five best"),
+ROWS: tuple[tuple[str, str, str], ...] = (
+    ("concept_recall_at_1_of_*", "Names the object in an unseen picture, from one trial", SIMPLE),
+    (
+        "stimulus_recall_at_1_of_*",
+        "Finds the unseen picture among all held-out pictures, from one trial",
+        "",
+    ),
     (
         "zero_shot_concept_recall_at_1_of_[0-9]",
-        "Concept never trained, among the held-out concepts",
+        "Names an object that it was never trained on, among those held out",
+        "",
     ),
-    ("stimulus_recall_at_1_of_*", "The very picture among all held-out pictures"),
-    ("judged_concept_accuracy_decoded", "Object seen by the judge in the rendered picture"),
-    ("judged_theme_accuracy_decoded", "Theme seen by the judge in the rendered picture"),
-    ("two_way_clip_decoded", "Render nearer to its own picture than to another's"),
-    ("kid_clip_decoded", "KID of the renders in CLIP space (lower is better)"),
     (
-        "saliency_contrast_topography_correlation_object",
-        "Saliency of object heads against the planted topography (rank correlation)",
+        "judged_concept_accuracy_decoded",
+        "Draws a picture in which an independent classifier sees the object",
+        "",
     ),
-    ("saliency_contrast_topography_correlation_spatial", "... of spatial heads"),
-    ("saliency_contrast_topography_correlation_thematic", "... of thematic heads"),
+    ("two_way_clip_decoded", "Draws a picture that is nearer to the one shown than to another", ""),
 )
-"""Patterns of score names, of which the first match counts, and what they are in words."""
-
+"""Patterns of score names, of which the first match counts, what they are in words, and a simple method's score."""
 
 NUMBER = re.compile(r"-?\d+\.\d{3}")
-COLUMNS = ("value", "low", "high", "chance", "ceiling", "control")
 HALF_A_DIGIT = 0.0005
 
 
@@ -83,11 +84,8 @@ def update_readme(readme: Path, artifacts: Artifacts) -> None:
 
 def score_table(artifacts: Artifacts) -> str:
     """Return the scores of the last run as a Markdown table."""
-    from tasks.artifacts.metrics import read_scores
-
-    scores = read_scores(artifacts.evaluate_metrics) | read_scores(artifacts.explain_metrics)
-    head = "| score | value (95 % interval) | chance | ceiling | shuffled EEG | n |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *_lines(scores)])
+    head = "| what it does | how often (95 % interval) | a simple method | guessing | at best |"
+    return "\n".join([head, "|---|---|---|---|---|", *(line for line, _ in _rows(artifacts))])
 
 
 def disagreements(shown: str, artifacts: Artifacts) -> list[str]:
@@ -106,40 +104,48 @@ def disagreements(shown: str, artifacts: Artifacts) -> list[str]:
         Lines that another run may not show: other words, or a number that lies farther from the run's than
         `tasks.artifacts.agreement.tolerance` and the third decimal allow.
     """
-    from tasks.artifacts.metrics import read_scores
+    lines, rows = shown.strip().splitlines(), list(_rows(artifacts))
+    head = score_table(artifacts).splitlines()[: -len(rows)]
+    if len(lines) != len(head) + len(rows):
+        return [f"{len(lines)} lines instead of {len(head) + len(rows)}"]
+    wrong = [line for line, wanted in zip(lines, head, strict=False) if line != wanted]
+    pairs = zip(lines[len(head) :], rows, strict=True)
+    return wrong + [line for line, (wanted, numbers) in pairs if not _agree(line, wanted, numbers)]
 
-    scores = read_scores(artifacts.evaluate_metrics) | read_scores(artifacts.explain_metrics)
-    lines, expected = shown.strip().splitlines(), score_table(artifacts).splitlines()
-    if len(lines) != len(expected):
-        return [f"{len(lines)} lines instead of {len(expected)}"]
-    pairs = zip(lines, expected, strict=True)
-    return [line for line, wanted in pairs if line != wanted and not _agree(line, wanted, scores)]
 
-
-def _agree(line: str, wanted: str, scores: dict[str, Score]) -> bool:
+def _agree(line: str, wanted: str, numbers: list[Number]) -> bool:
     """Tell whether a row differs from the wanted one in the rounding of a processor alone."""
     from tasks.artifacts.agreement import tolerance
 
     if NUMBER.sub("", line) != NUMBER.sub("", wanted):
         return False
-    score = scores[line.split("`")[1]]
-    numbers = zip(
-        NUMBER.findall(line), (p for p in COLUMNS if getattr(score, p) is not None), strict=True
-    )
-    return all(
+    found = NUMBER.findall(line)
+    known = [(score, part) for score, part in numbers if getattr(score, part) is not None]
+    return len(found) == len(known) and all(
         abs(float(number) - getattr(score, part)) <= tolerance(score, part) + HALF_A_DIGIT
-        for number, part in numbers
+        for number, (score, part) in zip(found, known, strict=True)
     )
 
 
-def _lines(scores: dict[str, Score]) -> Iterator[str]:
-    for pattern, words in ROWS:
+def _rows(artifacts: Artifacts) -> Iterator[tuple[str, list[Number]]]:
+    """Yield each row of the table, and the scores' numbers that it shows, in their order."""
+    from tasks.artifacts.metrics import read_scores
+
+    scores, controls = (
+        read_scores(path) for path in (artifacts.evaluate_metrics, artifacts.audit_metrics)
+    )
+    for pattern, words, simple in ROWS:
         name = next((n for n in sorted(scores) if fnmatch.fnmatchcase(n, pattern)), None)
         if name is not None:
             score = scores[name]
+            numbers: list[Number] = [(score, part) for part in ("value", "low", "high")]
             value = f"**{_number(score.value)}** ({_number(score.low)} to {_number(score.high)})"
-            others = (_number(v) for v in (score.chance, score.ceiling, score.control))
-            yield f"| {words}<br>`{name}` | {value} | {' | '.join(others)} | {score.n} |"
+            other = controls.get(simple)
+            numbers += [(other, "value")] if other is not None else []
+            numbers += [(score, "chance"), (score, "ceiling")]
+            cells = [value, _number(other.value if other is not None else None)]
+            cells += [_number(score.chance), _number(score.ceiling)]
+            yield f"| {words}<br>`{name}` | {' | '.join(cells)} |", numbers
 
 
 def _number(value: float | None) -> str:

@@ -1,7 +1,12 @@
 """An encoder is handed on, and decodes a recording as the study did."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import mne
@@ -187,3 +192,41 @@ def test_what_is_missing_from_a_study_is_told(tmp_path: Path, study: Path) -> No
     with pytest.raises(percept.load_study.__globals__["StudyError"], match="nothing is none"):
         percept.load_study(study).table("nothing")
     assert isinstance(percept.load_study(study).epochs(), mne.BaseEpochs)
+
+
+@pytest.fixture(scope="module")
+def installed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds what the built wheel installs, and nothing of the checkout."""
+    built, target = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("installed")
+    source = tmp_path_factory.mktemp("source")
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "*.py", "*.j2", "*.css", "*.js", "pyproject.toml", "README.md"],
+        cwd=repository, capture_output=True, check=True, text=True,
+    ).stdout.split("\0")  # fmt: skip
+    for name in filter(None, tracked):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(repository / name, source / name)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(built), str(source)], check=True)
+    (wheel,) = built.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(target)
+    return target
+
+
+def test_the_example_of_the_readme_runs_from_the_wheel(
+    study: Path, folder: Path, repository: Path, installed: Path, tmp_path: Path
+) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", (repository / "README.md").read_text(), re.S)
+    place = tmp_path / "elsewhere"
+    shutil.copytree(study / "data", place / "data")
+    shutil.copytree(folder, place / "my-encoder")
+    percept.load_study(study).epochs("test").save(place / "sub-07-epo.fif", verbose="error")
+    example += "print(percept.__file__)\n"
+    said = subprocess.run(
+        [sys.executable, "-c", example],
+        cwd=place, env=os.environ | {"PYTHONPATH": str(installed)},
+        capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+    assert said.strip().splitlines()[-1] == str(installed / "percept" / "__init__.py")
+    assert "rows x 10 columns" in said

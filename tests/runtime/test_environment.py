@@ -1,4 +1,4 @@
-"""Every variable that README names is refused in one sentence where it holds what cannot be used."""
+"""Every variable that docs/environment.md names is refused in one sentence where it holds what cannot be used."""
 
 import os
 import re
@@ -125,8 +125,8 @@ def test_command_says_so_in_one_sentence(
     )
 
 
-def test_every_variable_of_the_code_is_in_the_readme_or_internal(repository):
-    named = set(re.findall(r"`(PERCEPT_\w+)`", (repository / "README.md").read_text()))
+def test_every_variable_of_the_code_is_on_its_page_or_internal(repository):
+    named = set(re.findall(r"`(PERCEPT_\w+)`", (repository / "docs/environment.md").read_text()))
     read = {
         name
         for folder in ("tasks", "flows")
