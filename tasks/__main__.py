@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = (
     "run",
     "trace",
+    "init",
     "doctor",
     "preset",
     "params",
