@@ -11,13 +11,16 @@ from tasks.artifacts.contracts.image_targets import IMAGE_TARGETS
 from tasks.artifacts.contracts.image_vectors import IMAGE_VECTORS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
-from tasks.artifacts.tables import read_table, write_table
+from tasks.artifacts.tables import read_table, table_writer, write_table
 from tasks.clip.embedding import Embedder
 from tasks.clip.image_targets import ImageTargetParams, embed_targets
 from tasks.clip.model import Precision
 from tasks.clip.vectors import levels_to_table, vectors_to_table
 from tasks.runtime.map import Map
 from tasks.runtime.params import Params
+
+CAPTIONS_AT_ONCE = 2**18
+"""Whose vectors are held at once: 0.8 GB of 768 numbers each."""
 
 
 class EmbedParams(Params):
@@ -82,9 +85,11 @@ def embed(
     embedder = embedder_of(params, clip_model)
 
     rows = read_table(captions, CAPTIONS)
-    vectors = embedder.texts(rows["text"].to_pylist(), map)
-    ids = {"caption_id": rows["caption_id"]}
-    write_table(vectors_to_table(ids, vectors), text_vectors, TEXT_VECTORS)
+    with table_writer(text_vectors, TEXT_VECTORS) as write:
+        for start in range(0, len(rows), CAPTIONS_AT_ONCE):
+            block = rows.slice(start, CAPTIONS_AT_ONCE)
+            vectors = embedder.texts(block["text"].to_pylist(), map)
+            write(vectors_to_table({"caption_id": block["caption_id"]}, vectors))
 
     rows = read_table(stimuli, STIMULI)
     pictures = rows["image_path"].to_pylist(), rows["sha256"].to_pylist()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Set
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
-from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.contracts.trials import TRIALS, trial_ids_of
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
 from tasks.eeg.cleaning import CleanRecording, clean_recording
 from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.design import describe_design
-from tasks.eeg.epochs import trial_id_of, write_epochs
+from tasks.eeg.epochs import write_epochs
 from tasks.eeg.published_epochs import clean_stored_epochs
 from tasks.eeg.rows import (
     quality_row,
@@ -147,7 +148,8 @@ def process_recording(
     """
     name = recording["recording_id"]
     shown = read_table(events, EVENTS).filter(pc.field("recording_id") == name)
-    trial_ids = [trial_id_of(name, order) for order in shown["presentation_order"].to_pylist()]
+    orders = shown["presentation_order"].to_pylist()
+    trial_ids = trial_ids_of([name] * len(orders), orders)
     onsets_s = shown["onset_s"].to_pylist()
     steps = params.model_dump(mode="json", exclude={"split", "whitening", "repetitions"})
     training = None if looked_at is None else [trial_id in looked_at for trial_id in trial_ids]
@@ -194,12 +196,9 @@ def _clean(
 def _stimuli_of(shown: pa.Table, chosen: list[bool]) -> dict[str, str]:
     """Return the stimulus of each chosen trial."""
     names = ("recording_id", "presentation_order", "stimulus_id")
-    columns = (shown[name].to_pylist() for name in names)
-    return {
-        trial_id_of(name, order): stimulus
-        for name, order, stimulus, is_chosen in zip(*columns, chosen, strict=True)
-        if is_chosen
-    }
+    shown_in, orders, stimuli = (shown[name].to_pylist() for name in names)
+    trial_ids = trial_ids_of(shown_in, orders)
+    return dict(compress(zip(trial_ids, stimuli, strict=True), chosen))
 
 
 def _publish(findings: dict[str, Findings], folder: Path) -> None:

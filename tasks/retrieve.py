@@ -22,7 +22,7 @@ from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import HELD_OUT, VALIDATION
-from tasks.artifacts.tables import read_table, write_table
+from tasks.artifacts.tables import read_table, table_writer, write_table
 from tasks.clip.galleries import Gallery, build_galleries, known_stimuli
 from tasks.clip.vectors import Vectors, table_to_levels, vectors_to_table
 from tasks.eeg.epochs import read_epochs
@@ -33,6 +33,8 @@ from tasks.runtime.params import Params
 logger = logging.getLogger(__name__)
 
 QUERY_SPLITS = (VALIDATION, *HELD_OUT)
+TRIALS_AT_ONCE = 2**13
+"""Whose vectors are held at once: 0.25 GB of ten heads of 768 numbers."""
 
 
 def _with_train(names: list[str]) -> list[str]:
@@ -109,20 +111,27 @@ def retrieve(
     caption_rows, vectors = read_table(captions, CAPTIONS), read_table(text_vectors, TEXT_VECTORS)
     galleries = build_galleries(trial_rows, caption_rows, vectors, model.kinds, params.galleries)
     queries = _held_out(trial_rows)
-    predicted, images = _predict(model, epochs, queries, params.batch_size)
-    head_of = {kind: predicted[:, head] for head, kind in enumerate(model.kinds)}
-    found = [_answers(queries["trial_id"], g, head_of[g.kind], params.k) for g in galleries]
+    images: Vectors | None = None
+    with (
+        table_writer(predictions, PREDICTIONS) as write_predictions,
+        table_writer(retrievals, RETRIEVALS) as write_retrievals,
+        table_writer(image_predictions, IMAGE_PREDICTIONS) as write_images,
+    ):
+        for start in range(0, len(queries), TRIALS_AT_ONCE):
+            block = queries.slice(start, TRIALS_AT_ONCE)
+            predicted, images = _predict(model, epochs, block, params.batch_size)
+            head_of = {kind: predicted[:, head] for head, kind in enumerate(model.kinds)}
+            found = [_answers(block["trial_id"], g, head_of[g.kind], params.k) for g in galleries]
+            write_predictions(_predictions(block["trial_id"], model.kinds, predicted))
+            write_retrievals(pa.concat_tables(found))
+            if images is not None:
+                write_images(vectors_to_table({"trial_id": block["trial_id"]}, images))
     logger.info("%d trials, %d kinds, k = %d.", len(queries), len(model.kinds), params.k)
-    write_table(_predictions(queries["trial_id"], model.kinds, predicted), predictions, PREDICTIONS)
-    write_table(pa.concat_tables(found), retrievals, RETRIEVALS)
     levels = read_table(image_targets, IMAGE_TARGETS)
-    stimuli = pc.unique(levels["stimulus_id"]).to_pylist()
-    ids, gallery = queries["trial_id"], np.zeros((0, 1), np.float32)
-    if images is None:
-        ids, images, stimuli = ids.slice(0, 0), gallery, []
-    else:
+    stimuli = [] if images is None else pc.unique(levels["stimulus_id"]).to_pylist()
+    gallery = np.zeros((0, 1), np.float32)
+    if images is not None:
         gallery = model.gallery(table_to_levels(levels, stimuli))
-    write_table(vectors_to_table({"trial_id": ids}, images), image_predictions, IMAGE_PREDICTIONS)
     keys = {"stimulus_id": pa.array(stimuli, pa.string())}
     write_table(vectors_to_table(keys, gallery), image_gallery, IMAGE_GALLERY)
 

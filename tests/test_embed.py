@@ -349,3 +349,14 @@ def test_the_architectures_of_the_real_presets_run_through_the_stage(
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(images[0], images[2])
     assert np.abs(images[0] - images[1]).max() > 1e-4
+
+
+def test_captions_are_embedded_in_blocks_and_equal_ones_of_two_blocks_once(
+    study, clip, monkeypatch
+):
+    monkeypatch.setattr("tasks.embed.CAPTIONS_AT_ONCE", 2)
+    run()
+    table = read_table(TEXT_VECTORS_PATH, TEXT_VECTORS)
+    assert table["caption_id"].to_pylist() == [f"c-{number}" for number in range(len(TEXTS))]
+    np.testing.assert_allclose(table_to_vectors(table), [vector_of(t.encode()) for t in TEXTS])
+    assert sorted(text for batch in clip.texts for text in batch) == sorted(set(TEXTS))

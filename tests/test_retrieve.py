@@ -17,7 +17,7 @@ from tasks.artifacts.contracts.predictions import PREDICTIONS
 from tasks.artifacts.contracts.retrievals import RETRIEVALS
 from tasks.artifacts.contracts.text_vectors import TEXT_VECTORS
 from tasks.artifacts.contracts.trials import TRIALS
-from tasks.artifacts.tables import read_table, write_table
+from tasks.artifacts.tables import key_of, read_table, write_table
 from tasks.clip.galleries import GalleryError, known_stimuli
 from tasks.clip.vectors import levels_to_table, table_to_vectors
 from tasks.eeg.epochs import EpochsInfo, write_epochs
@@ -230,6 +230,23 @@ def test_two_runs_write_the_same_bytes_in_whatever_order_the_captions_come(table
 def test_the_eeg_is_read_in_batches(tables, encoder):
     run(batch_size=7)
     assert encoder.most_at_once == 7
+
+
+def test_trials_are_predicted_and_searched_in_blocks_with_the_same_answers(
+    tables, encoder, monkeypatch
+):
+    encoder.sees_pictures = True
+    names = ("predictions", "retrievals", "image_predictions", "image_gallery")
+    schemas = (PREDICTIONS, RETRIEVALS, IMAGE_PREDICTIONS, IMAGE_GALLERY)
+    found = []
+    for size in (2**13, 7):
+        monkeypatch.setattr("tasks.retrieve.TRIALS_AT_ONCE", size)
+        run(batch_size=7)
+        read = [read_table(Path(f"{n}.parquet"), s) for n, s in zip(names, schemas, strict=True)]
+        found.append(
+            [table.sort_by([(k, "ascending") for k in key_of(table.schema)]) for table in read]
+        )
+    assert found[0] == found[1]
 
 
 def test_a_caption_without_a_vector_is_counted(tables, encoder):

@@ -13,6 +13,7 @@ from jaxtyping import Float32
 from tasks.runtime.errors import PerceptError
 
 UNIT_NORM_TOLERANCE = 1e-3
+VECTORS_AT_ONCE = 2**16  # whose squares are held at once
 
 Vectors = Float32[np.ndarray, "n_vectors dim"]
 
@@ -44,8 +45,8 @@ def vectors_to_table(keys: Mapping[str, Sequence[str] | pa.Array], vectors: Vect
     vectors = np.ascontiguousarray(vectors, np.float32)
     require_unit_norm(vectors)
     n_vectors, dim = vectors.shape
-    offsets = pa.array(np.arange(n_vectors + 1, dtype=np.int32) * np.int32(dim))
-    column = pa.ListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)))
+    offsets = pa.array(np.arange(n_vectors + 1, dtype=np.int64) * dim)
+    column = pa.LargeListArray.from_arrays(offsets, pa.array(vectors.reshape(-1)))
     return pa.table({**keys, "vector": column})
 
 
@@ -67,15 +68,19 @@ def table_to_vectors(table: pa.Table) -> Vectors:
     VectorError
         If the vectors differ in length or are not of unit norm.
     """
-    column = table["vector"].combine_chunks()
+    column = table["vector"]
     lengths = pc.unique(pc.list_value_length(column)).to_pylist()
     if len(lengths) > 1:
         raise VectorError(
             f"All vectors of a table must be of one length; found {sorted(lengths)}. "
             "Make the table anew."
         )
-    values = column.flatten().to_numpy(zero_copy_only=False)
-    vectors: Vectors = values.reshape(len(column), *lengths or [0]).astype(np.float32)
+    vectors: Vectors = np.empty((len(column), *(lengths or [0])), np.float32)
+    start = 0
+    for chunk in column.chunks:
+        own = vectors[start : start + len(chunk)]
+        own[:] = chunk.flatten().to_numpy(zero_copy_only=False).reshape(own.shape)
+        start += len(chunk)
     require_unit_norm(vectors)
     return vectors
 
@@ -102,11 +107,11 @@ def levels_to_table(
             f"{', '.join(f'{name}: {length}' for name, length in lengths.items())}. Choose blocks of "
             "one width in embed.image."
         )
-    keys = {
-        "stimulus_id": pa.array([i for _ in levels for i in pa.array(stimulus_ids).to_pylist()]),
-        "level": pa.array([name for name in levels for _ in range(len(stimulus_ids))]),
-    }
-    return vectors_to_table(keys, np.concatenate(list(levels.values())))
+    ids = pa.array(stimulus_ids)
+    return pa.concat_tables(
+        vectors_to_table({"stimulus_id": ids, "level": pa.repeat(name, len(ids))}, vectors)
+        for name, vectors in levels.items()
+    )
 
 
 def table_to_levels(
@@ -141,7 +146,9 @@ def text_key(text: str) -> str:
 
 def require_unit_norm(vectors: Vectors) -> None:
     """Raise VectorError where a vector is not of unit norm."""
-    norms = np.linalg.norm(vectors, axis=1)
+    blocks = range(0, len(vectors), VECTORS_AT_ONCE)
+    parts = [np.linalg.norm(vectors[start : start + VECTORS_AT_ONCE], axis=1) for start in blocks]
+    norms = np.concatenate([np.zeros(0, np.float32), *parts])
     wrong = np.flatnonzero(~(np.abs(norms - 1) < UNIT_NORM_TOLERANCE))
     if len(wrong):
         raise VectorError(

@@ -13,8 +13,9 @@ import pyarrow as pa
 from jaxtyping import Float32
 from pydantic import Field, PositiveInt
 
+from tasks.artifacts.contracts.trials import trial_ids_of
 from tasks.artifacts.splits import UNUSED
-from tasks.eeg.epochs import read_file, recording_of, trial_id_of, write_epochs
+from tasks.eeg.epochs import read_file, recording_of, write_epochs
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.runtime.files import sha256_of
 from tasks.runtime.params import Params
@@ -63,9 +64,10 @@ def subjects_of(
     for name, subject in subject_of.items():
         groups[subject].recordings[name] = findings[name]
     names = ("recording_id", "presentation_order", "stimulus_id")
-    columns = (shown[name].to_pylist() for name in names)
-    for name, order, stimulus, split in zip(*columns, splits, strict=True):
-        groups[subject_of[name]].picture_of[trial_id_of(name, order)] = (stimulus, split)
+    shown_in, orders, stimuli = (shown[name].to_pylist() for name in names)
+    trial_ids, pictures = trial_ids_of(shown_in, orders), zip(stimuli, splits, strict=True)
+    for name, trial_id, picture in zip(shown_in, trial_ids, pictures, strict=True):
+        groups[subject_of[name]].picture_of[trial_id] = picture
     return list(groups.values())
 
 

@@ -166,11 +166,6 @@ def recording_of(trial_id: str) -> str:
     return trial_id.rsplit("_trial-", 1)[0]
 
 
-def trial_id_of(recording_id: str, presentation_order: int) -> str:
-    """Return the id of a trial."""
-    return f"{recording_id}_trial-{presentation_order:04d}"
-
-
 @dataclass(frozen=True)
 class _File:
     path: Path

@@ -12,9 +12,8 @@ from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
-from tasks.artifacts.contracts.trials import TRIALS
+from tasks.artifacts.contracts.trials import TRIALS, trial_ids_of
 from tasks.eeg.cleaning import CleanRecording
-from tasks.eeg.epochs import trial_id_of
 from tasks.eeg.shards import Findings
 from tasks.eeg.sources.protocol import Event, Recording
 from tasks.eeg.study import EventsOf, ImageFacts, RecordingFacts
@@ -114,9 +113,9 @@ def trial_table(
     recording_of = {row["recording_id"]: row for row in recordings}
     concept_of = {row["stimulus_id"]: row["concept"] for row in stimuli.to_pylist()}
     rows = []
-    for event in events.to_pylist():
+    columns = (events[name].to_pylist() for name in ("recording_id", "presentation_order"))
+    for trial_id, event in zip(trial_ids_of(*columns), events.to_pylist(), strict=True):
         name = event["recording_id"]
-        trial_id = trial_id_of(name, event["presentation_order"])
         reason = findings[name].reject_reasons[trial_id]
         added = {
             "trial_id": trial_id,

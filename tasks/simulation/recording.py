@@ -17,6 +17,7 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from tasks.artifacts.contracts.oracle import CONCEPT_BOUND, ORACLE
+from tasks.artifacts.contracts.trials import trial_id_of
 from tasks.artifacts.tables import write_table
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import sha256_of, write_json, write_text
@@ -178,7 +179,7 @@ def _answers(
         }
     rows = [
         {
-            "trial_id": f"{shard.recording_id}_trial-{order:04d}",
+            "trial_id": trial_id_of(shard.recording_id, order, len(schedule.onsets)),
             "factor": name,
             "predicted": pairs[order][0],
             "actual": pairs[order][1],

@@ -4,9 +4,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.artifacts import tables
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.oracle import ORACLE
-from tasks.artifacts.tables import ContractError, empty_table, key_of, read_table, write_table
+from tasks.artifacts.tables import (
+    ContractError,
+    empty_table,
+    key_of,
+    read_table,
+    table_writer,
+    write_table,
+)
 
 TABLES = {name: a.schema for name, a in Artifacts.all().items() if a.schema is not None}
 
@@ -105,11 +113,10 @@ def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
     path = tmp_path / "oracle.parquet"
     write_table(oracle(), path, ORACLE)
 
-    def full(table, where, **_):
-        where.write_bytes(b"half")
+    def full(writer, *_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="No space left"):
         write_table(oracle(("c",)), path, ORACLE)
     assert read_table(path, ORACLE).num_rows == 2
@@ -119,3 +126,68 @@ def test_failed_write_leaves_the_old_table(tmp_path, monkeypatch):
 def test_empty_table_is_valid(tmp_path):
     write_table(empty_table(ORACLE), tmp_path / "oracle.parquet", ORACLE)
     assert read_table(tmp_path / "oracle.parquet", ORACLE).num_rows == 0
+
+
+LISTS = {
+    name: schema
+    for name, schema in TABLES.items()
+    if any(pa.types.is_nested(field.type) for field in schema)
+}
+
+
+def long_vectors(n, schema, first=0):
+    """A table of `n` vectors as its contract has it."""
+    ids = [f"{i:06d}" for i in range(first, first + n)]
+    vectors = [[float(i), 1.0] for i in range(first, first + n)]
+    return pa.table({f.name: vectors if f.name == "vector" else ids for f in schema})
+
+
+def test_every_table_of_lists_has_offsets_beyond_two_to_the_31():
+    assert LISTS
+    for name, schema in LISTS.items():
+        for field in schema:
+            assert not pa.types.is_list(field.type), f"{name}.{field.name}"
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_table_with_offsets_of_32_bits_is_still_read(tmp_path, name):
+    schema = LISTS[name]
+    table = long_vectors(3, schema)
+    old = table.set_column(
+        table.column_names.index("vector"), "vector", table["vector"].cast(pa.list_(pa.float32()))
+    )
+    pq.write_table(old, tmp_path / "old.parquet")
+    write_table(table, tmp_path / "new.parquet", schema)
+    found = read_table(tmp_path / "old.parquet", schema)
+    assert pa.types.is_list(pq.read_schema(tmp_path / "old.parquet").field("vector").type)
+    assert found == read_table(tmp_path / "new.parquet", schema)
+    assert found["vector"].to_pylist() == [[0.0, 1.0], [1.0, 1.0], [2.0, 1.0]]
+
+
+def test_pieces_make_the_table_that_they_are_pieces_of(tmp_path, monkeypatch):
+    schema = LISTS["text_vectors"]
+    monkeypatch.setattr(tables, "ROW_GROUP_BYTES", 2**12)
+    with table_writer(tmp_path / "pieces", schema) as write:
+        for first in range(0, 900, 300):
+            write(long_vectors(300, schema, first))
+            assert not (tmp_path / "pieces").exists()
+    assert read_table(tmp_path / "pieces", schema).equals(
+        long_vectors(900, schema).cast(schema), check_metadata=False
+    )
+    metadata = pq.read_metadata(tmp_path / "pieces")
+    sizes = [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
+    assert len(sizes) > 3
+    assert max(sizes) <= 2**12
+
+
+def test_a_key_that_two_pieces_share_is_refused_and_nothing_is_written(tmp_path):
+    schema = LISTS["text_vectors"]
+
+    def write_two():
+        with table_writer(tmp_path / "pieces", schema) as write:
+            write(long_vectors(3, schema))
+            write(long_vectors(3, schema, 2))
+
+    with pytest.raises(ContractError, match=r"must be unique on .*; 6 rows hold 5 keys"):
+        write_two()
+    assert list(tmp_path.iterdir()) == []

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.artifacts.contracts.trials import trial_id_of, trial_ids_of
 from tasks.artifacts.tables import ContractError
-from tasks.eeg.epochs import EpochsInfo, read_epochs, trial_id_of, write_epochs
+from tasks.eeg.epochs import EpochsInfo, read_epochs, write_epochs
 
 INFO = EpochsInfo(("Fz", "Cz", "Pz"), 100.0, -0.1, "uV", "average", "none")
 
@@ -16,7 +17,7 @@ INFO = EpochsInfo(("Fz", "Cz", "Pz"), 100.0, -0.1, "uV", "average", "none")
 def write(folder: Path, recording_id: str, n_trials: int, info: EpochsInfo = INFO) -> dict:
     rng = np.random.default_rng(len(recording_id) + n_trials)
     eeg = rng.normal(size=(n_trials, len(info.channels), 8)).astype(np.float32)
-    ids = [trial_id_of(recording_id, i) for i in range(n_trials)]
+    ids = [trial_id_of(recording_id, i, n_trials) for i in range(n_trials)]
     write_epochs(folder / f"{recording_id}.parquet", ids, eeg, info)
     return dict(zip(ids, eeg, strict=True))
 
@@ -56,7 +57,7 @@ def test_a_recording_without_kept_trials_is_written(tmp_path: Path) -> None:
 
 def test_a_missing_trial_is_named(tmp_path: Path) -> None:
     write(tmp_path, "sub-01_ses-01", 3)
-    ids = [trial_id_of("sub-01_ses-01", i) for i in (2, 3, 7)]
+    ids = [trial_id_of("sub-01_ses-01", i, 3) for i in (2, 3, 7)]
     with pytest.raises(ContractError) as error:
         read_epochs(tmp_path, ids)
     assert str(error.value) == (
@@ -103,3 +104,13 @@ def test_files_that_differ_in_channels_are_refused(tmp_path: Path) -> None:
     other = write(tmp_path, "sub-02_ses-01", 2, replace(INFO, channels=("Fz", "Pz", "Cz")))
     with pytest.raises(ContractError, match=r"sub-01_ses-01\.parquet differ in channels\."):
         read_epochs(tmp_path, [*first, *other])
+
+
+@pytest.mark.parametrize("n_events", [1, 9_999, 10_000, 10_001, 100_001])
+def test_ids_sort_as_trials_were_presented(n_events: int) -> None:
+    names, orders = ["sub-01_ses-01"] * n_events, list(range(n_events))
+    ids = trial_ids_of([*names, "sub-01_ses-02"], [*orders, 0])
+    assert ids == sorted(ids)
+    assert len(set(ids)) == len(ids)
+    assert ids[-1] == "sub-01_ses-02_trial-0000"
+    assert (ids[0] == "sub-01_ses-01_trial-0000") == (n_events <= 10_000)

@@ -2,6 +2,9 @@
 
 import pyarrow as pa
 
+VECTOR = pa.large_list(pa.float32())
+"""Of a column of vectors: offsets of 64 bits, since 2^31 numbers are 279,620 trials of ten heads of 768."""
+
 
 def field(name: str, dtype: pa.DataType, doc: str, *, unit: str = "") -> pa.Field:
     """Return a column that is never null and carries its meaning and unit."""

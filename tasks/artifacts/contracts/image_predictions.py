@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
-from tasks.artifacts.contracts._field import contract, field
+from tasks.artifacts.contracts._field import VECTOR, contract, field
 
 IMAGE_PREDICTIONS = contract(
     field("trial_id", pa.string(), "key into `trials`"),
-    field("vector", pa.list_(pa.float32()), "unit norm, in the space of `image_gallery`"),
+    field("vector", VECTOR, "unit norm, in the space of `image_gallery`"),
     key="trial_id",
 )

@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from tasks.artifacts.contracts._field import contract, field
+from tasks.artifacts.contracts._field import VECTOR, contract, field
 
 PREDICTIONS = contract(
     field("trial_id", pa.string(), "key into `trials`"),
     field("kind", pa.string(), "caption kind whose head predicted it"),
-    field("vector", pa.list_(pa.float32()), "unit norm"),
+    field("vector", VECTOR, "unit norm"),
     key="trial_id,kind",
 )

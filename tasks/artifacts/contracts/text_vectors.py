@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
-from tasks.artifacts.contracts._field import contract, field
+from tasks.artifacts.contracts._field import VECTOR, contract, field
 
 TEXT_VECTORS = contract(
     field("caption_id", pa.string(), "key into `captions`"),
-    field("vector", pa.list_(pa.float32()), "unit norm"),
+    field("vector", VECTOR, "unit norm"),
     key="caption_id",
 )
