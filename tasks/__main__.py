@@ -25,6 +25,7 @@ COMMANDS = (
     "showcase",
     "ci_report",
     "agreement",
+    "cache",
 )
 """Modules of `tasks.commands`, in the order of the help."""
 

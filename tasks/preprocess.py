@@ -1,7 +1,9 @@
 """Turn recordings into clean epochs, and decide which trials are held out."""
 
 import logging
-from collections.abc import Set
+import shutil
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -21,7 +23,7 @@ from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
 from tasks.eeg.cleaning import CleanRecording, clean_recording
 from tasks.eeg.cleaning_params import CleaningParams
 from tasks.eeg.design import describe_design
-from tasks.eeg.epochs import write_epochs
+from tasks.eeg.epochs import path_of, write_epochs
 from tasks.eeg.published_epochs import clean_stored_epochs
 from tasks.eeg.rows import (
     quality_row,
@@ -35,10 +37,15 @@ from tasks.eeg.sources.protocol import SourceError, StoredEpochs
 from tasks.eeg.sources.registry import open_source, parse_params
 from tasks.eeg.splits import SplitParams, assign_splits, fitted_on, named_by_training
 from tasks.eeg.whitening import WhiteningParams, sessions_of, whiten_session
+from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import link_or_copy
 from tasks.runtime.map import Map
 
 logger = logging.getLogger(__name__)
+
+
+class DiskError(PerceptError):
+    """The disk is too small for what a stage would write."""
 
 
 class PreprocessParams(CleaningParams):
@@ -76,13 +83,18 @@ def preprocess(
     trials
         Table of all presentations, kept or not, with their split.
     epochs
-        Folder of one Parquet file per recording.
+        Folder of one Arrow file per recording.
     quality
         Table of what was found in each recording.
     params
         Cleaning, whitening, averaging and split.
     map
         Runs the shards: one per recording, then one per session, then one per subject.
+
+    Raises
+    ------
+    DiskError
+        If the disk is too small for the epochs.
     """
     rows = read_table(recordings, RECORDINGS).to_pylist()
     shown = read_table(events, EVENTS)
@@ -95,6 +107,7 @@ def preprocess(
     splits = assign_splits(whose, pictures, params.split, untimed)
 
     cache = ShardCache(raw.parent / "cache" / "preprocess")
+    require_disk(rows, shown, params, cache.folder)
     training = _stimuli_of(shown, fitted_on(splits, whose["subject"].to_pylist()))
     looked_at = frozenset(training) if params.is_fitted else None
     work = partial(process_recording, events, raw, cache, params, looked_at)
@@ -114,6 +127,47 @@ def preprocess(
     seen = named_by_training(splits, table["concept"].to_pylist(), table["kept"].to_pylist())
     write_table(table.append_column("split", pa.array(seen, pa.string())), trials, TRIALS)
     write_table(quality_table(findings), quality, QUALITY)
+
+
+def require_disk(
+    recordings: Sequence[Mapping[str, Any]],
+    events: pa.Table,
+    params: PreprocessParams,
+    folder: Path,
+) -> None:
+    """Check, before anything is cleaned, that the epochs of all trials will fit on the disk.
+
+    Epochs that lie there from before are counted as there; they may turn out to be of other params.
+
+    Parameters
+    ----------
+    recordings
+        Rows of `recordings`.
+    folder
+        Where finished recordings are kept.
+
+    Raises
+    ------
+    DiskError
+        If they will not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    n_events = Counter(events["recording_id"].to_pylist())
+    n_copies = 1 + (params.whitening is not None)
+    needed = 0
+    for row in recordings:
+        rate = params.window.sfreq_hz or row["sfreq_hz"]
+        n_times = round((params.window.tmax_s - params.window.tmin_s) * rate)
+        size = 4 * n_copies * n_events[row["recording_id"]] * row["n_channels"] * n_times
+        there = folder.glob(f"{row['recording_id']}-*/*.arrow")
+        needed += max(0, size - sum(file.stat().st_size for file in there))
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskError(
+            f"The disk of {folder} must have room for the epochs of {len(events):,} trials, "
+            f"{needed / 1e9:.1f} GB more than lie there; {free / 1e9:.1f} GB are free. Free some, delete "
+            f"recordings of other params from {folder}, or lower preprocess.window.sfreq_hz."
+        )
 
 
 def process_recording(
@@ -205,7 +259,7 @@ def _publish(findings: dict[str, Findings], folder: Path) -> None:
     """Put the epochs of these recordings, and no others, into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        if path.stem not in findings:
+        if path.stem not in findings or path != path_of(folder, path.stem):
             path.unlink()
     for name, found in findings.items():
-        link_or_copy(found.epochs, folder / f"{name}.parquet")
+        link_or_copy(found.epochs, path_of(folder, name))

@@ -179,6 +179,4 @@ def write_epoch_files(study, folder):
     trial_ids = np.array(study.tables.trials["trial_id"].to_pylist())
     for recording in np.unique(recordings):
         rows = recordings == recording
-        write_epochs(
-            folder / f"{recording}.parquet", trial_ids[rows].tolist(), study.eeg[rows], info
-        )
+        write_epochs(folder / f"{recording}.arrow", trial_ids[rows].tolist(), study.eeg[rows], info)

@@ -122,7 +122,7 @@ def record(artifacts):
         epochs.append(4 * evoked + rng.normal(size=(N_CHANNELS, N_TIMES)))
     frame = pd.DataFrame(trials, columns=TRIALS.names)
     write_table(pa.Table.from_pandas(frame, preserve_index=False), artifacts.trials, TRIALS)
-    path = artifacts.epochs / "sub-01_ses-01.parquet"
+    path = artifacts.epochs / "sub-01_ses-01.arrow"
     write_epochs(path, frame["trial_id"].tolist(), np.array(epochs, np.float32), INFO)
 
 

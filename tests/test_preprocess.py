@@ -1,24 +1,24 @@
 """`preprocess` turns a study into epochs and trials, and goes on where it was interrupted."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 import tasks.preprocess
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.tables import read_table, write_table
-from tasks.eeg.epochs import read_epochs
+from tasks.eeg.epochs import open_file, read_epochs
 from tasks.eeg.shards import ShardError
 from tasks.eeg.sources.protocol import Recording, SourceError, StoredEpochs
 from tasks.eeg.sources.simulated import SimulatedSource
 from tasks.eeg.splits import SplitError, TimeChunkSplit
 from tasks.ingest import IngestParams, ingest
-from tasks.preprocess import preprocess
+from tasks.preprocess import DiskError, preprocess
 from tasks.runtime.map import Map, serial_map
 from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
 
@@ -89,6 +89,30 @@ class Counting:
         monkeypatch.setattr(tasks.preprocess, "clean_recording", counted)
 
 
+@pytest.mark.parametrize("whitened", [False, True])
+def test_a_disk_too_small_for_the_epochs_is_said_before_anything_is_cleaned(
+    study: MiniStudy, monkeypatch: pytest.MonkeyPatch, whitened: bool
+) -> None:
+    whitening = {"covariance_of": "epochs", "shrinkage": "auto"} if whitened else None
+    needed = (1 + whitened) * 2 * study.n_trials * 16 * 80 * 4
+    counting = Counting(monkeypatch)
+    free = shutil.disk_usage(study.raw)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=needed - 1))
+    with pytest.raises(DiskError) as error:
+        run(study, whitening=whitening)
+    folder = study.raw.parent / "cache" / "preprocess"
+    assert str(error.value) == (
+        f"The disk of {folder} must have room for the epochs of {2 * study.n_trials} trials, "
+        "0.0 GB more than lie there; 0.0 GB are free. Free some, delete recordings of other params from "
+        f"{folder}, or lower preprocess.window.sfreq_hz."
+    )
+    assert not counting.names
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=needed))
+    run(study, whitening=whitening)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free._replace(free=0))
+    run(study, whitening=whitening)  # they lie there already
+
+
 def test_every_presentation_has_a_row_and_every_kept_one_an_epoch(study: MiniStudy) -> None:
     limit = rows(run(study), "quality")[0]["peak_to_peak_uv"]  # the median
     artifacts = run(study, reject={"peak_to_peak_uv": limit})
@@ -101,7 +125,7 @@ def test_every_presentation_has_a_row_and_every_kept_one_an_epoch(study: MiniStu
     eeg, info = read_epochs(artifacts.epochs, kept)
     assert eeg.shape == (len(kept), 16, 80)
     assert info.sfreq_hz == 100
-    on_disk = [pq.read_metadata(path).num_rows for path in sorted(artifacts.epochs.iterdir())]
+    on_disk = [len(open_file(path)[0]) for path in sorted(artifacts.epochs.iterdir())]
     quality = rows(artifacts, "quality")
     assert sum(on_disk) == len(kept)
     assert [row["n_kept"] for row in quality] == on_disk
@@ -149,7 +173,7 @@ def test_a_recording_that_is_gone_leaves_no_epochs(study: MiniStudy) -> None:
     run(study)
     study.recording_file("sub-02_ses-01").unlink()
     artifacts = run(study)
-    assert [path.name for path in artifacts.epochs.iterdir()] == ["sub-01_ses-01.parquet"]
+    assert [path.name for path in artifacts.epochs.iterdir()] == ["sub-01_ses-01.arrow"]
     assert {row["subject"] for row in rows(artifacts, "trials")} == {"sub-01"}
 
 
@@ -165,7 +189,7 @@ def test_moved_events_are_cut_anew(study: MiniStudy, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("name", "finding"),
     [
-        ("epochs.parquet", "the bytes of its epochs have changed"),
+        ("epochs.arrow", "the bytes of its epochs have changed"),
         ("findings.json", r"it cannot be read \("),
     ],
 )

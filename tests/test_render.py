@@ -121,7 +121,7 @@ def write_eeg(trials, folder):
     for recording_id in sorted({row["recording_id"] for row in rows}):
         ids = [row["trial_id"] for row in rows if row["recording_id"] == recording_id]
         eeg = rng.standard_normal((len(ids), len(CHANNELS), 10)).astype(np.float32)
-        write_epochs(folder / f"{recording_id}.parquet", ids, eeg, info)
+        write_epochs(folder / f"{recording_id}.arrow", ids, eeg, info)
 
 
 class Projector:

@@ -99,7 +99,7 @@ def write_eeg(rows):
     for recording_id in {row["recording_id"] for row in rows}:
         ids = [r["trial_id"] for r in rows if r["recording_id"] == recording_id and r["kept"]]
         eeg = np.stack([epoch(trial_id) for trial_id in ids])
-        write_epochs(Path("epochs") / f"{recording_id}.parquet", ids, eeg, info)
+        write_epochs(Path("epochs") / f"{recording_id}.arrow", ids, eeg, info)
 
 
 def epoch(trial_id):

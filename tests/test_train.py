@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tasks.encoder import checkpoints, training
+from tasks.encoder import checkpoints, preparation, training
+from tasks.encoder.batches import _Reader
 from tasks.encoder.checkpoints import load_encoder
 from tasks.encoder.dataset import TrainingDataError, decoded_channels
 from tasks.encoder.resumption import CACHE, ResumptionError, SavedRun
@@ -213,6 +214,22 @@ def test_trials_and_weights_lie_on_the_device_of_this_process(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(make_small_study())
     assert {tensor.device for tensor in found} == {elsewhere}
+
+
+@pytest.mark.parametrize("architecture", ["st_transformer", "nice"])
+def test_trials_that_do_not_fit_into_memory_are_read_batch_by_batch_to_the_same_bits(
+    architecture, monkeypatch
+):
+    study, params = make_small_study(), changed(architecture=architecture, max_epochs=2)
+    kept = run(study, "kept", params)
+    monkeypatch.setattr(preparation, "available_bytes", lambda: 1000)
+    sizes, fetch = [], _Reader.fetch
+    monkeypatch.setattr(
+        _Reader, "fetch", lambda self, rows: (sizes.append(len(rows)), fetch(self, rows))[1]
+    )
+    assert weights(run(study, "unread", params)[0]) == weights(kept[0])
+    assert kept[1].read_text() == Path("unread/log.csv").read_text()
+    assert sizes.count(params.batch_size) >= 2 * (108 // params.batch_size)
 
 
 def test_a_trained_encoder_is_loaded_onto_the_device_of_this_process(monkeypatch):

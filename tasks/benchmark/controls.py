@@ -71,7 +71,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _write_noise(source: Path, target: Path) -> None:
-    for file in sorted(source.glob("*.parquet")):
+    for file in sorted(source.glob("*.arrow")):
         trial_ids, eeg, info = read_file(file)
         of = [file.stem] * len(eeg)
         noise = gaussian_noise(eeg, of, of, seed_of(0, file.stem))

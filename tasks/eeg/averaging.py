@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt
 
 from tasks.artifacts.contracts.trials import trial_ids_of
 from tasks.artifacts.splits import UNUSED
-from tasks.eeg.epochs import read_file, recording_of, write_epochs
+from tasks.eeg.epochs import EPOCHS_AT_ONCE, epochs_writer, open_file, recording_of
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.runtime.files import sha256_of
 from tasks.runtime.params import Params
@@ -97,10 +97,12 @@ def average_subject(
     averages = _averages(subject, first_of)
     done = {}
     for name, found in subject.recordings.items():
-        _, eeg, info = read_file(found.epochs)
-        own = [trial for trial, average in averages.items() if recording_of(trial) == name]
-        stacked = np.stack([averages[trial] for trial in own]) if own else eeg[:0]
-        write_epochs(entries[name].epochs, own, stacked, info)
+        _, eeg, info = open_file(found.epochs)
+        own = [trial for trial in averages if recording_of(trial) == name]
+        with epochs_writer(entries[name].epochs, info, eeg.row_shape) as write:
+            for start in range(0, len(own), EPOCHS_AT_ONCE):
+                some = own[start : start + EPOCHS_AT_ONCE]
+                write(some, np.stack([averages[trial] for trial in some]))
         reasons = {
             trial: reason or _where(trial, first_of)
             for trial, reason in found.reject_reasons.items()
@@ -132,15 +134,17 @@ def group_trials(subject: Subject, params: RepetitionParams) -> dict[str, str]:
 def _averages(
     subject: Subject, first_of: Mapping[str, str]
 ) -> dict[str, Float32[np.ndarray, "n_channels n_times"]]:
-    """Return the averages by their first trial; one recording is held beside them at a time."""
+    """Return the averages by their first trial; a few epochs are held beside them at a time."""
     sums: dict[str, np.ndarray] = {}
     counts: dict[str, int] = defaultdict(int)
     for found in subject.recordings.values():
-        trial_ids, eeg, _ = read_file(found.epochs)
-        for trial, epoch in zip(trial_ids, eeg, strict=True):
-            first = first_of[trial]
-            sums[first] = sums[first] + epoch if first in sums else epoch.copy()
-            counts[first] += 1
+        trial_ids, eeg, _ = open_file(found.epochs)
+        for start in range(0, len(eeg), EPOCHS_AT_ONCE):
+            some = slice(start, start + EPOCHS_AT_ONCE)
+            for trial, epoch in zip(trial_ids[some], eeg[some], strict=True):
+                first = first_of[trial]
+                sums[first] = sums[first] + epoch if first in sums else epoch.copy()
+                counts[first] += 1
     return {first: total / np.float32(counts[first]) for first, total in sums.items()}
 
 

@@ -1,21 +1,22 @@
-"""Epochs on disk: one Parquet file per recording, a fixed-shape tensor per trial."""
+"""Epochs on disk: one Arrow file per recording, a fixed-shape tensor per trial, read where it lies."""
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Float32
 
 from tasks.artifacts.tables import ContractError
 from tasks.runtime.files import atomic_path
+from tasks.runtime.stored import StoredRows
 
 METADATA_KEY = b"epochs"
-ROW_GROUP_SIZE = 256  # epochs; what a reader holds beside its result
+EPOCHS_AT_ONCE = 256  # of a piece of a file, and of what is changed block by block
 REMEDY = "Run `dvc repro --force preprocess` to make it anew."
 
 
@@ -47,6 +48,53 @@ class EpochsInfo:
     filters: str
 
 
+def path_of(folder: Path, recording_id: str) -> Path:
+    """Return the file of a recording's epochs."""
+    return folder / f"{recording_id}.arrow"
+
+
+@contextmanager
+def epochs_writer(
+    path: Path, info: EpochsInfo, shape: tuple[int, ...]
+) -> Iterator[Callable[[Sequence[str], np.ndarray], None]]:
+    """Write the epochs of one recording atomically, piece by piece.
+
+    Numbers are not compressed, so that one epoch can be read without its neighbours; recorded EEG would
+    lose a tenth of its size.
+
+    Parameters
+    ----------
+    path
+        See `path_of`.
+    info
+        Kept in the file's metadata.
+    shape
+        Channels and samples of an epoch.
+
+    Yields
+    ------
+    callable
+        Appends epochs: their trial ids, and an array of shape (n_trials, n_channels, n_times).
+    """
+    tensor = pa.fixed_shape_tensor(pa.float32(), shape)
+    schema = pa.schema(
+        [("trial_id", pa.string()), ("eeg", tensor)],
+        {METADATA_KEY: json.dumps(asdict(info), sort_keys=True)},
+    )
+
+    def write(trial_ids: Sequence[str], eeg: np.ndarray) -> None:
+        for start in range(0, len(trial_ids), EPOCHS_AT_ONCE):
+            some = slice(start, start + EPOCHS_AT_ONCE)
+            values = pa.array(np.ascontiguousarray(eeg[some], np.float32).reshape(-1))
+            storage = pa.FixedSizeListArray.from_arrays(values, type=tensor.storage_type)
+            column = pa.ExtensionArray.from_storage(tensor, storage)
+            ids = pa.array(trial_ids[some], pa.string())
+            writer.write_batch(pa.record_batch([ids, column], schema=schema))
+
+    with atomic_path(path) as partial, pa.ipc.new_file(partial, schema) as writer:
+        yield write
+
+
 def write_epochs(
     path: Path,
     trial_ids: Sequence[str],
@@ -58,7 +106,7 @@ def write_epochs(
     Parameters
     ----------
     path
-        ``<recording_id>.parquet``.
+        See `path_of`.
     trial_ids
         One per epoch.
     eeg
@@ -66,46 +114,24 @@ def write_epochs(
     info
         Kept in the file's metadata.
     """
-    tensor = pa.fixed_shape_tensor(pa.float32(), eeg.shape[1:])
-    storage = pa.FixedSizeListArray.from_arrays(pa.array(eeg.reshape(-1)), type=tensor.storage_type)
-    table = pa.table(
-        {
-            "trial_id": pa.array(trial_ids, pa.string()),
-            "eeg": pa.ExtensionArray.from_storage(tensor, storage),
-        }
-    ).replace_schema_metadata({METADATA_KEY: json.dumps(asdict(info), sort_keys=True)})
-    with atomic_path(path) as partial:
-        pq.write_table(
-            table,
-            partial,
-            compression="zstd",
-            compression_level=3,
-            use_dictionary=False,
-            use_byte_stream_split=["eeg.list.element"],
-            row_group_size=ROW_GROUP_SIZE,
-            write_statistics=["trial_id"],
-        )
+    with epochs_writer(path, info, eeg.shape[1:]) as write:
+        write(trial_ids, eeg)
 
 
-def read_epochs(
-    folder: Path, trial_ids: Sequence[str]
-) -> tuple[Float32[np.ndarray, "n_trials n_channels n_times"], EpochsInfo]:
-    """Return the epochs of the named trials, in the order of the names.
-
-    Beside the result, one row group is held in memory at a time; row groups without a wanted trial
-    are not read.
+def open_epochs(folder: Path, trial_ids: Sequence[str]) -> tuple[StoredRows, EpochsInfo]:
+    """Return the epochs of the named trials, in the order of the names, yet to be read.
 
     Parameters
     ----------
     folder
-        One Parquet file per recording.
+        One file per recording.
     trial_ids
         For instance ``sub-01_ses-01_trial-0042``; at least one.
 
     Returns
     -------
     eeg
-        A fresh array, free to be changed.
+        Of shape (n_trials, n_channels, n_times); what is indexed is read.
     info
         Common to all files.
 
@@ -117,33 +143,31 @@ def read_epochs(
     wanted: dict[str, list[int]] = defaultdict(list)  # by recording: positions in the result
     for position, trial_id in enumerate(trial_ids):
         wanted[recording_of(trial_id)].append(position)
-    files = {name: _open(folder / f"{name}.parquet") for name in wanted}
+    files = [_open(path_of(folder, name)) for name in wanted]
     info, shape = _common_layout(folder, files)
-    eeg = np.empty((len(trial_ids), *shape), np.float32)
-    for name, positions in wanted.items():
-        for rows, targets, group in _row_groups(files[name], trial_ids, positions):
-            eeg[targets] = group[rows]
-    return eeg, info
+    file, offset = np.empty(len(trial_ids), np.int32), np.empty(len(trial_ids), np.int64)
+    for number, (opened, positions) in enumerate(zip(files, wanted.values(), strict=True)):
+        file[positions] = number
+        offset[positions] = opened.offsets_of([trial_ids[position] for position in positions])
+    return StoredRows([opened.path for opened in files], file, offset, shape), info
 
 
-def read_file(
-    path: Path,
-) -> tuple[list[str], Float32[np.ndarray, "n_trials n_channels n_times"], EpochsInfo]:
-    """Return all that one file holds.
+def read_epochs(
+    folder: Path, trial_ids: Sequence[str]
+) -> tuple[Float32[np.ndarray, "n_trials n_channels n_times"], EpochsInfo]:
+    """Return what `open_epochs` does, read into a fresh array, free to be changed.
 
-    Parameters
-    ----------
-    path
-        Written by `write_epochs`.
+    Raises
+    ------
+    ContractError
+        As `open_epochs`.
+    """
+    eeg, info = open_epochs(folder, trial_ids)
+    return eeg[:], info
 
-    Returns
-    -------
-    trial_ids
-        One per epoch.
-    eeg
-        A fresh array, free to be changed.
-    info
-        What the numbers mean.
+
+def open_file(path: Path) -> tuple[list[str], StoredRows, EpochsInfo]:
+    """Return all that one file holds: trial ids, epochs yet to be read, and what the numbers mean.
 
     Raises
     ------
@@ -151,14 +175,22 @@ def read_file(
         If the file is missing or cannot be read.
     """
     file = _open(path)
-    trial_ids: list[str] = []
-    eeg = np.empty((file.parquet.metadata.num_rows, *file.shape), np.float32)
-    for index in range(file.parquet.num_row_groups):
-        names = file.read_group(index, "trial_id").to_pylist()
-        group = file.read_group(index, "eeg").combine_chunks().to_numpy_ndarray()
-        eeg[len(trial_ids) : len(trial_ids) + len(names)] = group
-        trial_ids += names
-    return trial_ids, eeg, file.info
+    which = np.zeros(len(file.trial_ids), np.int32)
+    return file.trial_ids, StoredRows([path], which, file.offsets, file.shape), file.info
+
+
+def read_file(
+    path: Path,
+) -> tuple[list[str], Float32[np.ndarray, "n_trials n_channels n_times"], EpochsInfo]:
+    """Return what `open_file` does, the epochs read into a fresh array, free to be changed.
+
+    Raises
+    ------
+    ContractError
+        If the file is missing or cannot be read.
+    """
+    trial_ids, eeg, info = open_file(path)
+    return trial_ids, eeg[:], info
 
 
 def recording_of(trial_id: str) -> str:
@@ -169,47 +201,64 @@ def recording_of(trial_id: str) -> str:
 @dataclass(frozen=True)
 class _File:
     path: Path
-    parquet: pq.ParquetFile
     info: EpochsInfo
     shape: tuple[int, int]
+    trial_ids: list[str]
+    offsets: np.ndarray  # of each epoch, in bytes
 
-    def read_group(self, index: int, column: str) -> pa.ChunkedArray:
-        try:
-            return self.parquet.read_row_group(index, columns=[column])[column]
-        except (pa.ArrowInvalid, OSError) as error:
+    def offsets_of(self, trial_ids: Sequence[str]) -> np.ndarray:
+        row = {trial_id: number for number, trial_id in enumerate(self.trial_ids)}
+        if missing := sorted(set(trial_ids) - set(row)):
             raise ContractError(
-                f"{self.path} must be a whole Parquet file; row group {index} cannot be read "
-                f"({error}). {REMEDY}"
-            ) from error
+                f"{self.path} must hold every trial that is asked for; {len(missing)} are missing: "
+                f"{', '.join(missing[:10])}. Ask for trials that are kept, or run "
+                "`dvc repro preprocess`."
+            )
+        return np.asarray(self.offsets[[row[trial_id] for trial_id in trial_ids]])
 
 
 def _open(path: Path) -> _File:
     if not path.exists():
         raise ContractError(f"{path} must exist; it does not. {REMEDY}")
     try:
-        parquet = pq.ParquetFile(path)
+        with pa.memory_map(str(path)) as mapped:
+            return _layout(path, mapped)
     except (pa.ArrowInvalid, OSError) as error:
         raise ContractError(
-            f"{path} must be a whole Parquet file; its {path.stat().st_size} bytes cannot be read "
+            f"{path} must be a whole Arrow file; its {path.stat().st_size} bytes cannot be read "
             f"({error}). {REMEDY}"
         ) from error
-    schema = parquet.schema_arrow
-    metadata = (schema.metadata or {}).get(METADATA_KEY)
-    if metadata is None or schema.names != ["trial_id", "eeg"]:
+
+
+def _layout(path: Path, mapped: pa.MemoryMappedFile) -> _File:
+    """Find out where the epochs lie in a file, without reading one."""
+    file = pa.ipc.open_file(mapped)
+    metadata = (file.schema.metadata or {}).get(METADATA_KEY)
+    if metadata is None or file.schema.names != ["trial_id", "eeg"]:
         raise ContractError(
             f"{path} must hold the columns ['trial_id', 'eeg'] and say what they mean; "
-            f"found {schema.names}. {REMEDY}"
+            f"found {file.schema.names}. {REMEDY}"
         )
     fields = json.loads(metadata)
     info = EpochsInfo(**{**fields, "channels": tuple(fields["channels"])})
-    return _File(path, parquet, info, tuple(schema.field("eeg").type.shape))
+    shape = tuple(file.schema.field("eeg").type.shape)
+    mapped.seek(0)
+    start = mapped.read_buffer(mapped.size()).address
+    trial_ids: list[str] = []
+    offsets = [np.zeros(0, np.int64)]
+    for number in range(file.num_record_batches):
+        batch = file.get_batch(number)
+        trial_ids += batch["trial_id"].to_pylist()
+        first = batch["eeg"].storage.values.buffers()[1].address - start
+        offsets.append(first + np.arange(len(batch)) * (4 * shape[0] * shape[1]))
+    return _File(path, info, shape, trial_ids, np.concatenate(offsets))
 
 
-def _common_layout(folder: Path, files: dict[str, _File]) -> tuple[EpochsInfo, tuple[int, int]]:
+def _common_layout(folder: Path, files: Sequence[_File]) -> tuple[EpochsInfo, tuple[int, int]]:
     """Return what all files agree on."""
     if not files:
         raise ContractError(f"Epochs of at least one trial must be asked for of {folder}; none is.")
-    first, *others = files.values()
+    first, *others = files
     for other in others:
         differing = [
             name for name, value in asdict(other.info).items() if value != asdict(first.info)[name]
@@ -222,24 +271,3 @@ def _common_layout(folder: Path, files: dict[str, _File]) -> tuple[EpochsInfo, t
                 f"{other.path.name} and {first.path.name} differ in {', '.join(differing)}. {REMEDY}"
             )
     return first.info, first.shape
-
-
-def _row_groups(
-    file: _File, trial_ids: Sequence[str], positions: Sequence[int]
-) -> Iterator[tuple[list[int], list[int], Float32[np.ndarray, "n_rows n_channels n_times"]]]:
-    """Yield, per row group that holds wanted trials: their rows, their positions, all its epochs."""
-    targets: dict[str, list[int]] = defaultdict(list)
-    for position in positions:
-        targets[trial_ids[position]].append(position)
-    for index in range(file.parquet.num_row_groups):
-        names = file.read_group(index, "trial_id").to_pylist()
-        found = [(row, t) for row, name in enumerate(names) for t in targets.pop(name, ())]
-        if found:
-            group = file.read_group(index, "eeg").combine_chunks().to_numpy_ndarray()
-            yield [row for row, _ in found], [t for _, t in found], group
-    if targets:
-        raise ContractError(
-            f"{file.path} must hold every trial that is asked for; {len(targets)} are missing: "
-            f"{', '.join(sorted(targets)[:10])}. Ask for trials that are kept, or run "
-            "`dvc repro preprocess`."
-        )

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tasks.eeg.epochs import path_of
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import fingerprint, sha256_of, write_json
 
@@ -66,6 +67,29 @@ class ShardCache:
         key = fingerprint(inputs, code, [version(library) for library in LIBRARIES])
         return Entry(self.folder / f"{name}-{key}")
 
+    def unused(self, published: Path) -> list[Path]:
+        """Return the folders of recordings that are not those in ``published``, in the order of their names.
+
+        Of several with the same epochs the last one is in use. What was finished by a step before the last
+        (cleaned, and whitened since) counts as unused.
+
+        Parameters
+        ----------
+        published
+            Folder of the epochs of the study as it is now.
+        """
+        kept = {sha256_of(path): path.stem for path in published.glob("*.arrow")}
+        used: dict[str, Path] = {}
+        folders = sorted(path for path in self.folder.glob("*") if path.is_dir())
+        for folder in folders:
+            entry = Entry(folder)
+            recording = kept.get(entry.checksum() or "", "")
+            if recording and folder.name.startswith(f"{recording}-"):
+                last = used.get(recording)
+                if last is None or entry.finished_at() > Entry(last).finished_at():
+                    used[recording] = folder
+        return [folder for folder in folders if folder not in used.values()]
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -76,7 +100,7 @@ class Entry:
     @property
     def epochs(self) -> Path:
         """Where the epochs are to be written."""
-        return self.folder / "epochs.parquet"
+        return path_of(self.folder, "epochs")
 
     @property
     def _findings(self) -> Path:
@@ -85,6 +109,17 @@ class Entry:
     def exists(self) -> bool:
         """Return whether the recording was finished before."""
         return self._findings.exists()
+
+    def finished_at(self) -> float:
+        """Return when the recording was finished, in seconds since 1970."""
+        return self._findings.stat().st_mtime
+
+    def checksum(self) -> str | None:
+        """Return the SHA-256 of the epochs as it was noted; None where the recording was not finished."""
+        if not self.exists():
+            return None
+        found: str | None = json.loads(self._findings.read_text()).get("epochs_sha256")
+        return found
 
     def finish(self, reject_reasons: dict[str, str], quality: dict[str, Any]) -> Findings:
         """Note what was found, and that the epochs are whole."""

@@ -16,15 +16,13 @@ from jaxtyping import Float32, Float64
 from pydantic import Field
 from sklearn.covariance import ledoit_wolf
 
-from tasks.eeg.epochs import read_file, write_epochs
+from tasks.eeg.epochs import EPOCHS_AT_ONCE, epochs_writer, open_file
 from tasks.eeg.shards import Findings, ShardCache
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import sha256_of
 from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
-
-BLOCK = 256  # epochs whitened at a time
 
 Epochs = Float32[np.ndarray, "n_trials n_channels n_times"]
 Matrix = Float64[np.ndarray, "n_channels n_channels"]
@@ -130,10 +128,12 @@ def whiten_session(
     whitener = fit_session(session, params).astype(np.float32)
     whitened = {}
     for name, found in recordings.items():
-        trial_ids, eeg, info = read_file(found.epochs)
-        for start in range(0, len(eeg), BLOCK):
-            eeg[start : start + BLOCK] = whitener @ eeg[start : start + BLOCK]
-        write_epochs(entries[name].epochs, trial_ids, eeg, replace(info, unit="whitened"))
+        trial_ids, eeg, info = open_file(found.epochs)
+        whole = replace(info, unit="whitened")
+        with epochs_writer(entries[name].epochs, whole, eeg.row_shape) as write:
+            for start in range(0, len(eeg), EPOCHS_AT_ONCE):
+                some = slice(start, start + EPOCHS_AT_ONCE)
+                write(trial_ids[some], whitener @ eeg[some])
         whitened[name] = entries[name].finish(found.reject_reasons, found.quality)
     logger.info("%s: %d recordings whitened", session.name, len(recordings))
     return whitened
@@ -149,9 +149,9 @@ def fit_session(session: Session, params: WhiteningParams) -> Matrix:
     """
     parts, stimuli = [], []
     for found in session.recordings.values():
-        trial_ids, eeg, _ = read_file(found.epochs)
+        trial_ids, eeg, _ = open_file(found.epochs)
         rows = [row for row, trial_id in enumerate(trial_ids) if trial_id in session.stimulus_of]
-        parts.append(eeg[rows])
+        parts.append(eeg[np.array(rows, np.int64)])
         stimuli += [session.stimulus_of[trial_ids[row]] for row in rows]
     if not stimuli:
         raise WhiteningError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,9 +20,11 @@ from tasks.artifacts.contracts.trials import TRIALS
 from tasks.artifacts.splits import HELD_OUT, SEEN, TRAIN
 from tasks.artifacts.tables import read_table
 from tasks.clip.vectors import table_to_levels, table_to_vectors
-from tasks.eeg.epochs import EpochsInfo, read_epochs
+from tasks.eeg.epochs import EpochsInfo, open_epochs
+from tasks.encoder.blocks import blocks
 from tasks.encoder.params import TrainParams
 from tasks.runtime.errors import PerceptError
+from tasks.runtime.stored import StoredRows
 
 POSTERIOR = re.compile(r"(P|O|TP)")  # beginnings of 10-20 names
 POSTERIOR17 = (
@@ -42,21 +44,21 @@ class Trials:
 
     Attributes
     ----------
-    eeg : numpy.ndarray
-        Epochs.
+    eeg : StoredRows
+        Epochs of shape (n_trials, n_channels, n_times), read where they are indexed.
     subject_index : numpy.ndarray
         Index into the subjects of the data.
     stimulus_index : numpy.ndarray
         Index into the stimuli of the data.
     """
 
-    eeg: Float32[np.ndarray, "n_trials n_channels n_times"]
+    eeg: StoredRows
     subject_index: Int64[np.ndarray, " n_trials"]
     stimulus_index: Int64[np.ndarray, " n_trials"]
 
     def rows(self, chosen: Bool[np.ndarray, " n_trials"]) -> Trials:
         """Return some of the trials."""
-        return Trials(self.eeg[chosen], self.subject_index[chosen], self.stimulus_index[chosen])
+        return Trials(self.eeg.of(chosen), self.subject_index[chosen], self.stimulus_index[chosen])
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,10 @@ class TrainingData:
             repr((self.kinds, self.subjects, self.concepts, self.info)).encode()
         )
         for trials in (self.train, self.validation):
-            for array in (trials.eeg, trials.subject_index, trials.stimulus_index):
-                digest.update(np.ascontiguousarray(array).data)
+            for rows in blocks(np.arange(len(trials.eeg)), trials.eeg.shape[1:]):
+                digest.update(trials.eeg[rows].data)
+            for index in (trials.subject_index, trials.stimulus_index):
+                digest.update(np.ascontiguousarray(index).data)
         digest.update(self.targets.data)
         if self.images is not None:
             digest.update(self.images.data)
@@ -151,13 +155,11 @@ def read_training_data(
     if params.target.image:
         images = table_to_levels(read_table(image_targets, IMAGE_TARGETS), stimuli)
     subjects = sorted(chosen["subject"].unique())
-    eeg, info = read_epochs(epochs, chosen["trial_id"].tolist())
+    eeg, info = open_epochs(epochs, chosen["trial_id"].tolist())
     _check_finite(eeg, chosen["trial_id"].tolist(), info)
     decoded = decoded_channels(info.channels, params.channels)
-    if decoded is not None:
-        eeg = np.ascontiguousarray(eeg[:, decoded])
     everything = Trials(
-        eeg,
+        replace(eeg, columns=decoded),
         np.searchsorted(subjects, chosen["subject"]).astype(np.int64),
         np.searchsorted(stimuli, chosen["stimulus_id"]).astype(np.int64),
     )
@@ -326,8 +328,9 @@ def read_text_targets(
     return wanted, chosen.reshape(len(stimuli), len(wanted), -1)
 
 
-def _check_finite(eeg: np.ndarray, trial_ids: list[str], info: EpochsInfo) -> None:
-    finite = np.isfinite(eeg).all(axis=2)
+def _check_finite(eeg: StoredRows, trial_ids: list[str], info: EpochsInfo) -> None:
+    parts = blocks(np.arange(len(eeg)), eeg.shape[1:])
+    finite = np.concatenate([np.isfinite(eeg[rows]).all(axis=2) for rows in parts])
     if not finite.all():
         trial, channel = np.argwhere(~finite)[0]
         raise TrainingDataError(

@@ -18,14 +18,17 @@ thousand times larger: in single precision, each processor would find filters of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from sklearn.covariance import ledoit_wolf
 
+from tasks.encoder.blocks import Sample, blocks, pooled_moments, total
 from tasks.encoder.responses import mean_responses
+from tasks.runtime.stored import StoredRows
 
 WAVES_PER_BAND = 4  # neighbouring cosines whose noise is taken for alike
 N_STARTS = 2  # of the search for sources: enough to choose channels
@@ -59,7 +62,7 @@ class Filters:
 
 
 def fit_filters(
-    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
+    eeg: StoredRows,
     scores: Float[np.ndarray, "n_trials n_scores"],
     groups: Int[np.ndarray, " n_trials"],
     *,
@@ -74,6 +77,8 @@ def fit_filters(
 
     Parameters
     ----------
+    eeg : StoredRows
+        Epochs, of which one block is held at a time.
     scores : numpy.ndarray
         What their captions say, centred.
     groups : numpy.ndarray
@@ -92,19 +97,25 @@ def fit_filters(
     """
     members = [np.flatnonzero(groups == group) for group in range(int(groups.max()) + 1)]
     means, responses, noise = _explain(
-        [eeg[m] for m in members], [scores[m] for m in members], ridge, share_of_group
+        eeg, members, [scores[m] for m in members], ridge, share_of_group
     )
-    spaces = _whiteners([part.transpose(0, 2, 1) for part in noise], share_of_group, noise_floor)
+    n_channels, n_times = eeg.shape[1:]
+    spaces = _whiteners(
+        [_sampled((rest.transpose(0, 2, 1) for _, rest in own), own.n * n_times) for own in noise],
+        share_of_group,
+        noise_floor,
+    )
     times = _whiteners(
-        [space @ part for space, part in zip(spaces, noise, strict=True)],
+        [
+            _sampled((space @ rest for _, rest in own), own.n * n_channels)
+            for own, space in zip(noise, spaces, strict=True)
+        ],
         share_of_group,
         noise_floor,
     )
     evoked = [
-        _statistics(
-            scores[m] - scores[m].mean(axis=0), space @ response @ waves, space, part, waves
-        )
-        for m, space, part, response in zip(members, spaces, noise, responses, strict=True)
+        _statistics(own, space @ response @ waves, space, waves)
+        for space, own, response in zip(spaces, noise, responses, strict=True)
     ]
     spread = scores.std(axis=0)[:, None, None]
     cleared = [spread * response for response in _cleared(evoked, n_sources, share_of_group)]
@@ -128,31 +139,75 @@ def cosines(n_times: int, n: int) -> Float[np.ndarray, "n_times n"]:
     return unit
 
 
+@dataclass(frozen=True)
+class _Noise:
+    """What captions do not explain of a group's trials, block by block, with what they say; never all at once.
+
+    Attributes
+    ----------
+    rows : list of numpy.ndarray
+        Trials of each block.
+    said : numpy.ndarray
+        Centred scores of the group's trials.
+    mean, response : numpy.ndarray
+        Of the group's trials, and to its scores; the response may be 0.
+    """
+
+    eeg: StoredRows
+    rows: list[Int[np.ndarray, " n_block"]]
+    said: Float[np.ndarray, "n_trials n_scores"]
+    mean: Float[np.ndarray, "n_channels n_times"]
+    response: Float[np.ndarray, "n_scores n_channels n_times"] | None = None
+
+    @property
+    def n(self) -> int:
+        """Number of trials."""
+        return len(self.said)
+
+    def __iter__(self) -> Iterator[tuple[slice, Float[np.ndarray, "n_block n_channels n_times"]]]:
+        start = 0
+        for rows in self.rows:
+            some = slice(start, start + len(rows))
+            rest = self.eeg[rows] - self.mean
+            if self.response is not None:
+                rest -= np.tensordot(self.said[some], self.response, axes=1)
+            yield some, rest
+            start += len(rows)
+
+
 def _explain(
-    trials: list[Float[np.ndarray, "n_trials n_channels n_times"]],
+    eeg: StoredRows,
+    members: list[Int[np.ndarray, " n_trials"]],
     scores: list[Float[np.ndarray, "n_trials n_scores"]],
     ridge: float,
     share_of_group: float,
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+) -> tuple[list[np.ndarray], list[np.ndarray], list[_Noise]]:
     """Return of each group the epoch where all scores are zero, the responses to scores, and the rest."""
     usual = [own.mean(axis=0) for own in scores]
     said = [own - mean for own, mean in zip(scores, usual, strict=True)]
-    means = [part.mean(axis=0, dtype=np.float64) for part in trials]
-    noise = [part - mean for part, mean in zip(trials, means, strict=True)]
-    responses = pooled(
-        [
-            encoding_model(own, part.reshape(len(part), -1), ridge).reshape(-1, *part.shape[1:])
-            for own, part in zip(said, noise, strict=True)
-        ],
-        share_of_group,
-    )
-    for own, part, response in zip(said, noise, responses, strict=True):
-        part -= np.tensordot(own, response, axes=1)
+    rows = [blocks(m, eeg.shape[1:]) for m in members]
+    means = [
+        total(eeg[block].sum(axis=0, dtype=np.float64) for block in own) / len(m)
+        for m, own in zip(members, rows, strict=True)
+    ]
+    trials = [_Noise(eeg, *parts) for parts in zip(rows, said, means, strict=True)]
+    responses = pooled([_response(own, ridge) for own in trials], share_of_group)
     neutral = [
         mean - np.tensordot(own, response, axes=1)
         for mean, own, response in zip(means, usual, responses, strict=True)
     ]
-    return neutral, responses, noise
+    return (
+        neutral,
+        responses,
+        [replace(own, response=r) for own, r in zip(trials, responses, strict=True)],
+    )
+
+
+def _response(trials: _Noise, ridge: float) -> Float[np.ndarray, "n_scores n_channels n_times"]:
+    weights = encoding_weights(trials.said, ridge)
+    flat = total(weights[:, some] @ part.reshape(len(part), -1) for some, part in trials)
+    response: np.ndarray = flat.reshape(-1, *trials.mean.shape)
+    return response
 
 
 def pooled(parts: list[np.ndarray], share_of_group: float) -> list[np.ndarray]:
@@ -167,10 +222,17 @@ def encoding_model(
     ridge: float,
 ) -> Float[np.ndarray, "n_scores n_features"]:
     """Return ridge weights that predict responses from scores; `ridge` is in trials."""
+    weights: np.ndarray = encoding_weights(scores, ridge) @ responses
+    return weights
+
+
+def encoding_weights(
+    scores: Float[np.ndarray, "n_trials n_scores"], ridge: float
+) -> Float[np.ndarray, "n_scores n_trials"]:
+    """Return what responses are multiplied by for the weights of `encoding_model`."""
     gram = scores.T @ scores
     penalty = ridge * np.trace(gram) / len(scores) / len(gram) * np.eye(len(gram))
-    weights: np.ndarray = np.linalg.solve(gram + penalty, scores.T) @ responses
-    return weights
+    return np.asarray(np.linalg.solve(gram + penalty, scores.T))
 
 
 def inverse_square_root(
@@ -183,21 +245,28 @@ def inverse_square_root(
 
 
 def _whiteners(
-    noise: list[Float[np.ndarray, "n_trials n_samples n_variables"]],
+    samples: list[Float[np.ndarray, "n_samples n_variables"]],
     share_of_group: float,
     noise_floor: float,
 ) -> list[Float[np.ndarray, "n_variables n_variables"]]:
-    """Return the whitener of each group's last axis."""
-    covariances = pooled([_covariance(part, noise_floor) for part in noise], share_of_group)
+    """Return the whitener of each group's samples."""
+    covariances = pooled([_covariance(own, noise_floor) for own in samples], share_of_group)
     return [inverse_square_root(covariance) for covariance in covariances]
 
 
+def _sampled(
+    parts: Iterable[Float[np.ndarray, "n_block n_samples n_variables"]], n_all: int
+) -> Float[np.ndarray, "n_samples n_variables"]:
+    sample = Sample(n_all, MAX_COVARIANCE_SAMPLES)
+    for part in parts:
+        sample.add(part)
+    return sample.taken()
+
+
 def _covariance(
-    noise: Float[np.ndarray, "n_trials n_samples n_variables"], noise_floor: float
+    samples: Float[np.ndarray, "n_samples n_variables"], noise_floor: float
 ) -> Float[np.ndarray, "n_variables n_variables"]:
-    """Return the Ledoit-Wolf covariance of the last axis, with a floor under its eigenvalues."""
-    samples = noise.reshape(-1, noise.shape[-1])
-    samples = samples[:: -(-len(samples) // MAX_COVARIANCE_SAMPLES)].astype(np.float64)
+    """Return the Ledoit-Wolf covariance of samples, with a floor under its eigenvalues."""
     covariance, _ = ledoit_wolf(samples, assume_centered=True)
     floor = noise_floor * np.trace(covariance) / len(covariance)
     raised: np.ndarray = covariance + floor * np.eye(len(covariance))
@@ -228,18 +297,26 @@ def _bands(n_waves: int) -> list[Int[np.ndarray, " _"]]:
 
 
 def _statistics(
-    scores: Float[np.ndarray, "n_trials n_scores"],
+    noise: _Noise,
     responses: Float[np.ndarray, "n_scores n_channels n_waves"],
     space: Float[np.ndarray, "n_channels n_channels"],
-    noise: Float[np.ndarray, "n_trials n_channels n_times"],
     waves: Float[np.ndarray, "n_times n_waves"],
 ) -> _Statistics:
-    seen, gram = space @ noise @ waves, scores.T @ scores
+    gram = noise.said.T @ noise.said
+    bands = _bands(waves.shape[1])
+    samples = [Sample(noise.n * len(band), MAX_COVARIANCE_SAMPLES) for band in bands]
+    products, moments = [], []
+    for some, rest in noise:
+        seen = space @ rest @ waves
+        products.append(np.tensordot(noise.said[some].T, seen, axes=1))
+        moments.append((len(seen), seen.mean(axis=(0, 1)), seen.var(axis=(0, 1))))
+        for sample, band in zip(samples, bands, strict=True):
+            sample.add(seen[:, :, band].transpose(0, 2, 1))
     return _Statistics(
         gram,
-        np.tensordot(scores.T, seen, axes=1) + np.tensordot(gram, responses, axes=1),
-        seen.std(axis=(0, 1)),
-        [_covariance(seen[:, :, band].transpose(0, 2, 1), 0.0) for band in _bands(waves.shape[1])],
+        total(products) + np.tensordot(gram, responses, axes=1),
+        np.sqrt(pooled_moments(moments)[1]),
+        [_covariance(sample.taken(), 0.0) for sample in samples],
     )
 
 

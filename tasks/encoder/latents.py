@@ -13,6 +13,7 @@ It is linear discriminant analysis with a continuous label, on estimates that a 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,15 @@ from scipy.fft import irfft, rfft
 from scipy.linalg import toeplitz
 from sklearn.covariance import ledoit_wolf
 
-from tasks.encoder.filters import cosines, encoding_model, inverse_square_root, pooled, signs
+from tasks.encoder.blocks import Sample, total
+from tasks.encoder.filters import (
+    MAX_COVARIANCE_SAMPLES,
+    cosines,
+    encoding_weights,
+    inverse_square_root,
+    pooled,
+    signs,
+)
 from tasks.encoder.params import StartParams
 from tasks.encoder.responses import Table, fit_responses
 
@@ -48,10 +57,10 @@ class Latents:
 
 
 def fit_latents(
-    virtual: Float[np.ndarray, "n_trials n_virtual n_times"],
+    virtual: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n n_virtual n_times"]],
     whiteners: Float[np.ndarray, "n_groups n_times n_times"],
     scores: Float[np.ndarray, "n_trials n_scores"],
-    groups: Int[np.ndarray, " n_trials"],
+    members: Sequence[Sequence[Int[np.ndarray, " n_block"]]],
     *,
     parts: Int[np.ndarray, " n_scores"],
     waves: Float[np.ndarray, "n_times n_waves"],
@@ -62,31 +71,24 @@ def fit_latents(
 
     Parameters
     ----------
-    virtual : numpy.ndarray
-        Virtual channels of training trials.
+    virtual : callable
+        Returns the virtual channels of some training trials.
     whiteners : numpy.ndarray
         What each group's virtual channels were multiplied by in time, of full rank.
-    scores, groups : numpy.ndarray
-        What the trials' captions say, and whose trials they are.
+    scores : numpy.ndarray
+        What the trials' captions say.
+    members : Sequence of Sequence of numpy.ndarray
+        The trials of each group, in blocks, of which one is held at a time.
     parts : numpy.ndarray
         Which factor's words each score is of.
     waves : numpy.ndarray
         The cosines that time is seen through.
     """
-    n_virtual = virtual.shape[1]
-    members = [np.flatnonzero(groups == group) for group in range(len(whiteners))]
     undo = np.linalg.inv(whiteners.astype(np.float64))
-    plain = [virtual[m] @ own for m, own in zip(members, undo, strict=True)]
-    said = [scores[m] for m in members]
-    noise = _noise_whiteners(plain, said, waves.shape[1], params)
-    tables = [
-        Table(
-            own.T @ own,
-            own.T @ ((part @ waves).reshape(len(part), -1) @ whitener),
-            whitener,
-        )
-        for part, own, whitener in zip(plain, said, noise, strict=True)
-    ]
+    plain = [_Plain(virtual, rows, scores, own) for rows, own in zip(members, undo, strict=True)]
+    noise = _noise_whiteners(plain, waves.shape[1], params)
+    tables = [_table(own, waves, whitener) for own, whitener in zip(plain, noise, strict=True)]
+    n_virtual = noise[0].shape[0] // waves.shape[1]
     responses = fit_responses(
         tables,
         parts,
@@ -126,44 +128,98 @@ def _latents_of(
     return full.reshape(-1, basis.shape[1]), axes @ (vectors * lengths) @ vectors.T
 
 
+@dataclass(frozen=True)
+class _Plain:
+    """Virtual channels of a group's trials before they were whitened in time, block by block.
+
+    Attributes
+    ----------
+    rows : Sequence of numpy.ndarray
+        Trials of each block.
+    undo : numpy.ndarray
+        What whitened virtual channels are multiplied by.
+    """
+
+    virtual: Callable[[Int[np.ndarray, " n"]], Float[np.ndarray, "n n_virtual n_times"]]
+    rows: Sequence[Int[np.ndarray, " n_block"]]
+    all_scores: Float[np.ndarray, "n_trials n_scores"]
+    undo: Float[np.ndarray, "n_times n_times"]
+
+    @property
+    def scores(self) -> Float[np.ndarray, "n_own n_scores"]:
+        """What the captions of the group's trials say."""
+        return np.asarray(self.all_scores[np.concatenate(self.rows)])
+
+    def seen_through(
+        self, waves: Float[np.ndarray, "n_times n_waves"]
+    ) -> Iterator[tuple[slice, Float[np.ndarray, "n_block n_values"]]]:
+        """Yield which of the group's trials come, and what waves make of them."""
+        start = 0
+        for rows in self.rows:
+            part = self.virtual(rows) @ self.undo
+            yield slice(start, start + len(rows)), (part @ waves).reshape(len(part), -1)
+            start += len(rows)
+
+
+def _table(
+    trials: _Plain,
+    waves: Float[np.ndarray, "n_times n_waves"],
+    whitener: Float[np.ndarray, "n_values n_values"],
+) -> Table:
+    own = trials.scores
+    product = total(
+        own[some].T @ (values @ whitener) for some, values in trials.seen_through(waves)
+    )
+    return Table(own.T @ own, product, whitener)
+
+
 def _noise_whiteners(
-    trials: list[Float[np.ndarray, "n_trials n_virtual n_times"]],
-    scores: list[Float[np.ndarray, "n_trials n_scores"]],
-    n_seen: int,
-    params: StartParams,
+    trials: list[_Plain], n_seen: int, params: StartParams
 ) -> list[Float[np.ndarray, "n_values n_values"]]:
     """Return each group's whitener of cosines of virtual channels."""
-    n_virtual, n_times = trials[0].shape[1:]
+    n_times = len(trials[0].undo)
     waves = cosines(n_times, n_times - 1)
-    values = [(part @ waves).reshape(len(part), -1) for part in trials]
+    solvers = [encoding_weights(own.scores, params.prior_trials) for own in trials]
     weights = pooled(
         [
-            encoding_model(own, part, params.prior_trials)
-            for own, part in zip(scores, values, strict=True)
+            total(solver[:, some] @ values for some, values in own.seen_through(waves))
+            for own, solver in zip(trials, solvers, strict=True)
         ],
         params.share_of_group,
     )
-    rest = [
-        (part - own @ weight).reshape(-1, n_virtual, n_times - 1)
-        for part, own, weight in zip(values, scores, weights, strict=True)
-    ]
-    targets = pooled([_stationary(part, waves, n_seen) for part in rest], params.share_of_group)
+    groups = list(zip(trials, weights, strict=True))
+    targets = pooled(
+        [_stationary(_rest(*group, waves), waves, n_seen) for group in groups],
+        params.share_of_group,
+    )
     firsts = [inverse_square_root(_raised(target, params.noise_floor)) for target in targets]
-    covariances = pooled(
-        [
-            ledoit_wolf(part[:, :, :n_seen].reshape(len(part), -1) @ first, assume_centered=True)[0]
-            for part, first in zip(rest, firsts, strict=True)
-        ],
-        params.share_of_group,
-    )
+    covariances = []
+    for group, first in zip(groups, firsts, strict=True):
+        sample = Sample(len(group[0].scores), MAX_COVARIANCE_SAMPLES)
+        for part in _rest(*group, waves):
+            sample.add(part[:, :, :n_seen].reshape(len(part), -1) @ first)
+        covariances.append(ledoit_wolf(sample.taken(), assume_centered=True)[0])
     return [
         first @ inverse_square_root(covariance)
-        for first, covariance in zip(firsts, covariances, strict=True)
+        for first, covariance in zip(
+            firsts, pooled(covariances, params.share_of_group), strict=True
+        )
     ]
+
+
+def _rest(
+    trials: _Plain,
+    weights: Float[np.ndarray, "n_scores n_values"],
+    waves: Float[np.ndarray, "n_times n_waves"],
+) -> Iterator[Float[np.ndarray, "n_block n_virtual n_waves"]]:
+    """Yield what captions do not explain of a group's trials."""
+    own = trials.scores
+    for some, values in trials.seen_through(waves):
+        yield (values - own[some] @ weights).reshape(len(values), -1, waves.shape[1])
 
 
 def _stationary(
-    noise: Float[np.ndarray, "n_trials n_virtual n_waves"],
+    noise: Iterable[Float[np.ndarray, "n_block n_virtual n_waves"]],
     waves: Float[np.ndarray, "n_times n_waves"],
     n_seen: int,
 ) -> Float[np.ndarray, "n_values n_values"]:
@@ -172,10 +228,11 @@ def _stationary(
     Autocovariances over channels and lags are found by least squares from all cosines, then seen through
     the first ones.
     """
-    n_times, n_virtual = len(waves), noise.shape[1]
+    n_times = len(waves)
     shapes = np.stack([waves.T @ toeplitz(lag) @ waves for lag in np.eye(n_times)])
     flat = shapes.reshape(n_times, -1)
-    moments = _lagged_products(noise @ waves.T).reshape(n_times, -1)
+    products = _lagged_products(part @ waves.T for part in noise)
+    n_virtual, moments = products.shape[1], products.reshape(n_times, -1)
     # Cosines do not see what all lags have in common: the solution of least norm takes nothing for it.
     lags = np.linalg.lstsq(flat @ flat.T, moments, rcond=1e-6)[0]
     covariance: np.ndarray = np.einsum(
@@ -188,13 +245,15 @@ def _stationary(
 
 
 def _lagged_products(
-    noise: Float[np.ndarray, "n_trials n_virtual n_times"],
+    noise: Iterable[Float[np.ndarray, "n_block n_virtual n_times"]],
 ) -> Float[np.ndarray, "n_times n_virtual n_virtual"]:
     """Return the mean over trials of products of channels, summed over times this lag apart, both ways."""
-    n_times = noise.shape[2]
-    spectra = rfft(noise, 2 * n_times, axis=2)
-    crossed = np.einsum("nkf,njf->fkj", spectra.conj(), spectra, optimize=True).real / len(noise)
-    products: np.ndarray = irfft(crossed, 2 * n_times, axis=0)[:n_times]
+    crossed, n_trials, n_times = [], 0, 0
+    for part in noise:
+        n_trials, n_times = n_trials + len(part), part.shape[2]
+        spectra = rfft(part, 2 * n_times, axis=2)
+        crossed.append(np.einsum("nkf,njf->fkj", spectra.conj(), spectra, optimize=True).real)
+    products: np.ndarray = irfft(total(crossed) / n_trials, 2 * n_times, axis=0)[:n_times]
     products[1:] *= 2
     return products
 

@@ -1,8 +1,10 @@
-"""Before the first step: closed-form filters, and all trials on virtual channels in memory."""
+"""Before the first step: closed-form filters, and all trials on virtual channels, in memory where they fit."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,6 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tasks.encoder.augmentation import EncodingModel, find_mates
+from tasks.encoder.batches import Unread
+from tasks.encoder.blocks import blocks
 from tasks.encoder.caption_memory import Memory, fit_memory
 from tasks.encoder.caption_scores import caption_scores
 from tasks.encoder.dataset import TrainingData, Trials
@@ -17,8 +21,11 @@ from tasks.encoder.filters import Filters, cosines, fit_filters, n_cosines
 from tasks.encoder.latents import Latents, fit_latents
 from tasks.encoder.params import NetworkParams, StartParams, STTransformerParams, TrainParams
 from tasks.encoder.st_transformer import Sizes, STTransformer
+from tasks.runtime.memory import available_bytes
 
 NEVER = -1e4  # energy of an empty slot
+MEMORY_SHARE = 0.3
+"""Of the memory that is free, for the trials of a split; more trials stay on disk and are read batch by batch."""
 
 
 @dataclass(frozen=True)
@@ -27,19 +34,21 @@ class Rows:
 
     Attributes
     ----------
-    virtual : torch.Tensor
+    virtual : torch.Tensor or Unread
         Virtual channels; of a network that has none, standardised channels.
     groups, stimuli : torch.Tensor
         Whose filters a trial shares, and its stimulus.
     """
 
-    virtual: Float[Tensor, "n n_virtual n_times"]
+    virtual: Float[Tensor, "n n_virtual n_times"] | Unread
     groups: Int[Tensor, " n"]
     stimuli: Int[Tensor, " n"]
 
     def to(self, device: torch.device, *, signal: bool) -> Rows:
         """Return the same on a device; the signal stays where it is unless asked for."""
-        virtual = self.virtual.to(device) if signal else self.virtual
+        virtual = self.virtual
+        if signal and isinstance(virtual, Tensor):
+            virtual = virtual.to(device)
         return Rows(virtual, self.groups.to(device), self.stimuli.to(device))
 
 
@@ -132,9 +141,10 @@ def fit_closed_form(data: TrainingData, params: TrainParams) -> tuple[STTransfor
     )
     of_trials = scores[np.searchsorted(shown, data.train.stimulus_index)]
     filters, latents = _fit_filters(data, groups, of_trials, parts, chosen.start, params.seed)
-    train = _rows(data.train, groups, filters)
-    validation = _rows(
-        data.validation, group_index(data.validation, per_subject=per_subject), filters
+    signal_of = partial(_virtual, filters)
+    train = rows_of(data.train, groups, signal_of)
+    validation = rows_of(
+        data.validation, group_index(data.validation, per_subject=per_subject), signal_of
     )
     _, concepts = np.unique(data.concept_index[shown], return_inverse=True)
     memories = [
@@ -191,10 +201,13 @@ def _fit_filters(
         waves=waves,
     )
     latents = fit_latents(
-        _virtual(data.train, groups, filters),
+        lambda rows: _virtual(filters, data.train.eeg[rows], groups[rows]),
         np.stack([own.temporal for own in filters]),
         scores,
-        groups,
+        [
+            blocks(np.flatnonzero(groups == group), data.train.eeg.shape[1:])
+            for group in range(len(filters))
+        ],
         parts=parts,
         waves=waves,
         params=fitted,
@@ -241,22 +254,41 @@ def _set_memories(module: STTransformer, memories: list[Memory]) -> None:
 
 
 def _virtual(
-    trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]
+    filters: list[Filters],
+    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
+    groups: Int[np.ndarray, " n_trials"],
 ) -> Float[np.ndarray, "n_trials n_virtual n_times"]:
-    n_virtual, n_times = filters[0].spatial.shape[1], trials.eeg.shape[2]
-    virtual = np.empty((len(trials.eeg), n_virtual, n_times))
-    for group, own in enumerate(filters):
+    virtual = np.empty((len(eeg), filters[0].spatial.shape[1], eeg.shape[2]))
+    for group in np.unique(groups):
         rows = groups == group
-        virtual[rows] = own.apply(trials.eeg[rows])
+        virtual[rows] = filters[group].apply(eeg[rows])
     return virtual
 
 
-def _rows(trials: Trials, groups: Int[np.ndarray, " n_trials"], filters: list[Filters]) -> Rows:
-    return Rows(
-        torch.from_numpy(_virtual(trials, groups, filters).astype(np.float32)),
-        torch.from_numpy(groups),
-        torch.from_numpy(trials.stimulus_index),
-    )
+def rows_of(
+    trials: Trials,
+    groups: Int[np.ndarray, " n_trials"],
+    signal_of: Callable[
+        [Float[np.ndarray, "n n_channels n_times"], Int[np.ndarray, " n"]],
+        Float[np.ndarray, "n n_virtual n_times"],
+    ],
+) -> Rows:
+    """Return trials as the training loop uses them: in memory if `MEMORY_SHARE` of it is enough, else unread.
+
+    The numbers are the same either way.
+
+    Parameters
+    ----------
+    signal_of : callable
+        What epochs and their groups are turned into, each trial by itself.
+    """
+    unread = Unread(trials.eeg, groups, signal_of)
+    signal: Tensor | Unread = unread
+    if unread.nbytes <= MEMORY_SHARE * available_bytes():
+        signal = torch.empty(unread.shape)
+        for rows in blocks(np.arange(len(groups)), trials.eeg.shape[1:]):
+            signal[torch.from_numpy(rows)] = unread[torch.from_numpy(rows)]
+    return Rows(signal, torch.from_numpy(groups), torch.from_numpy(trials.stimulus_index))
 
 
 def _set_buffers(

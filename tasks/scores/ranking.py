@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from tasks.runtime.errors import PerceptError
 
 Vectors = Float[np.ndarray, "n dim"]
+TRIALS_AT_ONCE = 1024  # that are sorted
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,13 @@ def rank(
         Items per candidate; None: one each.
     """
     sizes = np.ones(cosines.shape[1], np.int64) if sizes is None else sizes
-    order = np.argsort(-cosines, axis=1, kind="stable")
-    places = np.cumsum(sizes[order], axis=1) - sizes[order] + 1
-    first = np.empty_like(places)
-    np.put_along_axis(first, order, places, axis=1)
+    first = np.empty(cosines.shape, np.int32)
+    for start in range(0, len(cosines), TRIALS_AT_ONCE):
+        some = slice(start, start + TRIALS_AT_ONCE)
+        order = np.argsort(-cosines[some], axis=1, kind="stable")
+        items = sizes[order]
+        places = (np.cumsum(items, axis=1) - items + 1).astype(np.int32)
+        np.put_along_axis(first[some], order, places, axis=1)
     return Ranking(first, sizes)
 
 

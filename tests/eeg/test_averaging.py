@@ -23,9 +23,9 @@ def subject(tmp_path: Path) -> Subject:
         own = [t for t in TRIALS if recording_of(t) == name]
         kept = [t for t in own if t != REJECTED]
         eeg = np.array([np.full((2, 3), TRIALS.index(t), np.float32) for t in kept])
-        write_epochs(tmp_path / f"{name}.parquet", kept, eeg, INFO)
+        write_epochs(tmp_path / f"{name}.arrow", kept, eeg, INFO)
         reasons = {t: "flat" if t == REJECTED else "" for t in own}
-        recordings[name] = Findings(tmp_path / f"{name}.parquet", reasons, {"recording_id": name})
+        recordings[name] = Findings(tmp_path / f"{name}.arrow", reasons, {"recording_id": name})
     return Subject(recordings, dict(zip(TRIALS, PICTURES, strict=True)))
 
 

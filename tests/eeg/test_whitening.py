@@ -52,9 +52,9 @@ def make_session(
     recordings, stimulus_of = {}, {}
     for recording, eeg in epochs.items():
         ids = [f"{recording}_trial-{i:04d}" for i in range(len(eeg))]
-        write_epochs(folder / f"{recording}.parquet", ids, eeg, INFO)
+        write_epochs(folder / f"{recording}.arrow", ids, eeg, INFO)
         reasons = dict.fromkeys(ids, "")
-        recordings[recording] = Findings(folder / f"{recording}.parquet", reasons, {"x": math.nan})
+        recordings[recording] = Findings(folder / f"{recording}.arrow", reasons, {"x": math.nan})
         stimulus_of |= dict(zip(ids[:n_train], stimuli_of(n_train), strict=True))
     return Session(name, recordings, stimulus_of)
 
@@ -107,9 +107,9 @@ def test_all_trials_of_a_session_are_multiplied_by_one_matrix(tmp_path: Path) ->
         assert whitened == pytest.approx(whitener @ epochs, rel=1e-3, abs=1e-3)
         assert info.unit == "whitened"
         assert found[name].reject_reasons == session.recordings[name].reject_reasons
-    written = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.parquet")}
+    written = {path: path.stat().st_mtime_ns for path in cache.folder.rglob("*.arrow")}
     assert whiten_session(cache, TIME, session)["a"].epochs == found["a"].epochs
-    assert {p: p.stat().st_mtime_ns for p in cache.folder.rglob("*.parquet")} == written
+    assert {p: p.stat().st_mtime_ns for p in cache.folder.rglob("*.arrow")} == written
     fewer = make_session(tmp_path, eeg, n_train=20)
     assert whiten_session(cache, TIME, fewer)["a"].epochs != found["a"].epochs
 

@@ -146,7 +146,7 @@ class SmallStudy:
         write_table(pa.Table.from_pandas(self.trials, preserve_index=False), trials, TRIALS)
         for subject, rows in self.trials.groupby("subject"):
             ids = rows["trial_id"].tolist()
-            write_epochs(epochs / f"{subject}_ses-01.parquet", ids, self.eeg[subject], INFO)
+            write_epochs(epochs / f"{subject}_ses-01.arrow", ids, self.eeg[subject], INFO)
         write_table(pa.Table.from_pandas(self.captions, preserve_index=False), captions, CAPTIONS)
         ids = self.captions["caption_id"].tolist()
         write_table(

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from tasks.encoder import blocks as in_blocks
 from tasks.encoder.baselines.linear import LinearSizes
+from tasks.encoder.blocks import Sample, blocks, pooled_moments
 from tasks.encoder.caption_memory import fit_memory
 from tasks.encoder.caption_scores import caption_scores, principal_components, vector_scores
 from tasks.encoder.dataset import TrainingDataError
@@ -57,6 +59,41 @@ def residual(values, scores, groups):
     return flat
 
 
+def test_in_many_blocks_filters_and_latents_are_those_of_one_block(
+    study, filters, virtual, monkeypatch
+):
+    eeg, scores, groups = study
+    one = latents_of(virtual, filters, scores, groups)
+    monkeypatch.setattr(in_blocks, "VALUES_AT_ONCE", 37 * eeg[0].size)
+    many = fit_filters(eeg, scores, groups, share_of_group=0.0, **FILTERS)
+    for own, expected in zip(many, filters, strict=True):
+        for name in ("mean", "spatial", "temporal"):
+            np.testing.assert_allclose(getattr(own, name), getattr(expected, name), atol=1e-9)
+    monkeypatch.setattr(in_blocks, "VALUES_AT_ONCE", 37 * virtual[0].size)
+    found = latents_of(virtual, filters, scores, groups)
+    for name in ("projections", "templates", "keys"):
+        np.testing.assert_allclose(getattr(found, name), getattr(one, name), atol=1e-7)
+
+
+@pytest.mark.parametrize(("n_trials", "most"), [(10, 1000), (100, 60), (100, 7)])
+def test_a_sample_of_blocks_is_that_of_all_trials(n_trials, most):
+    values = np.random.default_rng(0).normal(size=(n_trials, 3, 2))
+    sample = Sample(3 * n_trials, most)
+    for rows in np.array_split(values, [1, 2, 9]):
+        sample.add(rows)
+    step = -(-3 * n_trials // most)
+    assert np.array_equal(sample.taken(), values.reshape(-1, 2)[::step])
+    assert len(sample.taken()) <= most
+
+
+def test_moments_of_blocks_make_those_of_all_samples():
+    values = np.random.default_rng(0).normal(3.0, 2.0, (100, 4))
+    parts = [(len(v), v.mean(axis=0), v.var(axis=0)) for v in np.array_split(values, [1, 40])]
+    mean, variance = pooled_moments(parts)
+    np.testing.assert_allclose(mean, values.mean(axis=0))
+    np.testing.assert_allclose(variance, values.var(axis=0))
+
+
 def test_the_noise_of_virtual_channels_is_white_in_space_and_time(study, virtual):
     _, scores, groups = study
     noise = residual(virtual, scores, groups).reshape(N_TRIALS, 3, N_TIMES)
@@ -69,10 +106,13 @@ def test_the_noise_of_virtual_channels_is_white_in_space_and_time(study, virtual
 def latents_of(virtual, filters, scores, groups, **changes):
     options = {"prior_trials": 1.0, "share_of_group": 0.0, "n_latents": 2, "n_starts": 2}
     return fit_latents(
-        virtual,
+        virtual.__getitem__,
         np.stack([own.temporal for own in filters]),
         scores,
-        groups,
+        [
+            blocks(np.flatnonzero(groups == group), virtual.shape[1:])
+            for group in range(len(filters))
+        ],
         parts=np.zeros(3, int),
         waves=WAVES,
         params=PARAMS.architecture.start.model_copy(update=options | changes),

@@ -27,6 +27,7 @@ from tasks.encoder.filters import encoding_model
 from tasks.encoder.params import LinearParams, TrainParams
 from tasks.encoder.preparation import group_index
 from tasks.encoder.training import Trained
+from tasks.runtime.stored import StoredRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ def train_linear(data: TrainingData, params: TrainParams) -> Trained:
 
 def _fit(
     module: LinearEncoder,
-    eeg: Float[np.ndarray, "n_trials n_channels n_times"],
+    eeg: StoredRows,
     groups: Int[np.ndarray, " n_trials"],
     all_scores: Float[np.ndarray, "n_trials n_scores"],
     ridge: float,
@@ -121,8 +122,9 @@ def _fit(
     """Set the mean, the spatial components and the decoder of every group."""
     for group in range(int(groups.max()) + 1):
         rows = groups == group
-        mean = eeg[rows].mean(axis=0)
-        centred = eeg[rows] - mean
+        own = eeg[rows]
+        mean = own.mean(axis=0)
+        centred = own - mean
         spatial = principal_components(centred, module.sizes.n_components)
         components = torch.from_numpy(spatial.T @ centred)
         values = binned(components, module.sizes.bin_samples).numpy().astype(np.float64)

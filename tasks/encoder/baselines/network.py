@@ -26,14 +26,22 @@ from tasks.encoder.baselines.eeg_project import eeg_project
 from tasks.encoder.baselines.nice import nice
 from tasks.encoder.baselines.paper_transformer import paper_transformer
 from tasks.encoder.baselines.shapes import EpochShape
-from tasks.encoder.dataset import TrainingData, Trials
+from tasks.encoder.blocks import blocks, pooled_moments
+from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import NetworkBaselineParams, TrainParams
-from tasks.encoder.preparation import Prepared, Rows, group_index, image_levels, readout_sizes
+from tasks.encoder.preparation import (
+    Prepared,
+    group_index,
+    image_levels,
+    readout_sizes,
+    rows_of,
+)
 from tasks.encoder.readouts import (
     Projection,
     ReadoutSizes,
     WithReadouts,
 )
+from tasks.runtime.stored import StoredRows
 
 BACKBONES: Mapping[str, Callable[[EpochShape], nn.Module]] = MappingProxyType(
     {
@@ -155,14 +163,16 @@ class NetworkEncoder(WithReadouts):
         return set()
 
     @torch.no_grad()
-    def standardise_by(
-        self, eeg: Float[np.ndarray, "n n_channels n_times"], groups: Int[np.ndarray, " n"]
-    ) -> None:
+    def standardise_by(self, eeg: StoredRows, groups: Int[np.ndarray, " n"]) -> None:
         """Take the mean and the standard deviation of every channel from training trials."""
         for group in range(self.sizes.n_groups):
-            own = eeg[groups == group]
-            self.mean[group] = torch.from_numpy(own.mean(axis=(0, 2), keepdims=True)[0])
-            scale = own.std(axis=(0, 2), keepdims=True)[0]
+            moments = []
+            for rows in blocks(np.flatnonzero(groups == group), eeg.shape[1:]):
+                own = eeg[rows]
+                moments.append((len(own), own.mean(axis=(0, 2)), own.var(axis=(0, 2))))
+            mean, variance = pooled_moments(moments)
+            self.mean[group] = torch.from_numpy(mean)[:, None]
+            scale = np.sqrt(variance)[:, None]
             scale[scale <= STILL * scale.max()] = 1.0  # a channel that stands still says nothing
             self.scale[group] = torch.from_numpy(scale)
 
@@ -210,10 +220,11 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
         module.apply(partial(_begin_small, params.optimiser.initial_sd))
     module.standardise_by(data.train.eeg, groups)
     targets = torch.from_numpy(data.targets)
-    train = _rows(module, data.train, groups)
+    signal_of = partial(_standardised, module.mean.clone(), module.scale.clone())
+    train = rows_of(data.train, groups, signal_of)
     return module, Prepared(
         train,
-        _rows(module, data.validation, group_index(data.validation, per_subject=per_subject)),
+        rows_of(data.validation, group_index(data.validation, per_subject=per_subject), signal_of),
         find_mates(torch.from_numpy(data.train.subject_index), train.stimuli),
         None,
         targets.transpose(0, 1).contiguous(),
@@ -222,7 +233,8 @@ def prepare_network(data: TrainingData, params: TrainParams) -> tuple[NetworkEnc
     )
 
 
-def _rows(module: NetworkEncoder, trials: Trials, groups: Int[np.ndarray, " n"]) -> Rows:
-    index = torch.from_numpy(groups)
-    signal = module.signal(torch.from_numpy(trials.eeg), index)
-    return Rows(signal, index, torch.from_numpy(trials.stimulus_index))
+def _standardised(
+    mean: Tensor, scale: Tensor, eeg: Float[np.ndarray, "n n_channels n_times"], groups: np.ndarray
+) -> Float[np.ndarray, "n n_channels n_times"]:
+    standard: np.ndarray = (eeg - mean.numpy()[groups]) / scale.numpy()[groups]
+    return standard

@@ -16,6 +16,7 @@ from tasks.encoder.baselines.closed_form import (
     fitted,
     shapes_of,
 )
+from tasks.encoder.blocks import blocks
 from tasks.encoder.dataset import TrainingData
 from tasks.encoder.params import RidgeParams, TrainParams
 from tasks.encoder.preparation import group_index
@@ -75,7 +76,12 @@ def train_ridge(data: TrainingData, params: TrainParams) -> Trained:
             **shapes_of(data),
         )
     )
-    values = binned(torch.from_numpy(data.train.eeg), chosen.bin_samples).numpy()
+    eeg = data.train.eeg
+    parts = [
+        binned(torch.from_numpy(eeg[rows]), chosen.bin_samples).numpy()
+        for rows in blocks(np.arange(len(eeg)), eeg.shape[1:])
+    ]
+    values = np.concatenate(parts)
     targets = data.targets[data.train.stimulus_index].reshape(len(values), -1)
     for group in range(module.sizes.n_groups):
         rows = groups == group
