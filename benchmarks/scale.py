@@ -57,6 +57,7 @@ CHANGES: dict[str, Any] = {
     "caption.max_tokens": 48,
     "embed.model": "shipped",
     "train.schedule.max_epochs": 2,
+    "train.architecture.start.n_starts": 1,  # of a search whose time does not depend on trials
     "train.schedule.warmup_epochs": 1,
     "render.model": "shipped",
     "render.max_trials": 16,

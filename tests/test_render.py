@@ -23,6 +23,7 @@ from tasks.artifacts.tables import read_table, write_table
 from tasks.controls import heard_noise
 from tasks.diffusion import drawing, picture_files
 from tasks.diffusion.conditions import Condition, readable
+from tasks.diffusion.hardware import in_shards
 from tasks.diffusion.renderer import Drawn
 from tasks.eeg.epochs import EpochsInfo, write_epochs
 from tasks.runtime.errors import PerceptError
@@ -52,10 +53,10 @@ class StandIn:
 
     device = torch.device("cpu")
 
-    def __init__(self, fail_at=None, fits=1000, flags=lambda prompt: False):
+    def __init__(self, fail_at=None, fits=1000, flags=lambda prompt: False, decodes=1000):
         self.drawn = Counter()
         self.fail_at = fail_at
-        self.fits = fits
+        self.fits, self.decodes = fits, decodes
         self.flags = flags
         self.sizes = []
         self.max_batch = None
@@ -72,6 +73,8 @@ class StandIn:
         return requests
 
     def finish(self, latents):
+        if len(latents) > self.decodes:
+            raise torch.OutOfMemoryError("out of memory")
         asked = [(conditioning.prompt, seed) for conditioning, seed in latents]
         self.drawn.update(asked)
         return [Drawn(self.draw(f"{p}|{s}"), self.flags(p)) for p, s in asked]
@@ -467,6 +470,50 @@ def test_processes_share_the_batches_and_draw_the_same_bytes(
     assert [len(share) for share in drawn] == [2, 1]
     assert run(workplace, **settings).equals(rows)
     assert hashes(workplace / "images") == expected
+
+
+def test_out_of_memory_in_the_decoder_halves_the_batch_and_goes_on(workplace, stand_in):
+    stand_in(StandIn())
+    expected = run(workplace), hashes(workplace / "images")
+    shutil.rmtree(workplace / "data/cache")
+    shutil.rmtree(workplace / "images")
+    renderer = stand_in(StandIn(decodes=2))
+    assert run(workplace).equals(expected[0])
+    assert hashes(workplace / "images") == expected[1]
+    assert set(renderer.drawn.values()) == {1}
+
+
+def test_a_picture_that_is_too_large_for_the_decoder_is_said(workplace, stand_in):
+    stand_in(StandIn(decodes=0))
+    with pytest.raises(PerceptError, match="One picture at a time must fit into memory"):
+        run(workplace)
+
+
+def test_a_shard_that_is_done_again_goes_on_where_its_worker_was_lost(workplace, stand_in):
+    lost = stand_in(StandIn(fail_at=3))
+
+    def twice(work, shards):
+        with pytest.raises(RuntimeError, match="out of order"):
+            work(shards[0])
+        lost.fail_at = None
+        return [work(shard) for shard in shards]
+
+    run(workplace, twice)
+    assert max(lost.drawn.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("n_batches", "n_gpus", "n_shards"), [(9, 0, 3), (9, 2, 3), (9, 8, 8), (2, 8, 2)]
+)
+def test_shards_are_sized_by_work_and_leave_no_gpu_of_this_machine_idle(
+    n_batches, n_gpus, n_shards, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+    shards = in_shards(range(n_batches), 4)
+    assert len(shards) == n_shards
+    assert sorted(batch for shard in shards for batch in shard) == list(range(n_batches))
+    assert max(map(len, shards)) <= 4
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(workplace, stand_in, caplog):

@@ -17,7 +17,7 @@ from torch import Tensor
 from tasks.diffusion.folder import picture_size_px, pipeline_fingerprint, read_json
 from tasks.diffusion.hardware import in_shards, largest_batch, own_share, wait_for_others
 from tasks.diffusion.picture_files import require_disk, save_picture, verdict_of
-from tasks.diffusion.renderer import Renderer
+from tasks.diffusion.renderer import Drawn, Renderer
 from tasks.diffusion.settings import Request, Settings
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.files import fingerprint, write_json
@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 CACHE = Path("data/cache/render")
 """Every picture ever drawn, by model, conditioning, seed and settings."""
 BATCHES_PER_SHARD = 4
+TOO_LARGE = (
+    "One picture at a time must fit into memory; it does not. Set `render.precision` to bfloat16 or "
+    "float16, lower `render.size_px`, or take a smaller model."
+)
 
 
 class Picture(NamedTuple):
@@ -133,7 +137,13 @@ def _by_guidance(pictures: Sequence[Picture], batch_size: int) -> list[list[str]
 @on_gpu
 @with_own_bar
 def draw_shard(folder: Path, settings: Settings, batches: Sequence[Sequence[Picture]]) -> None:
-    """Draw some batches and put each one on disk while the next one is denoised."""
+    """Draw some batches and put each one on disk while the next one is denoised.
+
+    Batches that lie there already, of a worker that was lost with this shard, are not drawn again.
+    """
+    batches = [batch for batch in batches if any(verdict_of(p.path) is None for p in batch)]
+    if not batches:
+        return
     renderer = load_renderer(folder, settings)
     with ThreadPoolExecutor(1) as finishing:
         unfinished: Future[None] | None = None
@@ -168,10 +178,7 @@ def denoise_all(
             yield part, latents
             continue
         if len(part) == 1:
-            raise PerceptError(
-                "One picture at a time must fit into memory; it does not. Set `render.precision` to "
-                "bfloat16 or float16, lower `render.size_px`, or take a smaller model."
-            )
+            raise PerceptError(TOO_LARGE)
         renderer.max_batch = len(part) // 2
         logger.warning("Out of memory: %d pictures at once from here on.", renderer.max_batch)
         parts.insert(0, part)
@@ -197,10 +204,34 @@ def _probe(renderer: Renderer, picture: Picture) -> int:
 
 
 def finish(renderer: Renderer, part: Sequence[Picture], latents: Float[Tensor, "n ..."]) -> None:
-    """Decode a batch and put its pictures on disk."""
-    for picture, drawn in zip(part, renderer.finish(latents), strict=True):
+    """Decode a batch, in halves of halves if memory asks for it, and put its pictures on disk.
+
+    Raises
+    ------
+    PerceptError
+        If one picture alone does not fit.
+    """
+    found = _decode(renderer, latents)
+    if found is None:
+        if len(part) == 1:
+            raise PerceptError(TOO_LARGE)
+        half = len(part) // 2
+        finish(renderer, part[:half], latents[:half])
+        finish(renderer, part[half:], latents[half:])
+        return
+    for picture, drawn in zip(part, found, strict=True):
         save_picture(drawn.image, picture.path, flagged=drawn.flagged)
     logger.info("%d pictures drawn.", len(part))
+
+
+def _decode(renderer: Renderer, latents: Float[Tensor, "n ..."]) -> list[Drawn] | None:
+    """Return pictures, or None where memory does not suffice."""
+    try:
+        return renderer.finish(latents)
+    except torch.OutOfMemoryError:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import psutil
 import torch
 from diffusers import DiffusionPipeline
 
 from tasks.diffusion.settings import Precision
+from tasks.runtime.memory import available_bytes
 
 Shard = TypeVar("Shard")
 SMALL_MEMORY_GB = 12.0
@@ -37,7 +37,7 @@ def free_memory_gb(device: torch.device) -> float:
     """Return the free memory of a device."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info(device)[0] / 1e9)
-    return float(psutil.virtual_memory().available / 1e9)
+    return available_bytes() / 1e9
 
 
 def lay_out(pipeline: DiffusionPipeline, device: torch.device, *, compiled: bool) -> None:
@@ -85,15 +85,17 @@ def largest_batch(draw: Callable[[int], object], device: torch.device) -> int:
 
 
 def in_shards(batches: Sequence[Shard], per_shard: int) -> list[list[Shard]]:
-    """Deal batches to as many shards as there are GPUs, or to shards of a few batches on a CPU.
+    """Deal batches to shards of a few: other machines may have more GPUs than this one, or lose their work.
 
     Parameters
     ----------
     batches : Sequence
-        In order.
+        In order. Where there are few, each GPU of this machine still gets a share.
+    per_shard : int
+        Batches that are worth a shard.
     """
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    n_shards = min(n_gpus, len(batches)) if n_gpus else -(-len(batches) // per_shard)
+    n_shards = max(-(-len(batches) // per_shard), min(n_gpus, len(batches)))
     return [list(batches[first::n_shards]) for first in range(n_shards)]
 
 

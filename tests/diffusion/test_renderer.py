@@ -8,7 +8,9 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
+from tasks.diffusion import prompt_embeddings
 from tasks.diffusion.composition import DEFAULT_KINDS, Conditioning, compose
+from tasks.diffusion.prompt_embeddings import PromptEncoder
 from tasks.diffusion.renderer import Renderer
 from tasks.diffusion.settings import Request, Settings
 from tasks.language.captioners.scene import describe
@@ -54,6 +56,18 @@ def test_guidance_matters_and_so_do_words_beyond_the_context(renderer: Renderer)
     assert np.abs(guided - plain).mean() > 0.5
     longer = render(renderer, [", ".join(TEXTS[:11])], [1], guidance=3.0)
     assert np.abs(guided - longer).mean() > 0.5
+
+
+def test_few_prompt_embeddings_are_remembered_and_a_forgotten_one_is_the_same(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = PromptEncoder(renderer.pipeline)
+    first = prompts.embed(((TEXTS[0], 1.0),), 1)
+    monkeypatch.setattr(prompt_embeddings, "KNOWN_BYTES", 3 * first.states.nbytes)
+    for text in TEXTS:
+        prompts.embed(((text, 1.0),), 1)
+    assert list(prompts.known) == list(dict.fromkeys(TEXTS))[-3:]
+    assert torch.equal(prompts.embed(((TEXTS[0], 1.0),), 1).states, first.states)
 
 
 def test_nothing_to_render(renderer: Renderer) -> None:
