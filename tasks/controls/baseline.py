@@ -71,8 +71,8 @@ def _read(
 ) -> Float[np.ndarray, "n_trials n_features"]:
     """Read epochs some hundred at a time, and keep their bins."""
     starts = range(0, len(trial_ids), TRIALS_AT_ONCE)
-    read = [evidence.read(trial_ids[start : start + TRIALS_AT_ONCE]) for start in starts]
-    return np.concatenate([means_of_bins(part, n_bins) for part in read])
+    parts = (evidence.read(trial_ids[start : start + TRIALS_AT_ONCE]) for start in starts)
+    return np.concatenate([means_of_bins(part, n_bins) for part in parts])
 
 
 def _ahead(evidence: Evidence, guesses: Sequence[str]) -> Estimate:
