@@ -172,7 +172,7 @@ def measure(root: Path, stage: str) -> dict[str, Any]:
     return {
         "wall_s": round(time.perf_counter() - start, 2),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
-        "memory_gb": round(max(watch.peak, 1024 * usage.ru_maxrss) / GB, 3),
+        "memory_gb": round(watch.peak / GB, 3),
         "disk_gb": round((after[0] - before[0]) / GB, 3),
         "files": after[1] - before[1],
     }

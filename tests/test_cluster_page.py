@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from inspect import signature
@@ -112,3 +113,10 @@ def test_every_option_of_dask_and_ray_exists(page):
         options = {o for p in known[words[:2]].params for o in p.opts}
         used = {word.split("=")[0] for word in words if word.startswith("--")}
         assert used <= options, words
+
+
+def test_the_table_of_sizes_is_what_was_measured(page, repository):
+    benchmark = runpy.run_path(str(repository / "benchmarks/scale.py"))
+    table = benchmark["table"](repository / "benchmarks/scale.jsonl")
+    assert "| `train` |" in table
+    assert f"\n{table}\n" in page
