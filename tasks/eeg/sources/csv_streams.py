@@ -23,6 +23,7 @@ from tasks.eeg.sources.protocol import (
     Stimulus,
     info_with_montage,
 )
+from tasks.eeg.sources.truncation import is_absent
 from tasks.runtime.params import Params
 
 logger = logging.getLogger(__name__)
@@ -181,7 +182,7 @@ class CsvStreamsSource(Source):
             )
         for path in self.folder.rglob("*"):
             match = pattern.fullmatch(path.relative_to(self.folder).as_posix())
-            if match and path.is_file():
+            if match and not is_absent(path):
                 subject, session = match["subject"].zfill(2), match["session"].zfill(2)
                 yield f"sub-{subject}", f"ses-{session}", path
 
