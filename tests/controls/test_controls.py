@@ -28,6 +28,7 @@ PARAMS = ControlParams(
     seed=0,
 )
 N_CHANNELS, N_TIMES = 12, 20
+CHANNELS = ("Fp1", "Fp2", *(f"P{i}" for i in range(10)))
 TIMES_S = (np.arange(N_TIMES) - 5) / 25
 
 
@@ -187,6 +188,7 @@ def drifting_decoder(held_out, trials, evoked, seed=0):
         trials,
         predict=predict,
         eeg=own,
+        channels=CHANNELS,
         times_s=TIMES_S,
         training=trials[training].reset_index(drop=True),
         training_eeg=eeg[training],
