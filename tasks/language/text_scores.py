@@ -172,7 +172,12 @@ def _bleu(expected: Words, found: Words, draw: Draw) -> dict[str, Score]:
 def _meteor(expected: Words, found: Words) -> np.ndarray:
     from pycocoevalcap.meteor.meteor import Meteor
 
-    return np.asarray(Meteor().compute_score(expected, found)[1])
+    program = Meteor()
+    try:
+        return np.asarray(program.compute_score(expected, found)[1])
+    finally:
+        for pipe in (program.meteor_p.stdout, program.meteor_p.stderr):
+            pipe.close()  # it closes only what it writes to
 
 
 def as_json(scores: Mapping[str, Score]) -> str:
