@@ -1,6 +1,5 @@
 """A disk that fills up while a stage writes: one sentence, nothing half-written, and the next run goes on."""
 
-import contextlib
 import hashlib
 import os
 import resource
@@ -81,27 +80,3 @@ def test_the_next_run_goes_on_where_the_disk_was_full(
     assert left.items() <= whole.items()  # what is there is whole
     assert percept(root).returncode == 0
     assert written(root) == whole
-
-
-@pytest.mark.slow
-def test_a_disk_that_is_really_full(tmp_path: Path, whole: dict[str, str]) -> None:
-    """Needs the right to mount; 2 MB hold the recordings and not the epochs."""
-    root = tmp_path / "small"
-    root.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(root)]
-    with contextlib.ExitStack() as stack:
-        if subprocess.run(mounted, capture_output=True, check=False).returncode:
-            pytest.skip("this account may not mount a small disk")
-        stack.callback(subprocess.run, ["umount", str(root)], check=True)
-        workspace(root)
-        ballast = root / "ballast"
-        with ballast.open("wb") as handle, contextlib.suppress(OSError):
-            while True:
-                handle.write(bytes(4096))
-                handle.flush()
-        os.truncate(ballast, ballast.stat().st_size - 40_000)
-        check(percept(root))
-        ballast.unlink()
-        result = percept(root)
-        assert result.returncode == 0, result.stderr
-        assert written(root) == whole
