@@ -121,6 +121,7 @@ def audit(
         retrievals=read_table(retrievals, RETRIEVALS).to_pandas(),
         image_vectors=pictures,
         eeg=eeg,
+        channels=info.channels,
         times_s=info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz,
         training=training,
         training_eeg=training_eeg,

@@ -13,17 +13,23 @@ from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.topographies import TOPOGRAPHIES
 from tasks.artifacts.tables import empty_table, write_table
 from tasks.eeg.rows import event_table, recording_table, stimulus_table
-from tasks.eeg.sources.protocol import Stimulus
+from tasks.eeg.sources.protocol import SourceError, Stimulus
 from tasks.eeg.sources.registry import AnySourceParams, open_source
+from tasks.eeg.sources.required_files import absent_files
 from tasks.eeg.study import (
+    LISTED,
     EventsOf,
     check_events,
+    check_fetched,
     check_images,
     check_inside,
     check_recordings,
+    check_repeated,
     examine_images,
     examine_recording,
+    is_held,
     missing_images,
+    repeated_images,
     without,
 )
 from tasks.runtime.map import Map
@@ -38,7 +44,9 @@ class IngestParams(Params):
     """Which study is used, and how strict to be with it."""
 
     source: AnySourceParams
+    on_missing_recording: Literal["raise", "drop"]
     on_missing_image: Literal["raise", "drop"]
+    on_repeated_image: Literal["raise", "drop"]
 
 
 def ingest(
@@ -68,7 +76,19 @@ def ingest(
         Runs the shards: recordings, and blocks of images.
     """
     source = open_source(params.source, raw)
-    found = source.recordings()
+    absent = absent_files(params.source, raw / params.source.folder)
+    if params.on_missing_recording == "raise":
+        check_fetched(absent)
+    elif absent:
+        logger.warning(
+            "%d files are left out, for they are not on disk: %s", len(absent), _names(absent)
+        )
+    found = [recording for recording in source.recordings() if is_held(recording, absent)]
+    if not found:
+        raise SourceError(
+            f"{raw / params.source.folder} must hold a recording that is on disk; {len(absent)} files are not: "
+            f"{_names(absent)}. Fetch them (`datalad get`, `git annex get`, `git lfs pull`)."
+        )
     check_inside(raw / params.source.folder, (recording.path for recording in found))
     facts = map(partial(examine_recording, source), found)
     check_recordings(facts)
@@ -81,11 +101,25 @@ def ingest(
     if params.on_missing_image == "raise":
         check_images(shown, missing)
     present = [stimulus for stimulus in listed if stimulus.stimulus_id not in missing]
-    kept = without(shown, missing)
-    if dropped := sum(map(len, shown.values())) - sum(map(len, kept.values())):
-        text = "%d trials are left out: the images of their %d stimuli are missing."
-        logger.warning(text, dropped, len(missing))
-    images = map(examine_images, _blocks(present))
+    images = [image for block in map(examine_images, _blocks(present)) for image in block]
+    repeated = repeated_images(images)
+    if params.on_repeated_image == "raise":
+        check_repeated(repeated)
+    kept = shown
+    for reason, names in (("are missing", missing), ("are also those of others", {*repeated})):
+        n_before = sum(map(len, kept.values()))
+        kept = without(kept, names)
+        if dropped := n_before - sum(map(len, kept.values())):
+            text = "%d trials are left out: the images of their %d stimuli %s."
+            logger.warning(text, dropped, len(names), reason)
+    images = [image for image in images if image.stimulus.stimulus_id not in repeated]
+    if empty := [recording.recording_id for recording, rows in kept.items() if not rows]:
+        logger.warning(
+            "%d recordings are left out, for no trial of them is left: %s",
+            len(empty),
+            ", ".join(empty),
+        )
+        facts = [fact for fact in facts if kept[fact.recording]]
 
     write_table(
         recording_table(params.source.name, params.source.model_dump_json(), facts),
@@ -94,12 +128,16 @@ def ingest(
     )
     write_table(event_table(kept), events, EVENTS)
     write_table(
-        stimulus_table([i for block in images for i in block], source.official_split() or {}),
+        stimulus_table(images, source.official_split() or {}),
         stimuli,
         STIMULI,
     )
     write_table(source.oracle() or empty_table(ORACLE), oracle, ORACLE)
     write_table(source.topographies() or empty_table(TOPOGRAPHIES), topographies, TOPOGRAPHIES)
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.as_posix() for path in paths[:LISTED])
 
 
 def _blocks(stimuli: Sequence[Stimulus]) -> list[Sequence[Stimulus]]:

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -42,6 +43,8 @@ from tasks.runtime.files import link_or_copy
 from tasks.runtime.map import Map
 
 logger = logging.getLogger(__name__)
+
+LISTED = 5  # reasons in a message
 
 
 class DiskError(PerceptError):
@@ -122,6 +125,11 @@ def preprocess(
         for done in map(average, subjects_of(rows, findings, shown, splits)):
             findings |= done
 
+    for name, found in findings.items():
+        reasons = Counter(found.reject_reasons.values())
+        if not reasons[""]:
+            why = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(LISTED))
+            logger.warning("%s: none of its %d trials is kept: %s", name, reasons.total(), why)
     _publish(findings, epochs)
     table = trial_table(rows, shown, pictures, findings)
     seen = named_by_training(splits, table["concept"].to_pylist(), table["kept"].to_pylist())
@@ -213,6 +221,8 @@ def process_recording(
         return entry.read()
     source = open_source(parse_params(recording["source"]), raw)
     found = source.read(recording_of_row(recording))
+    if isinstance(found, StoredEpochs):
+        found = _of_events(found, shown["presentation_order"].to_pylist(), name)
     clean = _clean(found, onsets_s, params, name, training)
     kept = [t for t, reason in zip(trial_ids, clean.reject_reasons, strict=True) if not reason]
     write_epochs(entry.epochs, kept, clean.eeg, clean.info)
@@ -239,12 +249,19 @@ def _clean(
     """Clean what a source has read, whatever it is, and crop it to the window."""
     if not isinstance(found, StoredEpochs):
         return clean_recording(found, onsets_s, params, name, training).cropped(params.window)
-    if len(found.eeg) != len(onsets_s):
-        raise SourceError(
-            f"{name} must store one epoch per event; it stores {len(found.eeg)} for "
-            f"{len(onsets_s)} events. Mend the source."
-        )
     return clean_stored_epochs(found, params, name, training).cropped(params.window)
+
+
+def _of_events(found: StoredEpochs, orders: list[int], name: str) -> StoredEpochs:
+    """Return the epochs of the events that `ingest` did not leave out; where it left none out, as they are."""
+    if orders[-1] >= len(found.eeg):
+        raise SourceError(
+            f"{name} must store one epoch per event; it stores {len(found.eeg)} and event {orders[-1]} is wanted "
+            "(0 is the first). Run `dvc repro ingest`."
+        )
+    if len(orders) == len(found.eeg):
+        return found
+    return replace(found, eeg=found.eeg[orders])
 
 
 def _stimuli_of(shown: pa.Table, chosen: list[bool]) -> dict[str, str]:

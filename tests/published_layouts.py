@@ -543,7 +543,11 @@ CSV_RATE_HZ = 256
 
 
 def save_csv_run(
-    path: Path, signal_uv: np.ndarray, marked: Mapping[int, int], times_s: np.ndarray | None = None
+    path: Path,
+    signal_uv: np.ndarray,
+    marked: Mapping[int, int],
+    times_s: np.ndarray | None = None,
+    n_decimals: int = 3,
 ) -> None:
     """Save what a headband writes: ``signal_uv`` is samples x 5; ``marked`` maps samples to markers."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -551,7 +555,9 @@ def save_csv_run(
         times_s = 1e9 + np.arange(len(signal_uv)) / CSV_RATE_HZ
     lines = [CSV_HEADER]
     for i, (time_s, row) in enumerate(zip(times_s, signal_uv, strict=True)):
-        lines.append(f"{time_s:.3f},{','.join(f'{value:.3f}' for value in row)},{marked.get(i, 0)}")
+        lines.append(
+            f"{time_s:.{n_decimals}f},{','.join(f'{value:.3f}' for value in row)},{marked.get(i, 0)}"
+        )
     path.write_text("\n".join(lines) + "\n")
 
 

@@ -9,10 +9,12 @@ import pytest
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.pictures import UnreadablePictureError
 from tasks.artifacts.tables import read_table
-from tasks.eeg.sources.protocol import SourceError
+from tasks.eeg.sources.protocol import BROKEN, Recording, SourceError
+from tasks.eeg.sources.simulated import SimulatedParams, SimulatedSource
 from tasks.ingest import IngestParams, ingest
 from tasks.runtime.files import sha256_of
 from tasks.runtime.map import serial_map
+from tests.eeg.stages import STRICT
 from tests.eeg.studies import MiniStudy, make_raw, make_signal, write_recording, write_study
 
 NAMES = ("recordings", "events", "stimuli", "oracle", "topographies")
@@ -23,12 +25,13 @@ def study(tmp_path: Path) -> MiniStudy:
     return write_study(tmp_path / "data" / "raw", ("sub-01_ses-01", "sub-01_ses-02"))
 
 
-def run(study: MiniStudy, on_missing_image: str = "raise") -> Artifacts:
+def run(study: MiniStudy, on_missing_image: str = "raise", **changes: str) -> Artifacts:
     artifacts = Artifacts(study.raw.parents[1])
     params = IngestParams.model_validate(
         {
             "source": {"name": "simulated", "folder": "simulated"},
             "on_missing_image": on_missing_image,
+            **(STRICT | changes),
         }
     )
     outs = {name: getattr(artifacts, name) for name in NAMES}
@@ -165,8 +168,8 @@ def test_channels_that_differ_are_refused(study: MiniStudy) -> None:
     )
     assert complaint(study) == (
         "All recordings must have the same channels in one order; sub-01_ses-01 and sub-01_ses-02 have "
-        "16 and 16, and differ in 2 places: Fp1 and Fp2, Fp2 and Fp1. Rename, reorder or drop channels "
-        "in the source."
+        "16 and 16, and differ in 2 places: Fp1 and Fp2, Fp2 and Fp1. Rename, order or drop them by "
+        "ingest.source.channels (sources bids and epochs), or in the files."
     )
 
 
@@ -175,7 +178,7 @@ def test_a_recording_that_mne_cannot_read_is_refused(study: MiniStudy) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2] + data[-16:])
     with pytest.raises(
-        SourceError, match=r"(whole recording; MNE cannot read it|must lie inside its)"
+        SourceError, match=r"(whole recording; its last sample cannot be read|must lie inside its)"
     ):
         run(study)
 
@@ -188,8 +191,107 @@ def test_running_twice_gives_the_same_bytes(study: MiniStudy) -> None:
 
 
 def test_non_eeg_channels_are_not_counted(study: MiniStudy) -> None:
-    for name in ("sub-01_ses-01", "sub-01_ses-02"):
-        raw = make_raw(make_signal(8400)).set_channel_types({"Fp1": "eog"})
+    for seed, name in enumerate(("sub-01_ses-01", "sub-01_ses-02")):
+        raw = make_raw(make_signal(8400, seed=seed)).set_channel_types({"Fp1": "eog"})
         raw.save(study.recording_file(name), overwrite=True, verbose="ERROR")
     assert {r["n_channels"] for r in rows(run(study), "recordings")} == {15}
     assert np.isclose(rows(run(study), "recordings")[0]["duration_s"], 33.6)
+
+
+STAND_INS = {
+    "a link to nothing": lambda path: path.symlink_to("../.git/annex/objects/gone"),
+    "an empty file": lambda path: path.touch(),
+    "git-annex, unlocked": lambda path: path.write_text("/annex/objects/SHA256E-s1--2.fif\n"),
+    "Git LFS": lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid 1\n"),
+}
+
+
+@pytest.mark.parametrize("kind", STAND_INS)
+def test_recordings_that_were_not_fetched_are_refused_or_left_out_and_counted(
+    study: MiniStudy, kind: str, caplog
+) -> None:
+    path = study.recording_file("sub-01_ses-02")
+    path.unlink()
+    STAND_INS[kind](path)
+    assert complaint(study) == (
+        "Every recording that the study lists must be on disk, and not a link or a stand-in; 1 are missing: "
+        f"{path.as_posix()}. Fetch them (`datalad get`, `git annex get`, `git lfs pull`), or set "
+        "ingest.on_missing_recording to drop."
+    )
+    artifacts = run(study, on_missing_recording="drop")
+    assert [r["recording_id"] for r in rows(artifacts, "recordings")] == ["sub-01_ses-01"]
+    assert f"1 files are left out, for they are not on disk: {path}" in caplog.text
+    study.recording_file("sub-01_ses-01").unlink()
+    study.recording_file("sub-01_ses-01").touch()
+    with pytest.raises(
+        SourceError, match=r"must hold a recording that is on disk; 2 files are not"
+    ):
+        run(study, on_missing_recording="drop")
+
+
+@pytest.mark.parametrize("kind", STAND_INS)
+def test_pictures_that_were_not_fetched_are_missing(study: MiniStudy, kind: str) -> None:
+    path = study.folder / "stimuli" / "c0_0.png"
+    path.unlink()
+    STAND_INS[kind](path)
+    assert "must have its image on disk; 1 are missing: c0_0." in complaint(study)
+    assert len(rows(run(study, on_missing_image="drop"), "stimuli")) == study.n_trials - 1
+
+
+def test_a_recording_that_is_there_twice_is_refused(study: MiniStudy) -> None:
+    first, second = map(study.recording_file, ("sub-01_ses-01", "sub-01_ses-02"))
+    second.write_bytes(first.read_bytes())
+    assert complaint(study) == (
+        f"Every recording must be there once; {second} holds the very bytes of {first}. Take one of them away, "
+        "or copy the right one from its origin."
+    )
+
+
+def test_a_picture_under_two_names_is_refused_or_its_trials_are_dropped(
+    study: MiniStudy, caplog
+) -> None:
+    folder = study.folder / "stimuli"
+    (folder / "c1_3.png").write_bytes((folder / "c0_0.png").read_bytes())
+    text = complaint(study)
+    assert "must be there under one name; 1 have the very bytes of another: c1_3 and c0_0." in text
+    artifacts = run(study, on_repeated_image="drop")
+    assert "c1_3" not in {row["stimulus_id"] for row in rows(artifacts, "stimuli")}
+    assert len(rows(artifacts, "events")) == 2 * (study.n_trials - 1)
+    assert (
+        "2 trials are left out: the images of their 1 stimuli are also those of others."
+        in caplog.text
+    )
+
+
+def test_a_recording_of_which_every_trial_is_left_out_is_left_out_and_named(
+    study: MiniStudy, caplog
+) -> None:
+    path = study.events_file("sub-01_ses-02")
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *(line for line in lines if "c0_0" in line)]) + "\n")
+    (study.folder / "stimuli" / "c0_0.png").unlink()
+    artifacts = run(study, on_missing_image="drop")
+    assert [r["recording_id"] for r in rows(artifacts, "recordings")] == ["sub-01_ses-01"]
+    assert "1 recordings are left out, for no trial of them is left: sub-01_ses-02" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["recordings", "events", "stimuli", "read", "official_split"])
+@pytest.mark.parametrize("kind", [*BROKEN, UnicodeDecodeError])
+def test_whatever_a_reader_raises_is_one_sentence_with_the_file_and_the_class(
+    tmp_path: Path, method: str, kind: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise kind("utf-8", b"", 0, 1, "no") if kind is UnicodeDecodeError else kind("no\nreally")
+
+    broken = type("Broken", (SimulatedSource,), {method: fail})
+    source = broken(tmp_path, SimulatedParams(name="simulated", folder="mine"))
+    recording = Recording("sub-01_ses-01", "sub-01", "ses-01", tmp_path / "a.fif")
+    arguments = [recording] if method in ("events", "read") else []
+    with pytest.raises(SourceError) as error:
+        getattr(source, method)(*arguments)
+    where = recording.path if arguments else tmp_path
+    assert str(error.value).startswith(
+        f"{where} must be whole, and what the source simulated expects;"
+    )
+    assert f"it cannot be read ({kind.__name__}: " in str(error.value)
+    assert "\n" not in str(error.value)

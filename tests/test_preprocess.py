@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import mne
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,6 +21,7 @@ from tasks.eeg.splits import SplitError, TimeChunkSplit
 from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import DiskError, preprocess
 from tasks.runtime.map import Map, serial_map
+from tests.eeg.stages import STRICT
 from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
 
 OUTS = ("trials", "epochs", "quality")
@@ -40,6 +42,7 @@ def run(
         **{name: getattr(artifacts, name) for name in names},
         params=IngestParams.model_validate(
             {"source": {"name": "simulated", "folder": "simulated"}, "on_missing_image": "raise"}
+            | STRICT
         ),
         map=serial_map,
     )
@@ -255,6 +258,19 @@ def test_whitened_epochs_are_cached_and_clean_ones_kept(
     assert eeg[:, :, 20:].std() == pytest.approx(1, abs=0.3)
 
 
+def test_a_recording_of_which_no_trial_is_kept_is_said_aloud_each_time(
+    study: MiniStudy, caplog
+) -> None:
+    path = study.recording_file("sub-02_ses-01")
+    raw = mne.io.read_raw_fif(path, preload=True, verbose="ERROR")
+    raw.apply_function(lambda signal: 200 * signal).save(path, overwrite=True, verbose="ERROR")
+    for _ in range(2):
+        caplog.clear()
+        run(study)
+        (said,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+        assert said.startswith("sub-02_ses-01: none of its 32 trials is kept: ")
+
+
 @pytest.mark.parametrize("n_missing", [0, 1])
 def test_stored_epochs_are_taken_one_per_event(
     study: MiniStudy, n_missing: int, monkeypatch: pytest.MonkeyPatch
@@ -272,7 +288,7 @@ def test_stored_epochs_are_taken_one_per_event(
     )
     off = {"high_pass_hz": None, "low_pass_hz": None, "notch_hz": []}
     if n_missing:
-        message = "must store one epoch per event; it stores 31 for 32 events"
+        message = "must store one epoch per event; it stores 31 and event 31 is wanted"
         with pytest.raises(SourceError, match=message):
             run(study, filters=off)
         return

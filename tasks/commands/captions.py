@@ -47,6 +47,15 @@ def add(commands: Any) -> None:
     review.add_argument("file", type=Path, metavar="FILE.html|FILE.csv")
     review.add_argument("--n", type=int, default=100, help="captions (default: 100)")
     review.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
+    compare = step(
+        "compare",
+        "score predicted captions against references by the field's recipes, with intervals",
+        _compare,
+    )
+    compare.add_argument("predicted", type=Path, metavar="PREDICTED", help="a caption per picture")
+    compare.add_argument("references", type=Path, metavar="REFERENCES", help="JSON or CSV")
+    compare.add_argument("--meteor", action="store_true", help="with METEOR, which needs Java")
+    compare.add_argument("--json", action="store_true", help="print JSON in place of a table")
     grade = step("grade", "read a filled-in sheet back, check it and sum it up", _grade)
     grade.add_argument("file", type=Path, metavar="FILE.csv")
 
@@ -139,6 +148,25 @@ def _grade(options: argparse.Namespace) -> None:
     total = verdicts.total()
     print(", ".join(f"{verdict}: {verdicts[verdict]} of {total}" for verdict in VERDICTS))
     print("Put the file into the folder of the study and name it in check_captions.review_file.")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from tasks.language.likeness import Draw
+    from tasks.language.text_scores import RECIPES, as_json, read_pairs, text_scores
+
+    names, texts, references = read_pairs(options.predicted, options.references)
+    scores = text_scores(
+        texts,
+        references,
+        Draw(n_resamples=1000, confidence=0.95, seed=0),
+        meteor=options.meteor,
+    )
+    if options.json:
+        print(as_json(scores))
+        return
+    print(f"{len(names)} pictures; in brackets 95 % intervals over pictures")
+    for name, score in scores.items():
+        print(f"{name:8} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})  {RECIPES[name]}")
 
 
 def _params(options: argparse.Namespace) -> "CaptionParams":

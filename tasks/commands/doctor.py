@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tasks.eeg.sources.registry import AnySourceParams
 
 FREE_DISK_GB = 5.0
+LISTED = 10  # names in a message
 
 
 def add(commands: Any) -> None:
@@ -120,7 +121,7 @@ def _source(params: dict[str, Any]) -> AnySourceParams | None:
 
 def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
     """Name every file of the study that is missing, where it goes and where it comes from."""
-    from tasks.eeg.sources.required_files import missing_files
+    from tasks.eeg.sources.required_files import absent_files, missing_files
 
     source = _source(params)
     if source is None:
@@ -132,7 +133,19 @@ def _study(params: dict[str, Any], artifacts: Artifacts) -> Iterator[Finding]:
     missing = missing_files(source, folder)
     for need in missing:
         yield Finding("recordings", f"{folder / need.pattern} is missing; {need.origin}", "!!")
-    if not missing:
+    absent = absent_files(source, folder)
+    if absent:
+        drops = params.get("ingest", {}).get("on_missing_recording") == "drop"
+        text = (
+            f"{len(absent)} files of {folder} are listed and not on this disk (links to nothing, empty files or "
+            f"stand-ins): {', '.join(path.name for path in absent[:LISTED])}; "
+        )
+        if drops:
+            yield Finding("recordings", f"{text}their recordings will be left out", "--")
+        else:
+            text += "fetch them, or set ingest.on_missing_recording to drop"
+            yield Finding("recordings", text, "!!")
+    if not missing and not absent:
         yield Finding("recordings", f"{folder} is there", "ok")
 
 

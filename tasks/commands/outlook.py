@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def _trials(
     from tasks.eeg.splits import assign_splits, fitted_on, named_by_training
 
     recordings, events, stimuli = _found(source, artifacts) or _asked(params, source, artifacts)
+    _refuse_gone(recordings, stimuli)
     shown = with_subjects(events, recordings)
     untimed = [row["recording_id"] for row in recordings if not row["timed"]]
     splits = assign_splits(shown, stimuli, split, untimed)
@@ -168,6 +170,22 @@ def _found(
     return recordings, tables[1], tables[2]
 
 
+def _refuse_gone(recordings: list[dict[str, Any]], stimuli: pa.Table) -> None:
+    """Refuse recordings and pictures that `ingest` found and that are gone since."""
+    from tasks.eeg.sources.protocol import SourceError
+    from tasks.eeg.sources.truncation import is_absent
+
+    pictures = stimuli["image_path"].to_pylist() if "image_path" in stimuli.column_names else []
+    paths = [
+        Path(name) for name in (*(row["path"] for row in recordings if "path" in row), *pictures)
+    ]
+    if gone := [path.as_posix() for path in paths if is_absent(path)]:
+        raise SourceError(
+            f"What `ingest` found must still be on disk; {len(gone)} of {len(paths)} recordings and pictures are "
+            f"gone: {', '.join(gone[:LISTED])}. Restore them, or run `dvc repro ingest`."
+        )
+
+
 def _asked(
     params: Mapping[str, Any], source: AnySourceParams, artifacts: Artifacts
 ) -> tuple[list[dict[str, Any]], pa.Table, pa.Table]:
@@ -176,10 +194,12 @@ def _asked(
 
     from tasks.eeg.rows import event_table
     from tasks.eeg.sources.registry import open_source
-    from tasks.eeg.study import check_images, check_listed, missing_images, without
+    from tasks.eeg.sources.required_files import absent_files
+    from tasks.eeg.study import check_images, check_listed, is_held, missing_images, without
 
     opened = open_source(source, artifacts.raw)
-    recordings = opened.recordings()
+    absent = absent_files(source, artifacts.raw / source.folder)
+    recordings = [recording for recording in opened.recordings() if is_held(recording, absent)]
     shown = {recording: opened.events(recording) for recording in recordings}
     listed = opened.stimuli()
     check_listed(shown, listed)

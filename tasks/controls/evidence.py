@@ -46,6 +46,8 @@ class Evidence:
         Stimulus to its unit-norm vector.
     eeg : Float32[np.ndarray, "n_trials n_channels n_times"]
         Epochs of the audited trials.
+    channels : tuple[str, ...]
+        Names, in the order of the rows of an epoch.
     times_s : Float[np.ndarray, "n_times"]
         Of the samples, relative to picture onset.
     training : pandas.DataFrame
@@ -67,6 +69,7 @@ class Evidence:
     retrievals: pd.DataFrame
     image_vectors: Mapping[str, Vectors]
     eeg: Epochs
+    channels: tuple[str, ...]
     times_s: Float[np.ndarray, " n_times"]
     training: pd.DataFrame
     training_eeg: Epochs

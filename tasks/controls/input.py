@@ -58,8 +58,6 @@ def label_permutation(evidence: Evidence) -> Finding:
             low=encoder.control_low,
             high=encoder.control_high,
             resampled=PERMUTATIONS,
-            p_value=encoder.p_value,
-            exchanged=encoder.exchanged,
             verdict=(
                 f"With stimuli permuted the same answers score {value:.3f}; the true order scores "
                 f"{encoder.value:.3f} ({probability(encoder)})."

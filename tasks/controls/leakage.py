@@ -32,13 +32,13 @@ def stimulus_overlap(evidence: Evidence) -> Finding:
 
 
 def caption_overlap(evidence: Evidence) -> Finding:
-    """Count audited trials whose captions are all word for word those of one training picture.
+    """Count held-out pictures whose captions are all word for word those of one training picture.
 
     Short captions of different pictures are equal now and then. How often is told by the training
     pictures among themselves; held-out pictures that do so more often were copied.
     """
-    leaked = _described_in_training(evidence)
     rate, usual, p_value = _copied(evidence)
+    n_pictures = sum(part in HELD_OUT for part in _splits(evidence).values())
     copied = p_value < SIGNIFICANCE and rate > usual
     counts = (
         f"{rate:.1%} of the held-out pictures have, word for word, all captions of one training picture; "
@@ -51,12 +51,13 @@ def caption_overlap(evidence: Evidence) -> Finding:
     )
     shown = _shown_in_training(evidence)
     if shown.all():
+        rate, n_pictures = 1.0, evidence.shown["stimulus_id"].nunique()
         verdict = (
             "Every audited picture is a training picture, and its captions are training captions."
         )
     score = Score(
-        value=float(leaked.mean()),
-        n=len(leaked),
+        value=rate,
+        n=n_pictures,
         chance=usual,
         p_value=p_value,
         exchanged="pictures",

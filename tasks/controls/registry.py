@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from tasks.controls import drift, drift_probes, leakage, scoring
+from tasks.controls import (
+    collapse,
+    drift,
+    drift_probes,
+    inflators,
+    leakage,
+    other_sources,
+    scoring,
+)
 from tasks.controls import input as heard
 from tasks.controls.baseline import simple_decoder
 from tasks.controls.evidence import Evidence, Finding
@@ -23,6 +31,7 @@ NEED_TIME = (
     "pseudo_labels",
     "time_to_training",
     "errors_follow_time",
+    "neighbours",
 )
 """Controls that rest on the order of presentation: left out where it was not published."""
 
@@ -83,6 +92,9 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
         "high_pass": drift_probes.high_pass,
         "time_to_training": drift_probes.time_to_training,
         "errors_follow_time": drift_probes.errors_follow_time,
+        "frontal_channels": other_sources.frontal_channels,
+        "above_55_hz": other_sources.above_55_hz,
+        "neighbours": other_sources.neighbours,
         "stimulus_overlap": leakage.stimulus_overlap,
         "caption_overlap": leakage.caption_overlap,
         "gallery_overlap": leakage.gallery_overlap,
@@ -92,6 +104,11 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
         "batch_dependence": scoring.batch_dependence,
         "bottleneck": scoring.bottleneck,
         "repetitions": scoring.repetitions,
+        "effective_rank": collapse.effective_rank,
+        "distinct_answers": collapse.distinct_answers,
+        "cluster_overlap": collapse.cluster_overlap,
+        "any_head_correct": inflators.any_head_correct,
+        "assignment_over_batch": inflators.assignment_over_batch,
     }
 )
-"""Name to control: what a simple method reaches, what goes in (C), drift (B), leakage (A and D) and scoring (E)."""
+"""Name to control: what a simple method reaches, what goes in (C), drift (B), leakage (A and D), scoring (E), collapse, inflators."""

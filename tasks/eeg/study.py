@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import mne
+import numpy as np
 
 from tasks.artifacts.pictures import examine
 from tasks.eeg.sources.protocol import (
@@ -20,6 +21,7 @@ from tasks.eeg.sources.protocol import (
     Stimulus,
     StoredEpochs,
 )
+from tasks.eeg.sources.truncation import is_absent
 from tasks.runtime.files import sha256_of
 
 LISTED = 10  # names in a message
@@ -28,13 +30,14 @@ EventsOf = Mapping[Recording, Sequence[Event]]
 
 @dataclass(frozen=True)
 class RecordingFacts:
-    """What the header of a recording says, and the hash of its bytes."""
+    """What the header of a recording says, the hash of its bytes, and how many epochs it stores, if any."""
 
     recording: Recording
     sfreq_hz: float
     channels: tuple[str, ...]
     duration_s: float
     sha256: str
+    n_epochs: int | None
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
     Raises
     ------
     SourceError
-        If the file is truncated or holds no EEG.
+        If the file is truncated, holds no EEG, or holds one epoch twice.
     """
     try:
         found = source.read(recording)
@@ -66,8 +69,8 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
             found.get_data(start=found.n_times - 1)
     except BROKEN as error:
         raise SourceError(
-            f"{recording.path} must be a whole recording; MNE cannot read it ({error}). "
-            "Copy it from its origin again."
+            f"{recording.path} must be a whole recording; its last sample cannot be read "
+            f"({type(error).__name__}: {error}). Copy it from its origin again."
         ) from error
     picks = mne.pick_types(found.info, eeg=True, exclude=())
     if not len(picks):
@@ -77,6 +80,7 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
         )
     sfreq_hz = float(found.info["sfreq"])
     if isinstance(found, StoredEpochs):
+        _refuse_repeated_epochs(found, recording.path)
         files, n_samples = list(found.files), found.eeg.shape[0] * found.eeg.shape[2]
     else:
         files, n_samples = [Path(name) for name in found.filenames if name], found.n_times
@@ -86,6 +90,7 @@ def examine_recording(source: Source, recording: Recording) -> RecordingFacts:
         channels=tuple(found.info["ch_names"][pick] for pick in picks),
         duration_s=n_samples / sfreq_hz,
         sha256=_sha256_of_all({recording.path, *files}),
+        n_epochs=len(found.eeg) if isinstance(found, StoredEpochs) else None,
     )
 
 
@@ -101,7 +106,7 @@ def examine_images(stimuli: Sequence[Stimulus]) -> list[ImageFacts]:
 
 
 def check_recordings(facts: Sequence[RecordingFacts]) -> None:
-    """Check that all recordings have the same rate and channels, and ids of their own.
+    """Check that all recordings have the same rate and channels, and ids and bytes of their own.
 
     Raises
     ------
@@ -109,6 +114,14 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> None:
         If they do not.
     """
     _refuse_duplicates("recording ids", (fact.recording.recording_id for fact in facts))
+    same: dict[str, Path] = {}
+    for fact in facts:
+        path = same.setdefault(fact.sha256, fact.recording.path)
+        if path != fact.recording.path:
+            raise SourceError(
+                f"Every recording must be there once; {fact.recording.path} holds the very bytes of {path}. Take "
+                "one of them away, or copy the right one from its origin."
+            )
     first = facts[0]
     for fact in facts[1:]:
         names = f"{first.recording.recording_id} and {fact.recording.recording_id}"
@@ -127,7 +140,7 @@ def check_recordings(facts: Sequence[RecordingFacts]) -> None:
                 f"All recordings must have the same channels in one order; {names} have "
                 f"{len(first.channels)} and {len(fact.channels)}, and differ in {len(differing)} places"
                 f"{': ' + ', '.join(differing[:LISTED]) if differing else ''}. "
-                "Rename, reorder or drop channels in the source."
+                "Rename, order or drop them by ingest.source.channels (sources bids and epochs), or in the files."
             )
 
 
@@ -143,10 +156,16 @@ def check_events(
     """
     check_listed(events, stimuli)
     duration_s = {fact.recording: fact.duration_s for fact in facts}
+    n_epochs = {fact.recording: fact.n_epochs for fact in facts}
     for recording, rows in events.items():
         name = recording.recording_id
         if not rows:
             raise SourceError(f"{name} must have events; it has none. Add them or leave it out.")
+        if n_epochs[recording] not in (None, len(rows)):
+            raise SourceError(
+                f"{name} must store one epoch per event; it stores {n_epochs[recording]} for {len(rows)} events. "
+                f"Mend {recording.path} or the table that says what it shows."
+            )
         _refuse_duplicates(f"presentation orders in {name}", (e.presentation_order for e in rows))
         _refuse_duplicates(f"onsets in {name}", (e.onset_s for e in rows))
         late = [event for event in rows if not 0 <= event.onset_s < duration_s[recording]]
@@ -198,8 +217,69 @@ def check_inside(folder: Path, paths: Iterable[Path]) -> None:
 
 
 def missing_images(stimuli: Iterable[Stimulus]) -> set[str]:
-    """Return the ids of the stimuli whose image file does not exist."""
-    return {s.stimulus_id for s in stimuli if not s.image_path.is_file()}
+    """Return the ids of the stimuli whose image file is not there, or but a stand-in for what was not fetched."""
+    return {s.stimulus_id for s in stimuli if is_absent(s.image_path)}
+
+
+def check_fetched(absent: Sequence[Path]) -> None:
+    """Check that the disk holds the recordings that the study lists.
+
+    Parameters
+    ----------
+    absent
+        Files that it does not hold.
+
+    Raises
+    ------
+    SourceError
+        If there are any: the first ten and how many.
+    """
+    rule = "Every recording that the study lists must be on disk, and not a link or a stand-in"
+    remedy = "Fetch them (`datalad get`, `git annex get`, `git lfs pull`), or set ingest.on_missing_recording to drop."
+    _refuse_missing(rule, {path.as_posix() for path in absent}, remedy)
+
+
+def is_held(recording: Recording, absent: Iterable[Path]) -> bool:
+    """Return whether neither a recording nor a file of its name beside it is absent."""
+    return not any(
+        path.parent == recording.path.parent and path.stem == recording.path.stem for path in absent
+    )
+
+
+def repeated_images(images: Sequence[ImageFacts]) -> dict[str, str]:
+    """Return the ids of pictures that have the bytes of an earlier one, with the id of that.
+
+    The same picture under two names may be trained on and tested.
+    """
+    first: dict[str, str] = {}
+    repeated = {}
+    for image in images:
+        name = image.stimulus.stimulus_id
+        if (other := first.setdefault(image.sha256, name)) != name:
+            repeated[name] = other
+    return repeated
+
+
+def check_repeated(repeated: Mapping[str, str]) -> None:
+    """Check that no picture is there under two names.
+
+    Parameters
+    ----------
+    repeated
+        From `repeated_images`.
+
+    Raises
+    ------
+    SourceError
+        If one is: the first ten and how many.
+    """
+    if repeated:
+        pairs = [f"{name} and {other}" for name, other in repeated.items()]
+        raise SourceError(
+            f"Every picture must be there under one name; {len(pairs)} have the very bytes of another: "
+            f"{', '.join(pairs[:LISTED])}. Give them one name in the tables, or set ingest.on_repeated_image to "
+            "drop, which leaves the trials of the former names out."
+        )
 
 
 def check_images(events: EventsOf, missing: set[str]) -> None:
@@ -232,6 +312,19 @@ def without(events: EventsOf, missing: set[str]) -> EventsOf:
 def _examine_image(stimulus: Stimulus) -> ImageFacts:
     width_px, height_px = examine(stimulus.image_path)
     return ImageFacts(stimulus, width_px, height_px, sha256_of(stimulus.image_path))
+
+
+def _refuse_repeated_epochs(found: StoredEpochs, path: Path) -> None:
+    """Refuse an epoch that is there twice; the first samples tell which two may be alike. Flat ones are no matter."""
+    _, kind, counts = np.unique(found.eeg[:, :, 0], axis=0, return_inverse=True, return_counts=True)
+    seen: dict[bytes, int] = {}
+    for place in np.flatnonzero(counts[kind] > 1).tolist():
+        epoch = found.eeg[place]
+        if np.ptp(epoch) > 0 and (other := seen.setdefault(epoch.tobytes(), place)) != place:
+            raise SourceError(
+                f"Every epoch must be there once; epochs {other} and {place} of {path} (0 is the first) hold the "
+                "same numbers. Drop one of them, or copy the file from its origin again."
+            )
 
 
 def _sha256_of_all(paths: set[Path]) -> str:

@@ -52,8 +52,8 @@ def compare(texts: Sequence[str], references: Sequence[References]) -> Likeness:
         rouge.score_multi(list(said), text)["rougeL"].fmeasure
         for text, said in zip(texts, references, strict=True)
     )
-    expected = {i: [_words(one) for one in said] for i, said in enumerate(references)}
-    cider, _ = Cider().compute_score(expected, {i: [_words(t)] for i, t in enumerate(texts)})
+    expected = {i: [words(one) for one in said] for i, said in enumerate(references)}
+    cider, _ = Cider().compute_score(expected, {i: [words(t)] for i, t in enumerate(texts)})
     return Likeness(bleu, rouge_l, float(cider))
 
 
@@ -91,5 +91,6 @@ def unsupported(
     return named, named - known - said
 
 
-def _words(text: str) -> str:
+def words(text: str) -> str:
+    """Return a text in lower case without punctuation."""
     return " ".join(re.findall(r"\w+", text.lower()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +69,7 @@ def read_human_captions(path: Path, stimuli: Sequence[Stimulus]) -> HumanCaption
     Parameters
     ----------
     path : Path
-        COCO's JSON (``images`` and ``annotations``); a JSON object of picture to a list of captions,
-        or to ``human_captions`` (or ``captions``) and ``categories``; or a CSV with the columns
-        ``stimulus_id`` (or ``file_name``, ``image``) and ``caption``, one row per caption, and
-        ``objects`` at will, joined by semicolons.
+        As `read_records` takes it.
     stimuli : Sequence[Stimulus]
         Pictures; captions of others are left out.
 
@@ -82,7 +81,7 @@ def read_human_captions(path: Path, stimuli: Sequence[Stimulus]) -> HumanCaption
     texts: dict[str, list[str]] = {}
     objects: dict[str, set[str]] = {}
     names = _names(stimuli)
-    for picture, captions, things in _records(path):
+    for picture, captions, things in read_records(path):
         for stimulus_id in names.get(picture, ()):
             said = (" ".join(caption.split()) for caption in captions)
             texts.setdefault(stimulus_id, []).extend(caption for caption in said if caption)
@@ -112,10 +111,28 @@ def _names(stimuli: Iterable[Stimulus]) -> dict[str, set[str]]:
     return names
 
 
-def _records(path: Path) -> list[Record]:
-    """Read a file in whichever form it is."""
+def read_records(path: Path) -> list[Record]:
+    """Read captions of pictures in whichever form they are.
+
+    Parameters
+    ----------
+    path : Path
+        COCO's JSON (``images`` and ``annotations``) or its results (a list with ``image_id`` and ``caption``);
+        Karpathy's JSON (``images`` with ``sentences``); a JSON object of picture to a caption, a list of captions,
+        or ``human_captions`` (or ``captions``) and ``categories``; or a table (``.csv``, ``.tsv``) with the columns
+        ``stimulus_id`` (or ``file_name``, ``image``) and ``caption``, one row per caption, and ``objects`` at
+        will, joined by semicolons or commas. A table may be separated by commas, semicolons or tabs, in UTF-8 or
+        Windows-1252, and write its columns in any case, as spreadsheets do.
+
+    Raises
+    ------
+    CaptionFileError
+        If it is none of these.
+    """
+    if not path.is_file():
+        raise CaptionFileError(f"{path} must exist; it does not. Mend its name.")
     try:
-        return list(_csv(path) if path.suffix.lower() == ".csv" else _json(path))
+        return list(_csv(path) if path.suffix.lower() in (".csv", ".tsv", ".txt") else _json(path))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CaptionFileError(
             f"{path} must be COCO-style JSON or a CSV of captions; it cannot be read so "
@@ -124,12 +141,22 @@ def _records(path: Path) -> list[Record]:
 
 
 def _json(path: Path) -> Iterator[Record]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    if isinstance(content, list):
+        for row in content:
+            yield str(row["image_id"]), [_text(row["caption"])], []
+        return
     if "annotations" in content and "images" in content:
         yield from _coco(content)
         return
+    if isinstance(content.get("images"), list):
+        for image in content["images"]:
+            yield _text(image["filename"]), [_text(one["raw"]) for one in image["sentences"]], []
+        return
     for picture, said in content.items():
-        if isinstance(said, list):
+        if isinstance(said, str):
+            yield picture, [said], []
+        elif isinstance(said, list):
             yield picture, [_text(caption) for caption in said], []
         else:
             captions = said["human_captions"] if "human_captions" in said else said["captions"]
@@ -146,18 +173,33 @@ def _coco(content: Mapping[str, list[dict[str, object]]]) -> Iterator[Record]:
         yield names[annotation["image_id"]], captions, [_text(category)] if category else []
 
 
+def read_csv(path: Path) -> csv.DictReader[str]:
+    """Return the rows of a table as spreadsheets save it: commas, semicolons or tabs, UTF-8 or Windows-1252."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = content.decode("cp1252", "replace")
+    header = text.split("\n", 1)[0]
+    return csv.DictReader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=header.count))
+
+
 def _csv(path: Path) -> Iterator[Record]:
-    with path.open(encoding="utf-8-sig", newline="") as handle:
-        rows = csv.DictReader(handle)
-        find: Callable[[tuple[str, ...]], str] = lambda known: next(  # noqa: E731
-            (name for name in known if name in (rows.fieldnames or ())), ""
+    rows = read_csv(path)
+    names = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
+    find: Callable[[tuple[str, ...]], str] = lambda known: next(  # noqa: E731
+        (names[name] for name in known if name in names), ""
+    )
+    picture, caption, things = find(PICTURE_COLUMNS), find(CAPTION_COLUMNS), find(("objects",))
+    if not picture or not caption:
+        raise ValueError(f"the columns are {rows.fieldnames}")
+    for row in rows:
+        said = re.split("[;,]", row.get(things) or "")
+        yield (
+            row[picture].strip(),
+            [row[caption] or ""],
+            [one.strip() for one in said if one.strip()],
         )
-        picture, caption = find(PICTURE_COLUMNS), find(CAPTION_COLUMNS)
-        if not picture or not caption:
-            raise ValueError(f"the columns are {rows.fieldnames}")
-        for row in rows:
-            things = [thing.strip() for thing in (row.get("objects") or "").split(";")]
-            yield row[picture], [row[caption] or ""], [thing for thing in things if thing]
 
 
 def _text(value: object) -> str:

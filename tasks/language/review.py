@@ -12,7 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.artifacts.pictures import read_picture
-from tasks.language.human import CaptionFileError
+from tasks.language.human import CaptionFileError, read_csv
 from tasks.runtime.files import write_text
 
 VERDICTS = ("correct", "wrong", "invented", "unsure")
@@ -88,7 +88,7 @@ def read_review(path: Path) -> dict[tuple[str, str], str]:
     CaptionFileError
         If a column is missing, a verdict is unknown, or no caption has one.
     """
-    rows = csv.DictReader(io.StringIO(content := _decoded(path)), delimiter=_delimiter(content))
+    rows = read_csv(path)
     names = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
     if not {"caption_id", "text", "verdict"} <= set(names):
         raise CaptionFileError(
@@ -107,20 +107,6 @@ def read_review(path: Path) -> dict[tuple[str, str], str]:
             f"{unknown or 'none at all'}. Fill it in."
         )
     return given
-
-
-def _decoded(path: Path) -> str:
-    content = path.read_bytes()
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
-
-
-def _delimiter(content: str) -> str:
-    """Return what separates the names of the columns."""
-    header = content.split("\n", 1)[0]
-    return max(",;\t", key=header.count)
 
 
 def _to_cell(text: str) -> str:

@@ -152,6 +152,11 @@ CONTROLS: Mapping[str, ControlWords] = {
     "high_pass": ControlWords("Without the slow part of the EEG", _DRIFT),
     "time_to_training": ControlWords("Near in time to a training trial", _DRIFT),
     "errors_follow_time": ControlWords("Mistakes in order of presentation", _DRIFT),
+    "frontal_channels": ControlWords(
+        "With channels near the eyes alone", _INPUT, on_same_scale=True
+    ),
+    "above_55_hz": ControlWords("With power above 55 Hz alone", _INPUT, on_same_scale=True),
+    "neighbours": ControlWords("Naming the picture before", _DRIFT, on_same_scale=True),
     "stimulus_overlap": ControlWords("Pictures in training and test", _LEAK),
     "caption_overlap": ControlWords("Captions in training and test", _LEAK),
     "gallery_overlap": ControlWords("Test captions among the decoded", _LEAK),
@@ -161,6 +166,11 @@ CONTROLS: Mapping[str, ControlWords] = {
     "batch_dependence": ControlWords("Trials beside other trials", _SCORING),
     "bottleneck": ControlWords("Few dimensions let through", _SCORING),
     "repetitions": ControlWords("Presentations averaged", _SCORING),
+    "effective_rank": ControlWords("Dimensions that predictions span", _SCORING),
+    "distinct_answers": ControlWords("Different captions retrieved", _SCORING),
+    "cluster_overlap": ControlWords("Pictures in the clusters of training", _LEAK),
+    "any_head_correct": ControlWords("If any head may be right", _SCORING, on_same_scale=True),
+    "assignment_over_batch": ControlWords("If pictures are assigned over the batch", _SCORING),
 }
 """Controls of the audit in the order of the report, in words."""
 

@@ -33,6 +33,10 @@ TITLES: Mapping[str, tuple[str, str]] = {
         "Mistakes in order of presentation",
         "Drift would take concepts for those that were shown at about the same time.",
     ),
+    "neighbours": (
+        "Neighbours in the stream",
+        "Overlapping responses, or concepts in a row, would name the pictures before or after.",
+    ),
     "picture_similarity": (
         "Accuracy by likeness to training",
         "How much of the score rests on pictures like those of training.",

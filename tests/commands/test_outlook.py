@@ -1,5 +1,6 @@
 """`percept doctor` says before any work what later stages would refuse."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import yaml
 
 from tasks.commands.doctor import examine
 from tests.conftest import preset
+from tests.eeg.stages import run_ingest
+from tests.eeg.studies import write_study as write_mini_study
 
 IMAGE = {
     "strategy": "image",
@@ -31,11 +34,11 @@ def write_study(root: Path, split: Mapping[str, str] | None = None) -> Path:
         table["split"] = table["stimulus"].map(split).fillna("n/a")
     table.to_csv(folder / "stimuli.tsv", sep="\t", index=False)
     for name, _ in PICTURES:
-        (folder / "images" / name).touch()
+        (folder / "images" / name).write_bytes(b"a picture")
     for subject in ("01", "02"):
         stem = folder / f"sub-{subject}" / "eeg" / f"sub-{subject}_task-look"
         stem.parent.mkdir(parents=True)
-        Path(f"{stem}_eeg.fif").touch()
+        Path(f"{stem}_eeg.fif").write_bytes(b"EEG")
         events = pd.DataFrame({"onset": range(32), "duration": 0.5, "stim_file": table["stimulus"]})
         events.to_csv(f"{stem}_events.tsv", sep="\t", index=False)
     return folder
@@ -157,6 +160,60 @@ def test_a_table_that_names_what_is_not_there(tmp_path: Path) -> None:
     path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
     (text,) = refusals(told(tmp_path, IMAGE))
     assert "must be listed among the stimuli; 1 are missing: c3_7.png" in text
+
+
+def said(root: Path, section: Mapping[str, Any], what: str) -> list[tuple[str, str]]:
+    params = preset("bids") | {"ingest": dict(section)}
+    path = root / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    return [(f.mark, f.text) for f in examine(path, root) if f.what == what]
+
+
+def test_recordings_that_were_not_fetched_are_named(tmp_path: Path) -> None:
+    folder = write_study(tmp_path)
+    path = folder / "sub-02" / "eeg" / "sub-02_task-look_eeg.fif"
+    path.unlink()
+    path.symlink_to("../../.git/annex/objects/gone")
+    section = preset("bids")["ingest"]
+    ((mark, text),) = said(tmp_path, section, "recordings")
+    assert mark == "!!"
+    assert f"1 files of {folder} are listed and not on this disk" in text
+    assert text.endswith(f"{path.name}; fetch them, or set ingest.on_missing_recording to drop")
+    dropping = section | {"on_missing_recording": "drop"}
+    ((mark, text),) = said(tmp_path, dropping, "recordings")
+    assert (mark, text[-33:]) == ("--", "their recordings will be left out")
+    ((mark, text), *_) = said(tmp_path, dropping, "parts")
+    assert mark == "ok"
+    assert sum(map(int, re.findall(r"(\d+) trials", text))) == 32
+
+
+def test_a_file_that_one_subject_lacks_is_missing(tmp_path: Path) -> None:
+    section = preset("things_eeg2")["ingest"]
+    source = section["source"] | {"layout": "nice", "eeg": "eeg"}
+    folder = tmp_path / "data" / "raw" / source["folder"]
+    for subject, part in (("01", "training"), ("01", "test"), ("02", "training")):
+        path = folder / "eeg" / f"sub-{subject}" / f"preprocessed_eeg_{part}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"EEG")
+    found = [text for _, text in said(tmp_path, section | {"source": source}, "recordings")]
+    lacking = folder / "eeg" / "sub-02" / "preprocessed_eeg_test.npy"
+    assert [text for text in found if "preprocessed" in text] == [
+        f"{lacking} is missing; THINGS-EEG2, CC BY 4.0: osf.io/3jk45"
+    ]
+
+
+def test_what_is_gone_since_ingest_is_named(tmp_path: Path) -> None:
+    study = write_mini_study(tmp_path / "data" / "raw")
+    run_ingest(study.raw, {"name": "simulated", "folder": "simulated"})
+    params = preset("tiny")
+    params["ingest"]["source"] = {"name": "simulated", "folder": "simulated"}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(params))
+    pictures = sorted((study.folder / "stimuli").iterdir())
+    for picture in pictures[1:]:
+        picture.unlink()
+    (text,) = [f.text for f in examine(path, tmp_path) if f.what == "parts" and f.blocks]
+    assert f"31 of {2 + 32} recordings and pictures are gone: {pictures[1]}, " in text
 
 
 @pytest.mark.parametrize("recipe", ["things_eeg2_nice", "things_eeg2_ubp"])

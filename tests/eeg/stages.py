@@ -9,13 +9,16 @@ from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
 
+STRICT = {"on_missing_recording": "raise", "on_repeated_image": "raise"}
 INGESTED = ("recordings", "events", "stimuli", "oracle", "topographies")
 
 
-def run_ingest(raw: Path, source: dict[str, Any], on_missing_image: str = "raise") -> Artifacts:
+def run_ingest(
+    raw: Path, source: dict[str, Any], on_missing_image: str = "raise", **changes: str
+) -> Artifacts:
     """Ingest the study that lies in ``raw``, which is <root>/data/raw."""
     artifacts = Artifacts(raw.parents[1])
-    section = {"source": source, "on_missing_image": on_missing_image}
+    section = {"source": source, "on_missing_image": on_missing_image} | STRICT | changes
     ingest(
         raw,
         **{name: getattr(artifacts, name) for name in INGESTED},

@@ -1,5 +1,6 @@
 """A small study in the layout of the simulated one, made of noise and planted sines."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,6 +72,13 @@ def make_raw(
     """Return a recording with electrode positions."""
     info = mne.create_info(list(channels), sfreq_hz, "eeg").set_montage("colin27_1005")
     return mne.io.RawArray(signal_uv * 1e-6, info, verbose="ERROR")
+
+
+def save_picture(path: Path) -> None:
+    """Save a small picture of a colour of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    colour = zlib.crc32(f"{path.parent.name}/{path.name}".encode()).to_bytes(4, "big")[:3]
+    Image.new("RGB", (8, 6), tuple(colour)).save(path)
 
 
 @dataclass(frozen=True)

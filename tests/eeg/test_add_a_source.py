@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from PIL import Image
 
 from tasks.eeg.study import check_events, check_images, examine_recording, missing_images
 from tasks.wiring.presets import splice
 from tests.conftest import REPOSITORY
+from tests.eeg.studies import save_picture
 
 PAGE = REPOSITORY / "docs" / "add_a_source.md"
 CHANNELS = ("Fz", "Cz", "Pz", "Oz")
@@ -33,7 +33,7 @@ def test_the_example_reads_a_study_that_ingest_accepts(
 ) -> None:
     for concept, name in (("cat", "felix"), ("dog", "rex")):
         (tmp_path / "images" / concept).mkdir(parents=True)
-        Image.new("RGB", (8, 8)).save(tmp_path / "images" / concept / f"{name}.jpg")
+        save_picture(tmp_path / "images" / concept / f"{name}.jpg")
     eeg = np.random.default_rng(0).normal(scale=20, size=(4, 1000))
     shown = {"onset_s": np.array([0.5, 1.5]), "image": np.array(["rex", "felix"])}
     np.savez(tmp_path / "sub-01_ses-01.npz", eeg=eeg, **shown)

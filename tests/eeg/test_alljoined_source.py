@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.alljoined import AlljoinedParams, AlljoinedSource
 from tasks.eeg.sources.protocol import SourceError
 from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
+from tests.eeg.studies import save_picture
 from tests.published_layouts import alljoined_row, save_alljoined
 
 PRESET = preset("alljoined")
@@ -56,7 +56,7 @@ def raw(tmp_path: Path) -> Path:
     images.mkdir(parents=True)
     for names in SHOWN.values():
         for name in names:
-            Image.new("RGB", (8, 6)).save(images / f"{name}.jpg")
+            save_picture(images / f"{name}.jpg")
     return raw
 
 

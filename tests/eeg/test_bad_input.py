@@ -93,7 +93,8 @@ def test_a_recording_with_a_channel_less(study: MiniStudy) -> None:
     raw.save(path, overwrite=True, verbose="ERROR")
     assert complaint(lambda: run_ingest(study.raw, SIMULATED)) == (
         "All recordings must have the same channels in one order; sub-01_ses-01 and sub-01_ses-02 have "
-        "16 and 15, and differ in 1 places: Oz and none. Rename, reorder or drop channels in the source."
+        "16 and 15, and differ in 1 places: Oz and none. Rename, order or drop them by "
+        "ingest.source.channels (sources bids and epochs), or in the files."
     )
 
 

@@ -1,5 +1,6 @@
 """EEG-BIDS: a small synthetic study, and the EEGLAB recording with events.tsv or its annotations."""
 
+import zlib
 from pathlib import Path
 
 import mne
@@ -9,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mne_bids import BIDSPath, write_raw_bids
 from PIL import Image
+from scipy.io import savemat
 
 from tasks.eeg.cleaning import clean_recording
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.bids import BidsParams, BidsSource
-from tasks.eeg.sources.protocol import SourceError
+from tasks.eeg.sources.protocol import ChannelParams, SourceError
 from tasks.eeg.sources.registry import parse_params
 from tasks.eeg.sources.truncation import FIF_END
 from tasks.eeg.splits import SplitError
@@ -25,7 +27,11 @@ PARAMS = BidsParams(
     name="bids",
     folder="study",
     task="look",
+    acquisition=None,
+    format=None,
+    channels=None,
     stimulus_column="stim_file",
+    on_other_event="raise",
     stimuli_table="stimuli.tsv",
     montage=None,
 )
@@ -40,8 +46,8 @@ OFF = {"deviation_z": None, "min_correlation": None}
 
 def write_stimuli(folder: Path, names: tuple[str, ...]) -> None:
     (folder / "images").mkdir(parents=True)
-    for name in names:
-        Image.new("RGB", (8, 8)).save(folder / "images" / f"{Path(name).stem}.png")
+    for i, name in enumerate(names):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(folder / "images" / f"{Path(name).stem}.png")
     save_bids_stimuli(folder, [stimulus_row(name) for name in names])
 
 
@@ -52,7 +58,7 @@ def stimulus_row(name: str) -> dict[str, str]:
 
 def write_recording(path: Path, raw: mne.io.BaseRaw | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    raw = make_raw(make_signal(2500)) if raw is None else raw
+    raw = make_raw(make_signal(2500, seed=zlib.crc32(path.name.encode()))) if raw is None else raw
     raw.save(path, overwrite=True, verbose="ERROR")
 
 
@@ -374,3 +380,155 @@ def test_whatever_an_events_table_holds_it_is_read_or_refused_in_a_sentence(
         source.events(recording)
     except SourceError as error:
         assert str(error).count("\n") == 0  # noqa: PT017  (it may be read, too)
+
+
+LOOK = "sub-02/eeg/sub-02_task-look"
+
+
+def test_a_header_whose_samples_were_not_fetched_is_refused_or_left_out(
+    folder: Path, tmp_path: Path
+) -> None:
+    path = BIDSPath(subject="03", task="look", datatype="eeg", root=folder)
+    raw = make_raw(make_signal(2500, seed=3))
+    raw.info["line_freq"] = 50
+    write_raw_bids(raw, path, format="BrainVision", allow_preload=True, verbose="ERROR")
+    (folder / "participants.tsv").unlink()
+    (folder / "sub-03" / "eeg" / "sub-03_task-look_events.tsv").write_text(EVENTS)
+    assert len(rows(run_ingest(folder.parent, PARAMS.model_dump()), "recordings")) == 3
+    samples = folder / "sub-03" / "eeg" / "sub-03_task-look_eeg.eeg"
+    samples.unlink()
+    samples.symlink_to("../../.git/annex/objects/gone")
+    with pytest.raises(
+        SourceError, match=r"1 are missing: \S+/sub-03_task-look_eeg\.eeg\. Fetch them"
+    ):
+        run_ingest(folder.parent, PARAMS.model_dump())
+    artifacts = run_ingest(folder.parent, PARAMS.model_dump(), on_missing_recording="drop")
+    assert len(rows(artifacts, "recordings")) == 2
+
+
+def test_a_recording_that_a_table_of_scans_lists_must_be_there(folder: Path) -> None:
+    table = folder / "sub-02" / "sub-02_scans.tsv"
+    names = (
+        "eeg/sub-02_task-look_eeg.fif",
+        "eeg/sub-02_task-look_run-2_eeg.fif",
+        "eeg/sub-02_task-rest_eeg.fif",
+    )
+    (folder / f"{LOOK.replace('look', 'rest')}_eeg.fif").unlink()  # of another task
+    table.write_text("\n".join(["filename", *names]) + "\n")
+    message = r"1 are missing: \S+/sub-02_task-look_run-2_eeg\.fif\."
+    with pytest.raises(SourceError, match=message):
+        run_ingest(folder.parent, PARAMS.model_dump())
+
+
+def test_subjects_without_a_recording_are_said(folder: Path, caplog) -> None:
+    (folder / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-07\n")
+    opened(folder).recordings()
+    assert "lists 1 subjects without a recording of the task: sub-07" in caplog.text
+
+
+def test_derivatives_of_the_same_name_are_no_recordings(folder: Path) -> None:
+    write_recording(folder / "derivatives" / "cleaned" / f"{LOOK}_eeg.fif")
+    write_recording(folder / "sourcedata" / f"{LOOK}_eeg.fif")
+    assert [r.path.relative_to(folder).parts[0] for r in opened(folder).recordings()] == [
+        "sub-01",
+        "sub-02",
+    ]
+
+
+def test_one_of_two_acquisitions_is_chosen(folder: Path) -> None:
+    acquired = "sub-02/eeg/sub-02_task-look_acq-{}_eeg.fif"
+    (folder / f"{LOOK}_eeg.fif").rename(folder / acquired.format("wet"))
+    write_recording(folder / acquired.format("dry"))
+    with pytest.raises(
+        SourceError, match=r"sub-02_ses-01 must be one file; \S+acq-dry\S+ and \S+acq-wet"
+    ):
+        opened(folder).recordings()
+    (recording,) = opened(folder, acquisition="wet").recordings()
+    assert recording.path.name == Path(acquired.format("wet")).name
+
+
+def test_one_of_two_formats_is_chosen(folder: Path) -> None:
+    mne.export.export_raw(folder / f"{LOOK}_eeg.edf", make_raw(make_signal(2500)), verbose="ERROR")
+    with pytest.raises(
+        SourceError, match=r"must be one file; .* Choose by ingest\.source\.acquisition or format"
+    ):
+        opened(folder).recordings()
+    assert [r.path.suffix for r in opened(folder, format="fif").recordings()] == [".fif", ".fif"]
+    assert [r.path.suffix for r in opened(folder, format="edf").recordings()] == [".edf"]
+
+
+def test_a_fif_recording_in_parts_is_one(folder: Path) -> None:
+    path = folder / f"{LOOK}_eeg.fif"
+    path.unlink()
+    raw = make_raw(make_signal(60_000))
+    raw.save(path, split_size="2MB", split_naming="bids", verbose="ERROR")
+    parts = sorted(folder.glob(f"{LOOK}_split-*_eeg.fif"))
+    assert len(parts) > 1
+    source = opened(folder)
+    recording = source.recordings()[1]
+    assert recording.path == parts[0]
+    assert source.read(recording).n_times == 60_000
+    assert len(source.events(recording)) == 3
+    artifacts = run_ingest(folder.parent, PARAMS.model_dump())
+    assert rows(artifacts, "recordings")[1]["duration_s"] == 240
+
+
+def test_a_set_file_that_holds_epochs_is_refused_with_what_helps(folder: Path) -> None:
+    eeg = np.stack([make_signal(250, seed=seed) for seed in range(3)], axis=2)
+    places = np.array([(name,) for name in CHANNELS], dtype=[("labels", object)])
+    content = {"nbchan": 16, "pnts": 250, "trials": 3, "srate": 250.0, "xmin": 0.0, "xmax": 0.996}
+    content |= {"data": eeg, "chanlocs": places, "event": [], "epoch": [], "icawinv": []}
+    (folder / f"{LOOK}_eeg.fif").unlink()
+    savemat(folder / f"{LOOK}_eeg.set", {"EEG": content})
+    source = opened(folder)
+    with pytest.raises(
+        SourceError, match=r"must be continuous; it holds epochs\. .* use the source epochs"
+    ):
+        source.read(source.recordings()[1])
+
+
+def test_events_that_show_none_of_the_stimuli_are_refused_or_skipped(folder: Path, caplog) -> None:
+    """mne-bids writes every annotation into its column trial_type: fixations, blinks and answers, too."""
+    raw = make_raw(make_signal(25_000))
+    raw.info["line_freq"] = 50
+    names = ["cup.png", "fixation", "car.png", "BAD_blink", "cup.png"]
+    raw.set_annotations(mne.Annotations([5, 10, 20, 30, 31], [0.5] * 5, names))
+    path = BIDSPath(subject="02", task="look", datatype="eeg", root=folder)
+    (folder / f"{LOOK}_eeg.fif").unlink()
+    (folder / f"{LOOK}_events.tsv").unlink()
+    write_raw_bids(raw, path, format="EDF", allow_preload=True, verbose="ERROR")
+    section = PARAMS.model_dump() | {"stimulus_column": "trial_type", "format": "edf"}
+    with pytest.raises(
+        SourceError, match=r"listed among the stimuli; 2 are missing: BAD_blink, fixation"
+    ):
+        run_ingest(folder.parent, section)
+    artifacts = run_ingest(folder.parent, section | {"on_other_event": "skip"})
+    assert [e["stimulus_id"] for e in rows(artifacts, "events")] == [
+        "cup.png",
+        "car.png",
+        "cup.png",
+    ]
+    assert "sub-02_ses-01: 2 events are skipped, for stimuli.tsv does not list" in caplog.text
+
+
+def test_channels_that_differ_in_names_and_order_are_mapped(folder: Path) -> None:
+    raw = make_raw(make_signal(2500, seed=9))
+    raw.rename_channels({"Oz": "EEG Oz-Ref", "Fp1": "FP1"}).reorder_channels(raw.ch_names[::-1])
+    write_recording(folder / f"{LOOK}_eeg.fif", raw)
+    with pytest.raises(
+        SourceError, match=r"same channels in one order; .* by ingest\.source\.channels"
+    ):
+        run_ingest(folder.parent, PARAMS.model_dump())
+    mapping = {"rename": {"EEG Oz-Ref": "Oz", "FP1": "Fp1"}, "order": ["Fp1", "Oz", "Cz"]}
+    section = PARAMS.model_dump() | {"channels": mapping}
+    artifacts = run_ingest(folder.parent, section)
+    assert {r["n_channels"] for r in rows(artifacts, "recordings")} == {3}
+    source = opened(folder, channels=ChannelParams.model_validate(mapping))
+    found = source.read(source.recordings()[1])
+    assert found.ch_names == ["Fp1", "Oz", "Cz"]
+    np.testing.assert_allclose(found.get_data()[1], raw.get_data(["EEG Oz-Ref"])[0], atol=1e-9)
+    mapping["order"] = ["Fp1", "Nz"]
+    with pytest.raises(
+        SourceError, match=r"must have every channel of ingest\.source\.channels, .* has Fp1, "
+    ):
+        run_ingest(folder.parent, section | {"channels": mapping})

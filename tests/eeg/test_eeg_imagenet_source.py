@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.sources.eeg_imagenet import CHANNELS, EegImagenetParams, EegImagenetSource
 from tasks.eeg.sources.protocol import SourceError
+from tasks.eeg.splits import SplitError
 from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
+from tests.eeg.studies import save_picture
 from tests.published_layouts import eeg_imagenet_trial, save_eeg_imagenet
 
 PRESET = preset("eeg_imagenet")
@@ -21,7 +22,7 @@ N_IMAGES = 5
 
 
 def make_items(subject: int, granularity: str = "coarse") -> list[dict[str, Any]]:
-    rng = np.random.default_rng(subject)
+    rng = np.random.default_rng([subject, granularity == "fine"])
     return [
         eeg_imagenet_trial(
             10e-6 * rng.normal(size=(62, 501)), subject, f"{wnid}_{i}.JPEG", granularity
@@ -38,7 +39,7 @@ def raw(tmp_path: Path) -> Path:
     for wnid in WNIDS:
         (folder / "images" / wnid).mkdir(parents=True)
         for i in range(N_IMAGES):
-            Image.new("RGB", (8, 6)).save(folder / "images" / wnid / f"{wnid}_{i}.JPEG")
+            save_picture(folder / "images" / wnid / f"{wnid}_{i}.JPEG")
     save_eeg_imagenet(folder, make_items(0) + make_items(0, "fine"), make_items(8))
     return folder.parent
 
@@ -128,13 +129,36 @@ def test_trials_of_another_shape_are_refused(raw: Path) -> None:
     )
 
 
-def test_a_picture_in_both_parts_is_refused(raw: Path) -> None:
-    save_eeg_imagenet(raw / "eeg_imagenet", make_items(0), make_items(8)[::-1])
-    assert complaint(raw, "official_split") == (
-        "A picture must be in one part of the publisher's split; n02124075_4 is among the first 3 of its "
-        "class for one subject and not for another. Choose another preprocess.split.strategy: image, for "
-        "instance."
+@pytest.mark.parametrize("lacking", [0, 1, 2, 4])
+def test_a_trial_that_is_missing_moves_no_picture_into_the_other_part(
+    raw: Path, lacking: int
+) -> None:
+    whole = opened(raw, granularity="coarse").official_split()
+    items = make_items(8)
+    del items[lacking]
+    save_eeg_imagenet(raw / "eeg_imagenet", make_items(0), items)
+    assert opened(raw).official_split() == whole
+    assert len(rows(run_ingest(raw, PARAMS), "events")) == 19
+
+
+def test_classes_in_no_common_order_have_no_official_split(raw: Path, caplog) -> None:
+    items = make_items(8)
+    items[0], items[4] = items[4], items[0]
+    save_eeg_imagenet(raw / "eeg_imagenet", make_items(0), items)
+    assert {name.split("_")[0] for name in opened(raw).official_split()} == {WNIDS[1]}
+    assert (
+        "1 classes have no official split, for their pictures come in another order" in caplog.text
     )
+    artifacts = run_ingest(raw, PARAMS)
+    loose = PRESET["preprocess"]["bad_channels"] | {"min_correlation": None}
+    section = PRESET["preprocess"] | {"bad_channels": loose}
+    official = {"strategy": "official", "seed": 0, "validation_fraction": 0.2}
+    with pytest.raises(
+        SplitError, match=r"5 have not: .* Choose another preprocess\.split\.strategy"
+    ):
+        run_preprocess(artifacts, section | {"split": official})
+    image = {"strategy": "image", "seed": 0, "zero_shot_fraction": 0, "test_fraction": 0.2}
+    run_preprocess(artifacts, section | {"split": image | {"validation_fraction": 0.2}})
 
 
 def test_a_granularity_that_is_not_there_is_refused(raw: Path) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
@@ -21,6 +20,8 @@ from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
 from tasks.simulation.head import CHANNELS
 from tests.conftest import preset
+from tests.eeg.stages import STRICT
+from tests.eeg.studies import save_picture
 from tests.published_layouts import eegcvpr_segment, eegcvpr_splits
 
 WNIDS = ("n13054560", "n02106662", "n99999999")  # as in the file: sorted by nothing
@@ -72,7 +73,7 @@ def raw(tmp_path: Path) -> Path:
     for name in NAMES:
         path = folder / "images" / name.split("_")[0] / f"{name}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 6)).save(path)
+        save_picture(path)
     torch.save(make_content(), folder / PARAMS["file"])
     torch.save(make_splits(), folder / PARAMS["split_file"])
     (folder / "image_order.txt").write_text("".join(f"{n}.JPEG\n" for n in sorted(NAMES)[::-1]))
@@ -89,7 +90,7 @@ def rewrite(raw: Path, content: object) -> None:
 
 def run(raw: Path, on_missing_image: str = "raise") -> Artifacts:
     artifacts = Artifacts(raw.parents[1])
-    section = {"source": PARAMS, "on_missing_image": on_missing_image}
+    section = {"source": PARAMS, "on_missing_image": on_missing_image} | STRICT
     outs = ("recordings", "events", "stimuli", "oracle", "topographies")
     ingest(
         raw,
@@ -327,8 +328,11 @@ def test_a_picture_that_is_not_on_disk_is_named_or_dropped(raw: Path) -> None:
     assert {e["presentation_order"] for e in events} == {0, 1, 2, 4, 5, 6}
 
 
-def test_the_study_becomes_epochs(raw: Path) -> None:
-    artifacts = run(raw)
+@pytest.mark.parametrize("n_dropped", [0, 1])
+def test_the_study_becomes_epochs(raw: Path, n_dropped: int) -> None:
+    for name in NAMES[6 : 6 + n_dropped]:
+        (raw / "eegcvpr" / "images" / name.split("_")[0] / f"{name}.JPEG").unlink()
+    artifacts = run(raw, on_missing_image="drop")
     section = preset("eegcvpr")["preprocess"]
     changes = {
         "split": {"strategy": "official", "seed": 0, "validation_fraction": 0.1},
@@ -341,9 +345,9 @@ def test_the_study_becomes_epochs(raw: Path) -> None:
         map=serial_map,
     )
     trials = rows(artifacts, "trials")
-    assert len(trials) == 2 * len(USED)
+    assert len(trials) == 2 * (len(USED) - n_dropped)
     words = {"train": "train", "val": "validation", "test": "test"}
     assert all(row["split"] == words[PART_OF[row["stimulus_id"]]] for row in trials)
     eeg, info = read_epochs(artifacts.epochs, [row["trial_id"] for row in trials])
-    assert eeg.shape == (2 * len(USED), 128, 440)
+    assert eeg.shape == (len(trials), 128, 440)
     assert (info.unit, info.sfreq_hz, info.tmin_s) == ("standardised", 1000, 0.02)

@@ -8,7 +8,6 @@ import mne
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from tasks.eeg.epochs import read_epochs
 from tasks.eeg.quality import QualityError
@@ -18,7 +17,7 @@ from tasks.eeg.study import examine_recording
 from tasks.runtime.files import sha256_of
 from tests.conftest import preset
 from tests.eeg.stages import rows, run_ingest, run_preprocess
-from tests.eeg.studies import CHANNELS, make_signal
+from tests.eeg.studies import CHANNELS, make_signal, save_picture
 from tests.published_layouts import lab_arrays, lab_epochs
 
 PRESET = preset("epochs")
@@ -69,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "data" / "raw" / "epochs"
     for name in set(TABLE["picture"]):
         (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8)).save(folder / "images" / name)
+        save_picture(folder / "images" / name)
     return folder
 
 
@@ -161,7 +160,7 @@ def test_a_file_that_mne_split_is_one_recording_with_the_hash_of_all(folder: Pat
     eeg = np.repeat(make_eeg(), 60, axis=0)
     path = folder / "sub-01_ses-01-epo.fif"
     table = pd.concat([TABLE] * 60, ignore_index=True)
-    lab_epochs(np.concatenate([make_eeg()] * 60), table).save(
+    lab_epochs(np.concatenate([make_eeg(seed) for seed in range(60)]), table).save(
         path, split_size="2MB", verbose="ERROR"
     )
     source = EpochsSource(folder, params_of("fif"))

@@ -10,7 +10,6 @@ import mne
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import read_table
@@ -23,6 +22,8 @@ from tasks.ingest import IngestParams, ingest
 from tasks.preprocess import PreprocessParams, preprocess
 from tasks.runtime.map import serial_map
 from tests.conftest import preset
+from tests.eeg.stages import STRICT
+from tests.eeg.studies import save_picture
 from tests.published_layouts import (
     SEVENTEEN,
     SHORT,
@@ -40,7 +41,6 @@ CONCEPTS = {"training": ("00001_bat1", "00002_bat2", "00011_album"), "test": ("0
 N_IMAGES = {"training": 6, "test": 1}  # two per training concept
 N_REPS = {"training": 4, "test": 5}
 STORED = ("official", "nice", "ubp", "arrays")
-BLANK = Image.new("RGB", (6, 5))
 NAMES = ("recordings", "events", "stimuli", "oracle", "topographies")
 
 
@@ -77,11 +77,11 @@ def files_of(part: str) -> list[tuple[str, str]]:
 
 def write_pictures(study: Study) -> None:
     files = {part: files_of(part) for part in SHORT}
-    save_things_pictures(study.folder / "image_set", files, lambda _, __, path: BLANK.save(path))
+    save_things_pictures(study.folder / "image_set", files, lambda _, __, path: save_picture(path))
 
 
-def raw_dict(part: str) -> dict:
-    signal = np.random.default_rng(0).normal(size=(63, 3000)) * 20e-6
+def raw_dict(part: str, seed: int = 1) -> dict:
+    signal = np.random.default_rng(seed).normal(size=(63, 3000)) * 20e-6
     codes = [1, 99999, 3, 6, 6, 2] if part == "training" else [1, 1, 99999, 1]
     return things_raw(signal, (100 + 200 * np.arange(len(codes))).tolist(), codes)
 
@@ -98,7 +98,7 @@ def write_raw(study: Study) -> None:
         folder = study.folder / "raw_data" / "sub-01" / session
         folder.mkdir(parents=True)
         for part in SHORT:
-            np.save(folder / f"raw_eeg_{part}.npy", raw_dict(part))
+            np.save(folder / f"raw_eeg_{part}.npy", raw_dict(part, int(session[-1])))
 
 
 def stored_folder(study: Study, layout: str) -> Path:
@@ -151,7 +151,7 @@ def study(tmp_path: Path) -> Study:
 
 def run(study: Study, layout: str) -> dict[str, list[dict]]:
     params = IngestParams.model_validate(
-        {"source": make_params(layout).model_dump(), "on_missing_image": "raise"}
+        {"source": make_params(layout).model_dump(), "on_missing_image": "raise"} | STRICT
     )
     artifacts = Artifacts(study.root)
     outs = {name: getattr(artifacts, name) for name in NAMES}

@@ -1,7 +1,9 @@
 """Studies in the Brain Imaging Data Structure (EEG-BIDS), with a table of what was shown."""
 
 import json
+import logging
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -15,20 +17,26 @@ from mne_bids import (
 
 from tasks.eeg.sources.protocol import (
     BROKEN,
+    ChannelParams,
     Event,
     Recording,
     Source,
     SourceError,
     SourceParams,
     Stimulus,
+    arrange_channels,
     fill_in_positions,
 )
 from tasks.eeg.sources.truncation import refuse_truncated
 from tasks.eeg.sources.tsv import read_header, read_rows
 
+logger = logging.getLogger(__name__)
+
 SUFFIXES = (".vhdr", ".edf", ".bdf", ".set", ".fif")
 REMEDY = "Mend the study, or name something else in ingest.source."
 NOTHING = "n/a"
+FIRST_PART = ("1", "01", "001")  # entity split-<index>: MNE goes on to the others by itself
+LISTED = 10  # names in a message
 ROUNDING_S = 1.0  # durations are told in whole seconds now and then
 
 
@@ -37,7 +45,13 @@ class BidsParams(SourceParams):
 
     name: Literal["bids"]
     task: str | None  # entity task-<task>; null where the study has one task
+    acquisition: str | None  # entity acq-<acquisition>; null where a run has one recording
+    format: Literal["vhdr", "edf", "bdf", "set", "fif"] | None  # null where a run has one file
+    channels: ChannelParams | None  # where files differ in names or order; null: as they are
     stimulus_column: str  # of events.tsv: stim_file or trial_type, for the most part
+    on_other_event: Literal[
+        "raise", "skip"
+    ]  # lines that show what the table of stimuli does not list
     stimuli_table: str  # TSV relative to the study: stimulus, image (relative to the study), concept, maybe split
     montage: str | None  # MNE's, where the files hold no electrode positions; null for none
 
@@ -51,6 +65,8 @@ class BidsSource(Source):
     is ``n/a`` show nothing and are skipped. Where there is no such file, they are the annotations of the
     recording whose description is a stimulus. FIF files are read too, though BIDS has them for MEG alone.
     A column ``split`` of the table of stimuli is the split ``official``; ``n/a`` there is none.
+    A FIF recording in parts (``split-01``, ``split-02``) is one; folders beside ``sub-*``, such as
+    ``derivatives``, are not looked at.
     """
 
     params: BidsParams
@@ -60,10 +76,13 @@ class BidsSource(Source):
         found = find_matching_paths(
             self.folder,
             tasks=self.params.task,
+            acquisitions=self.params.acquisition,
             suffixes="eeg",
-            extensions=list(SUFFIXES),
+            extensions=f".{self.params.format}" if self.params.format else list(SUFFIXES),
             datatypes="eeg",
+            ignore_nosub=True,
         )
+        found = [path for path in found if path.split in (None, *FIRST_PART)]
         if not found:
             task = self.params.task or "<task>"
             raise SourceError(
@@ -76,12 +95,29 @@ class BidsSource(Source):
                 f"ingest.source.task must name one task; {self.folder} holds {sorted(tasks)}. Set it."
             )
         self._check_participants({f"sub-{path.subject}" for path in found})
-        return sorted(map(_recording, found), key=lambda recording: recording.recording_id)
+        recordings = sorted(map(_recording, found), key=lambda recording: recording.recording_id)
+        for one, other in pairwise(recordings):
+            if one.recording_id == other.recording_id:
+                raise SourceError(
+                    f"{one.recording_id} must be one file; {one.path.name} and {other.path.name} are both there. Choose "
+                    "by ingest.source.acquisition or format, or take one away."
+                )
+        return recordings
 
     def events(self, recording: Recording) -> list[Event]:
         """Return the presentations of one recording, in order."""
         path = _sidecar(recording.path, "events")
         found = self._from_annotations(recording) if path is None else self._from_table(path)
+        if self.params.on_other_event == "skip":
+            known = {stimulus.stimulus_id for stimulus in self.stimuli()}
+            other = [name for _, _, name in found if name not in known]
+            if other:
+                text = "%s: %d events are skipped, for %s does not list what they show: %s"
+                names = ", ".join(sorted(set(other))[:LISTED])
+                logger.warning(
+                    text, recording.recording_id, len(other), self.params.stimuli_table, names
+                )
+            found = [event for event in found if event[2] in known]
         return [
             Event(order, onset_s, duration_s, name, 0)
             for order, (onset_s, duration_s, name) in enumerate(sorted(found))
@@ -111,6 +147,12 @@ class BidsSource(Source):
                 warnings.simplefilter("ignore", UserWarning)  # of blank lines in them
                 raw = read_raw_bids(bids, verbose="ERROR")
         except BROKEN as error:
+            if "read_epochs_eeglab" in str(error):
+                raise SourceError(
+                    f"{recording.path} must be continuous; it holds epochs. Open it with mne.read_epochs_eeglab, say in "
+                    "its metadata what each epoch shows, save it as -epo.fif, and use the source epochs "
+                    "(docs/real_recordings.md)."
+                ) from error
             reason = str(error).strip().splitlines()[0].rstrip(".")
             raise SourceError(
                 f"{recording.path} must be whole, with tables of its very channels and events; mne-bids "
@@ -118,6 +160,7 @@ class BidsSource(Source):
             ) from error
         _refuse_unlisted(raw, _sidecar(recording.path, "channels"))
         _refuse_short(raw, recording.path)
+        arrange_channels(raw, self.params.channels, recording.path)
         fill_in_positions(raw.info, self.params.montage)
         return raw
 
@@ -132,6 +175,10 @@ class BidsSource(Source):
                 f"{path} must list every subject with a recording; {len(unknown)} are missing: "
                 f"{', '.join(unknown[:10])}. Add them, or take their recordings away."
             )
+
+        if silent := sorted(known - subjects):
+            text = "%s lists %d subjects without a recording of the task: %s"
+            logger.warning(text, path, len(silent), ", ".join(silent[:LISTED]))
 
     def _from_table(self, path: Path) -> list[tuple[float, float, str]]:
         """Return onset, duration and stimulus of each line that shows one; no duration is 0."""

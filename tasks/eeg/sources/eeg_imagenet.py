@@ -4,8 +4,9 @@ Sixteen subjects saw 50 pictures of each of 80 ImageNet classes for 0.5 s each, 
 the block design in which a decoder can tell *when* a trial was recorded instead of *what* was seen.
 """
 
-from collections import Counter
+import logging
 from functools import partial
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -25,7 +26,10 @@ from tasks.eeg.sources.protocol import (
 )
 from tasks.eeg.sources.safe_loading import load_pth
 
+logger = logging.getLogger(__name__)
+
 SHOWN_S = 0.5
+LISTED = 10  # names in a message
 KEYS = frozenset({"eeg_data", "granularity", "subject", "label", "image"})
 PLAUSIBLE_UV = (0.1, 2000.0)  # standard deviation of a typical EEG channel
 REMEDY = "Copy the files of the study from their origin again, all of one release."
@@ -119,20 +123,33 @@ class EegImagenetSource(Source):
         return StoredEpochs(eeg, self._info(), first / self.params.sfreq_hz, known)
 
     def official_split(self) -> dict[str, str]:
-        """Return the publisher's split: of each class the first pictures that a subject saw train."""
-        found: dict[str, str] = {}
-        places: Counter[tuple[int, str, str]] = Counter()
+        """Return the publisher's split: the first pictures of each class train.
+
+        A subject may lack trials: a picture has the place that it has for subjects who lack none before it.
+        Classes whose pictures come in no common order are left out, with a warning.
+        """
+        shown: dict[tuple[str, str, int], list[str]] = {}
         for _, item in self._items():
-            key = (int(item["subject"]), str(item["granularity"]), str(item["label"]))
-            part = "train" if places[key] < self.params.n_training else "test"
-            places[key] += 1
-            if found.setdefault(_name(item), part) != part:
-                raise SourceError(
-                    f"A picture must be in one part of the publisher's split; {_name(item)} is among the "
-                    f"first {self.params.n_training} of its class for one subject and not for another. "
-                    "Choose another preprocess.split.strategy: image, for instance."
-                )
-        return found
+            key = (str(item["granularity"]), str(item["label"]), int(item["subject"]))
+            shown.setdefault(key, []).append(_name(item))
+        places: dict[str, int] = {}
+        for names in shown.values():
+            for place, name in enumerate(names):
+                places[name] = max(place, places.get(name, 0))
+        unordered = {
+            label
+            for (_, label, _), names in shown.items()
+            if any(places[one] >= places[other] for one, other in pairwise(names))
+        }
+        if unordered:
+            text = "%d classes have no official split, for their pictures come in another order for each subject: %s"
+            logger.warning(text, len(unordered), ", ".join(sorted(unordered)[:LISTED]))
+        return {
+            name: "train" if places[name] < self.params.n_training else "test"
+            for (_, label, _), names in shown.items()
+            if label not in unordered
+            for name in names
+        }
 
     def _items(self) -> list[tuple[Path, dict[str, Any]]]:
         """Return all trials of the granularity, with their file."""

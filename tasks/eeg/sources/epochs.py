@@ -13,6 +13,7 @@ import pandas as pd
 from pydantic import Field, PositiveFloat
 
 from tasks.eeg.sources.protocol import (
+    ChannelParams,
     Event,
     Recording,
     Source,
@@ -20,11 +21,12 @@ from tasks.eeg.sources.protocol import (
     SourceParams,
     Stimulus,
     StoredEpochs,
+    arrange_channels,
     fill_in_positions,
     info_with_montage,
 )
 from tasks.eeg.sources.safe_loading import load_npy
-from tasks.eeg.sources.truncation import refuse_truncated
+from tasks.eeg.sources.truncation import is_absent, refuse_truncated
 from tasks.runtime.params import Params
 
 PLAUSIBLE_UV = (0.01, 5000.0)  # standard deviation of a typical EEG channel
@@ -57,6 +59,7 @@ class EpochsParams(SourceParams):
     )  # of the table: train, validation, test or zero_shot; null where there is none
     images: str  # folder of the pictures
     in_order: bool  # whether a file's epochs are in the order of presentation
+    channels: ChannelParams | None  # where FIF files differ in names or order; null: as they are
     montage: str | None  # MNE's, where the files hold no electrode positions; null for none
 
 
@@ -124,7 +127,7 @@ class EpochsSource(Source):
         endings = (".fif",) if self.params.arrays is None else (".npy", ".npz")
         for path in self.folder.rglob("*"):
             match = pattern.fullmatch(path.relative_to(self.folder).as_posix())
-            if match and path.is_file():
+            if match and not is_absent(path):
                 if path.suffix not in endings:
                     raise SourceError(
                         f"Files that match ingest.source.files must end in {' or '.join(endings)} where "
@@ -193,6 +196,7 @@ class EpochsSource(Source):
 
     def _read_fif(self, path: Path) -> StoredEpochs:
         epochs = _open_fif(path)
+        arrange_channels(epochs, self.params.channels, path)
         eeg = epochs.get_data(copy=False, verbose="ERROR")  # freshly read: they were not preloaded
         info, tmin_s = epochs.info, round(float(epochs.tmin), 9)
         del epochs  # closes the file, whatever is refused below

@@ -3,15 +3,17 @@
 import struct
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import mne
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float32
+from pydantic import Field
 
 from tasks.runtime.errors import PerceptError
 from tasks.runtime.params import Params
@@ -126,8 +128,22 @@ class Stimulus:
     image_path: Path
 
 
+class ChannelParams(Params):
+    """Which channels of a file are used, and what they are called here."""
+
+    rename: dict[str, str] = Field(
+        description="names in the files, and the names of the montage; those that a file lacks are passed over"
+    )
+    order: tuple[str, ...] | None = Field(
+        description="names after that, of the channels that are used, in one order for every file; null: all of them, as they come"
+    )
+
+
 class Source(ABC):
     """A study on disk. A new kind of study is one module with a class that inherits this.
+
+    Whatever a reader raises of a broken file, in any of the methods here, becomes one sentence that names the
+    file and what was raised.
 
     Parameters
     ----------
@@ -137,6 +153,12 @@ class Source(ABC):
 
     def __init__(self, folder: Path, params: SourceParams) -> None:
         self.folder, self.params = folder, params
+
+    def __init_subclass__(cls) -> None:
+        """Guard each call into a source."""
+        for name in ("recordings", "events", "stimuli", "read", "official_split"):
+            if name in vars(cls):
+                setattr(cls, name, _guarded(vars(cls)[name]))
 
     @abstractmethod
     def recordings(self) -> list[Recording]:
@@ -165,6 +187,55 @@ class Source(ABC):
     def topographies(self) -> pa.Table | None:
         """Return the true scalp strengths, or None where the truth is unknown."""
         return None
+
+
+def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of a source that raises nothing of broken files but `SourceError`."""
+
+    @wraps(method)
+    def guarded(source: Source, *recording: Recording) -> Any:
+        try:
+            return method(source, *recording)
+        except BROKEN as error:
+            where = recording[0].path if recording else source.folder
+            reason = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+            raise SourceError(
+                f"{where} must be whole, and what the source {source.params.name} expects; it cannot be read "
+                f"({type(error).__name__}: {reason}). Copy it from its origin again, or mend ingest.source."
+            ) from error
+
+    return guarded
+
+
+def arrange_channels(
+    found: mne.io.BaseRaw | mne.BaseEpochs, params: ChannelParams | None, path: Path
+) -> None:
+    """Rename, pick and order the channels of a recording, in place.
+
+    Parameters
+    ----------
+    params
+        ``ingest.source.channels``; None changes nothing.
+    path
+        The file, for errors.
+
+    Raises
+    ------
+    SourceError
+        If the file lacks a channel, or two would have one name.
+    """
+    if params is None:
+        return
+    names = {old: new for old, new in params.rename.items() if old in found.ch_names}
+    try:
+        found.rename_channels(names, verbose="ERROR")
+        if params.order is not None:
+            found.reorder_channels(list(params.order))
+    except ValueError as error:
+        raise SourceError(
+            f"{path} must have every channel of ingest.source.channels, under one name each; it has "
+            f"{', '.join(found.ch_names)} ({str(error).splitlines()[0].rstrip('.')}). Mend rename or order there."
+        ) from error
 
 
 def info_with_montage(

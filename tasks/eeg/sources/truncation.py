@@ -1,4 +1,4 @@
-"""Whether a recording is as long as its header says: MNE reads what is left of a truncated one."""
+"""Whether files are all there: not fetched yet, or truncated, of which MNE would read what is left."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,6 +10,26 @@ from tasks.eeg.sources.protocol import SourceError
 FIF_END = bytes.fromhex("0000006c0000000000000000ffffffff")  # a tag without a successor
 BYTES_OF = MappingProxyType({"INT_16": 2, "IEEE_FLOAT_32": 4, "INT_32": 4})
 REMEDY = "Copy it from its origin again."
+STAND_INS = (
+    b"/annex/objects/",
+    b"version https://git-lfs.github.com/spec/",
+)  # of git-annex and Git LFS
+LONGEST_STAND_IN = 1024  # bytes
+
+
+def is_absent(path: Path) -> bool:
+    """Return whether a file is listed but not here: a link to nothing, an empty file, or a stand-in.
+
+    git-annex (and DataLad) keep a link to nowhere or, unlocked, a line of text in the place of a file that was
+    not fetched; Git LFS keeps a few lines; an interrupted download leaves nothing.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LONGEST_STAND_IN:
+            return False
+        return not size or path.read_bytes().startswith(STAND_INS)
+    except OSError:
+        return True
 
 
 def refuse_truncated(path: Path) -> None:
