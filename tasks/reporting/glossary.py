@@ -111,10 +111,11 @@ class ControlWords:
 
 
 OVERALL = "The verdict"
-_INPUT = "Does the score need the EEG?"
-_DRIFT = "Does it need what was seen, or only when?"
-_LEAK = "Was what is tested in training?"
-_SCORING = "Is the scoring sound, and what is the score made of?"
+INPUT = "Does the score need the EEG?"
+DRIFT = "Does it need what was seen, or only when?"
+LEAK = "Was what is tested in training?"
+SCORING = "Is the scoring sound?"
+"""Questions of the audit, each with a group of controls."""
 _SIMPLE = "Is the encoder better than a simple method?"
 _OTHER = "Further controls"
 
@@ -125,42 +126,40 @@ CONTROLS: Mapping[str, ControlWords] = {
     "explained_by_drift": ControlWords("Could the score be drift?", OVERALL),
     "explained_by_leakage": ControlWords("Could the score be leakage?", OVERALL),
     CONTROLLED: ControlWords("The score under audit", OVERALL),
-    "shuffled_eeg": ControlWords("With the EEG of another trial", _INPUT, on_same_scale=True),
-    "noise_eeg": ControlWords("With noise instead of EEG", _INPUT, on_same_scale=True),
-    "subject_only": ControlWords("With the subject's mean epoch", _INPUT, on_same_scale=True),
-    "label_permutation": ControlWords("With the pictures permuted", _INPUT, on_same_scale=True),
-    "class_prior": ControlWords("With the commonest concept", _INPUT, on_same_scale=True),
-    "subject_prior": ControlWords(
-        "With nothing but who the subject is", _INPUT, on_same_scale=True
-    ),
-    "random_codebook": ControlWords("With a random code per concept", _INPUT),
+    "shuffled_eeg": ControlWords("With the EEG of another trial", INPUT, on_same_scale=True),
+    "noise_eeg": ControlWords("With noise instead of EEG", INPUT, on_same_scale=True),
+    "subject_only": ControlWords("With the subject's mean epoch", INPUT, on_same_scale=True),
+    "label_permutation": ControlWords("With the pictures permuted", INPUT, on_same_scale=True),
+    "class_prior": ControlWords("With the commonest concept", INPUT, on_same_scale=True),
+    "subject_prior": ControlWords("With nothing but who the subject is", INPUT, on_same_scale=True),
+    "random_codebook": ControlWords("With a random code per concept", INPUT),
     "prestimulus": ControlWords(
-        "With EEG from before the picture alone", _DRIFT, on_same_scale=True
+        "With EEG from before the picture alone", DRIFT, on_same_scale=True
     ),
     "time_of_recording": ControlWords(
-        "With nothing but the time of the trial", _DRIFT, on_same_scale=True
+        "With nothing but the time of the trial", DRIFT, on_same_scale=True
     ),
     "block_structure": ControlWords(
-        "With nothing but the block of the trial", _DRIFT, on_same_scale=True
+        "With nothing but the block of the trial", DRIFT, on_same_scale=True
     ),
     "label_permutation_within_blocks": ControlWords(
-        "With the answers for other pictures of the block", _DRIFT, on_same_scale=True
+        "With the answers for other pictures of the block", DRIFT, on_same_scale=True
     ),
-    "block_from_features": ControlWords("Is the block in what the heads say?", _DRIFT),
-    "time_from_features": ControlWords("Is the time in what the heads say?", _DRIFT),
-    "pseudo_labels": ControlWords("Can labels without meaning be decoded?", _DRIFT),
-    "high_pass": ControlWords("Without the slow part of the EEG", _DRIFT),
-    "time_to_training": ControlWords("Near in time to a training trial", _DRIFT),
-    "errors_follow_time": ControlWords("Mistakes in order of presentation", _DRIFT),
-    "stimulus_overlap": ControlWords("Pictures in training and test", _LEAK),
-    "caption_overlap": ControlWords("Captions in training and test", _LEAK),
-    "gallery_overlap": ControlWords("Test captions among the decoded", _LEAK),
-    "picture_similarity": ControlWords("Pictures like training pictures", _LEAK),
-    "shared_context": ControlWords("Subjects, sessions and blocks in both", _LEAK),
-    "gallery_permutation": ControlWords("Candidates in another order", _SCORING),
-    "batch_dependence": ControlWords("Trials beside other trials", _SCORING),
-    "bottleneck": ControlWords("Few dimensions let through", _SCORING),
-    "repetitions": ControlWords("Presentations averaged", _SCORING),
+    "block_from_features": ControlWords("Is the block in what the heads say?", DRIFT),
+    "time_from_features": ControlWords("Is the time in what the heads say?", DRIFT),
+    "pseudo_labels": ControlWords("Can labels without meaning be decoded?", DRIFT),
+    "high_pass": ControlWords("Without the slow part of the EEG", DRIFT),
+    "time_to_training": ControlWords("Near in time to a training trial", DRIFT),
+    "errors_follow_time": ControlWords("Mistakes in order of presentation", DRIFT),
+    "stimulus_overlap": ControlWords("Pictures in training and test", LEAK),
+    "caption_overlap": ControlWords("Captions in training and test", LEAK),
+    "gallery_overlap": ControlWords("Test captions among the decoded", LEAK),
+    "picture_similarity": ControlWords("Pictures like training pictures", LEAK),
+    "shared_context": ControlWords("Subjects, sessions and blocks in both", LEAK),
+    "gallery_permutation": ControlWords("Candidates in another order", SCORING),
+    "batch_dependence": ControlWords("Trials beside other trials", SCORING),
+    "bottleneck": ControlWords("Few dimensions let through", SCORING),
+    "repetitions": ControlWords("Presentations averaged", SCORING),
 }
 """Controls of the audit in the order of the report, in words."""
 
