@@ -84,6 +84,7 @@ def test_scores_find_the_planted_topographies(outputs):
 def test_figures_and_tables_are_drawn(outputs):
     folder = outputs["explain_plots"]
     assert sorted(path.name for path in folder.iterdir()) == [
+        "concept_dissimilarity.csv",
         "dominance_of_heads.csv",
         "head_overlap.csv",
         "occlusion_by_region.csv",
@@ -96,6 +97,8 @@ def test_figures_and_tables_are_drawn(outputs):
         "saliency_over_time_by_head.png",
         "scalp_maps_by_kind.png",
         "scalp_maps_by_tier.png",
+        "scalp_maps_over_time.csv",
+        "scalp_maps_over_time.png",
         "tsne_of_concepts.csv",
         "tsne_of_heads.csv",
         "tsne_of_heads.png",

@@ -22,7 +22,7 @@ from tasks.preprocess import preprocess
 from tasks.runtime.map import Map, serial_map
 from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
 
-OUTS = ("trials", "epochs", "quality")
+OUTS = ("trials", "epochs", "quality", "averages")
 
 
 @pytest.fixture

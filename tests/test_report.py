@@ -36,8 +36,8 @@ def artifacts(template: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_signature_is_the_contract() -> None:
-    names = "recordings stimuli trials quality captions retrievals renders render_images judgements"
-    names += " saliency training_log evaluate_metrics evaluate_plots explain_metrics explain_plots"
+    names = "recordings stimuli trials quality averages captions retrievals renders render_images"
+    names += " judgements saliency training_log evaluate_metrics evaluate_plots explain_metrics explain_plots"
     names += " audit_metrics audit_plots check_captions_metrics check_captions_plots raw"
     assert reads(report) == names.split()
     assert writes(report) == ["report_page"]

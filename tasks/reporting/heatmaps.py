@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from PIL import Image
 
 from tasks.reporting.score_rows import csv_uri
@@ -27,8 +26,6 @@ class Heatmap:
     ----------
     name, title, caption
         Name of the CSV, and what is seen.
-    rows, columns
-        What lies along the two sides.
     labels
         Names of the rows, which are those of the columns; none where there are too many.
     picture, uri
@@ -40,8 +37,6 @@ class Heatmap:
     name: str
     title: str
     caption: str
-    rows: str
-    columns: str
     labels: tuple[str, ...]
     picture: str
     uri: str
@@ -75,17 +70,15 @@ def confusion_matrix(folder: Path) -> Heatmap | None:
         "Confusion matrix",
         "Each row is a concept that was shown, each column one that was named. A dark diagonal is right; the darker "
         "a cell, the larger its share of the row.",
-        "shown",
-        "named",
         _labels(names),
-        _picture(shares),
+        _picture(pd.DataFrame(shares)),
         csv_uri(counts.to_csv(lineterminator="\n")),
         f"Named right most often: {best}; least often: {worst}.",
     )
 
 
-def dissimilarity_matrix(folder: Path) -> Heatmap | None:
-    """Return how unlike the concepts are to the encoder, or None where that was not measured.
+def dissimilarity_matrices(folder: Path) -> list[Heatmap]:
+    """Return how unlike the concepts are to the encoder, and to their captions; none where it was not measured.
 
     Parameters
     ----------
@@ -94,37 +87,47 @@ def dissimilarity_matrix(folder: Path) -> Heatmap | None:
     """
     path = folder / "concept_dissimilarity.csv"
     if not path.exists():
-        return None
+        return []
     pairs = pd.read_csv(path)
     names = list(dict.fromkeys(pairs["concept"]))
-    values = (
-        pairs.pivot_table(index="concept", columns="other", values="eeg")
-        .loc[names, names]
-        .to_numpy(np.float64)
-    )
-    return Heatmap(
-        "concept_dissimilarity",
-        "RDM: which concepts look alike to the encoder",
-        "For each two concepts, one less the correlation of their mean vectors from the EEG of held-out trials. "
-        "Light: alike. Concepts that are alike stand next to each other.",
-        "concept",
-        "concept",
-        _labels(names),
-        _picture(values / (np.nanmax(values) or 1.0)),
-        csv_uri(path.read_text()),
-        "Concepts in the order of a clustering, so that groups of like ones form light squares on the diagonal.",
-    )
+    return [
+        Heatmap(
+            f"dissimilarity_{column}",
+            title,
+            f"For each two concepts, one less the correlation of their mean vectors{source}. The lighter a cell, the "
+            "more alike the two are.",
+            _labels(names),
+            _picture(_square(pairs, column, names)),
+            csv_uri(_square(pairs, column, names, scaled=False).to_csv(lineterminator="\n")),
+            "Both matrices have the order of a clustering, in which groups of like concepts form light squares.",
+        )
+        for column, title, source in (
+            ("eeg", "RDM of the encoder", " from the EEG of held-out trials"),
+            (
+                "captions",
+                "RDM of the true captions",
+                " in CLIP, which the encoder should arrive at",
+            ),
+        )
+    ]
+
+
+def _square(
+    pairs: pd.DataFrame, column: str, names: Sequence[str], scaled: bool = True
+) -> pd.DataFrame:
+    square = pairs.pivot_table(index="concept", columns="other", values=column).loc[names, names]
+    return square / (square.to_numpy().max() or 1.0) if scaled else square
 
 
 def _labels(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names) if len(names) <= MAX_LABELS else ()
 
 
-def _picture(values: NDArray[np.float64]) -> str:
+def _picture(values: pd.DataFrame) -> str:
     """Return values from 0 to 1 as a data URI: full ink at 1, nothing at 0."""
     cells = np.zeros((*values.shape, 4), np.uint8)
     cells[..., :3] = INK
-    cells[..., 3] = np.round(255 * np.clip(values, 0, 1))
+    cells[..., 3] = np.round(255 * np.clip(values.to_numpy(), 0, 1))
     buffer = io.BytesIO()
     Image.fromarray(cells).save(buffer, "PNG")
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

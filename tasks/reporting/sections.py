@@ -11,7 +11,7 @@ from tasks.reporting.definitions import TERMS, caption_source, provenance
 from tasks.reporting.design import design_caution, design_warning
 from tasks.reporting.failures import failure_families
 from tasks.reporting.glossary import OVERALL
-from tasks.reporting.heatmaps import confusion_matrix, dissimilarity_matrix
+from tasks.reporting.heatmaps import confusion_matrix, dissimilarity_matrices
 from tasks.reporting.images import thumbnails
 from tasks.reporting.plots import (
     confusion_table,
@@ -22,6 +22,7 @@ from tasks.reporting.plots import (
     spaces_table,
     suspect_table,
 )
+from tasks.reporting.recordings import recording_figures
 from tasks.reporting.score_rows import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
 from tasks.reporting.summary import facts, limits, result, title
@@ -99,15 +100,15 @@ def _trust(shown: Shown) -> Content:
 
 def _figures(shown: Shown) -> Content:
     study = shown.study
-    matrices = (
-        confusion_matrix(study.plots.evaluate),
-        dissimilarity_matrix(study.plots.explain),
-    )
+    confusion = confusion_matrix(study.plots.evaluate)
     return {
         "by_subject": subject_rows(study),
         "accuracy_charts": accuracy_charts(study),
         "recall_chart": recall_chart(study.plots.evaluate),
-        "heatmaps": [matrix for matrix in matrices if matrix is not None],
+        "heatmaps": [
+            *([] if confusion is None else [confusion]),
+            *dissimilarity_matrices(study.plots.explain),
+        ],
         "confusions": confusion_table(study.plots.evaluate),
     }
 
@@ -176,6 +177,8 @@ def _quality(shown: Shown) -> Content:
     log = shown.study.training_log
     return {
         "quality": quality_table(shown.study),
+        "recording_figures": recording_figures(shown.study.averages),
+        "n_recordings": len(shown.study.recordings),
         "subject_table": subject_table(shown.study),
         "charts": training_charts(log),
         "training_uri": csv_uri(log.to_csv(index=False, lineterminator="\n")),

@@ -43,6 +43,7 @@ def fabricate(root: Path, n_stimuli: int = 24, seed: int = 0) -> Artifacts:
         "stimuli": stimuli,
         "trials": trials,
         "quality": list(_quality(trials, rng)),
+        "averages": list(_averages(rng)),
         "captions": captions,
         "retrievals": list(_retrievals(held_out, scenes, rng)),
         "renders": [{k: v for k, v in r.items() if k not in ("judged", "actual")} for r in renders],
@@ -154,6 +155,15 @@ def _quality(trials: list[Row], rng: np.random.Generator) -> Iterator[Row]:
             "drift_uv": float(rng.uniform(5, 15)),
             "peak_to_peak_uv": float(rng.uniform(40, 90)),
         }
+
+
+def _averages(rng: np.random.Generator) -> Iterator[Row]:
+    for subject in SUBJECTS:
+        for channel in CHANNELS:
+            for curve, places in (("erp", (-0.1, 0.0, 0.1, 0.2)), ("spectrum", (1.0, 2.0, 3.0))):
+                for at in places:
+                    row = {"recording_id": f"{subject}_ses-01", "channel": channel, "curve": curve}
+                    yield {**row, "at": at, "value": float(rng.normal() + 5 * (at == 0.2))}
 
 
 def _captions(scenes: dict[str, Scene]) -> Iterator[Row]:

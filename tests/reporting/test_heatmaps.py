@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.artifacts.catalogue import Artifacts
-from tasks.reporting.heatmaps import Heatmap, confusion_matrix, dissimilarity_matrix
+from tasks.reporting.heatmaps import Heatmap, confusion_matrix, dissimilarity_matrices
 
 
 def ink(heatmap: Heatmap) -> np.ndarray:
@@ -24,11 +24,11 @@ def test_rows_of_the_confusion_matrix_are_shares_of_what_was_shown(artifacts: Ar
     assert found.description == "Named right most often: cat; least often: horse."
 
 
-def test_the_dissimilarity_matrix_keeps_its_order(artifacts: Artifacts) -> None:
-    found = dissimilarity_matrix(artifacts.explain_plots)
-    assert found is not None
-    assert found.labels == ("cat", "dog", "ship")
-    assert np.allclose(ink(found), [[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]], atol=1 / 255)
+def test_the_dissimilarity_matrices_keep_their_order(artifacts: Artifacts) -> None:
+    encoder, captions = dissimilarity_matrices(artifacts.explain_plots)
+    assert encoder.labels == captions.labels == ("cat", "dog", "ship")
+    assert np.allclose(ink(captions), ink(encoder), atol=1 / 255)
+    assert np.allclose(ink(encoder), [[0, 0.5, 1], [0.5, 0, 0.5], [1, 0.5, 0]], atol=1 / 255)
 
 
 def test_many_concepts_have_no_labels_and_nothing_measured_is_nothing_shown(tmp_path: Path) -> None:
@@ -40,4 +40,4 @@ def test_many_concepts_have_no_labels_and_nothing_measured_is_nothing_shown(tmp_
     assert found is not None
     assert found.labels == ()
     assert ink(found).shape == (61, 61)
-    assert dissimilarity_matrix(tmp_path) is None
+    assert dissimilarity_matrices(tmp_path) == []
