@@ -26,8 +26,8 @@ $(STAMP): requirements.lock pyproject.toml
 
 repro: $(STAMP) ## reproduce everything that is stale, then say where the report is
 	$(BIN)/dvc repro
+	@$(BIN)/percept summary
 	@$(BIN)/percept agreement
-	@echo "The report: reports/index.html"
 
 muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLDER holds subject1 and images
 	@test -d "$(MUSE)/subject1" || { echo "MUSE must name the folder of subject1 and images"; exit 1; }
@@ -36,7 +36,7 @@ muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLD
 	cp -r "$(MUSE)/subject1" "$(MUSE)/images" presets/muse_cats_dogs/captions.json data/raw/muse_cats_dogs
 	$(BIN)/percept doctor
 	$(BIN)/dvc repro
-	@echo "The report: reports/index.html"
+	@$(BIN)/percept summary
 
 test: $(STAMP) ## run the quick tests, which cover every module
 	$(PYTEST) -m "not slow and not nightly"

@@ -1,18 +1,23 @@
 """`percept run`: one stage, as DVC runs it."""
 
 import argparse
+import ast
+import importlib
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
-from tasks import PARAMS_FILE, STAGES
+from tasks import PARAMS_FILE, PARAMS_HELP, STAGES
+
+EXAMPLE = "percept run preprocess"
 
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""
     run = commands.add_parser("run", help="run one stage, as dvc.yaml does")
     run.add_argument("stage", choices=STAGES, metavar="STAGE", help=", ".join(STAGES))
-    run.add_argument("--params", type=Path, default=PARAMS_FILE)
+    run.add_argument("--params", type=Path, default=PARAMS_FILE, help=PARAMS_HELP)
     run.set_defaults(command=_run)
 
 
@@ -34,14 +39,24 @@ def _run(options: argparse.Namespace) -> None:
 
 def _run_stage(options: argparse.Namespace) -> None:
     if os.environ.get("PREFECT_API_URL"):
-        import importlib  # by name: tasks never import flows
-
+        # by name: tasks never import flows
         importlib.import_module("flows.stage").run_stage(options.stage, options.params)
         return
-    from tasks.artifacts.catalogue import Artifacts
-    from tasks.wiring.contract import call, load_stage
+    from tasks.runtime.progress import announced
 
-    call(load_stage(options.stage), Artifacts(), options.params)
+    with announced(_headline(options.stage)):
+        from tasks.artifacts.catalogue import Artifacts
+        from tasks.wiring.contract import call, load_stage
+
+        call(load_stage(options.stage), Artifacts(), options.params)
+
+
+def _headline(stage: str) -> str:
+    """Return which stage this is of how many, and what it does, as its module says; nothing is imported for it."""
+    spec = importlib.util.find_spec(f"tasks.{stage}")
+    source = Path(str(spec and spec.origin)).read_text()
+    does = str(ast.get_docstring(ast.parse(source))).splitlines()[0].rstrip(".")
+    return f"[{STAGES.index(stage) + 1} of {len(STAGES)}] {stage}: {does[0].lower()}{does[1:]}"
 
 
 def _is_a_helper() -> bool:
