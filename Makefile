@@ -48,11 +48,12 @@ nightly: $(STAMP) ## run, by hand, what takes minutes and gigabytes a test: publ
 	$(PYTEST) -m nightly
 	PERCEPT_KILLS=20 $(PYTEST) tests/flows/test_kills.py
 
-check: $(STAMP) ## format, lint, types, docstrings
+check: $(STAMP) ## format, lint, types, docstrings, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/numpydoc lint $$(git ls-files 'tasks/*.py' 'flows/*.py')
+	$(BIN)/codespell $$(git ls-files '*.md' 'tasks/*.py' 'flows/*.py' 'percept/*.py' 'tests/*.py' 'presets/*.yaml' '*.j2')
 
 ui: $(STAMP) ## start the Prefect server and the deployments, print the URL
 	$(BIN)/python -m flows.serve
