@@ -86,10 +86,9 @@ TERMS: Mapping[str, Term] = {
     ),
     "baseline": Term(
         "Baseline",
-        "A simple method for the same question. Here it is a small linear decoder (principal components and a "
-        "linear discriminant) that the audit trains on a sample of the training trials and tests on the same "
-        "held-out trials; of its variants, the best one counts.",
-        ("baselines?", "small linear decoder"),
+        "A simple method for the same question: a linear discriminant on bins of time. It is taught by the same "
+        "training trials as the encoder, and its sizes are chosen on the same validation trials.",
+        ("baselines?",),
     ),
     "ceiling": Term(
         "Ceiling",

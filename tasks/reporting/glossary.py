@@ -376,9 +376,28 @@ def _answered(match: re.Match[str]) -> Meaning:
 
 
 def _topography(match: re.Match[str]) -> Meaning:
-    tier, part = match.groups()
-    label = f"Map of the {tier} heads against the planted topography"
-    return _whole_or_part(None, "maps", label, "", part)
+    contrast, tier, part = match.groups()
+    own = ", less those of the other tiers" if contrast else ""
+    label = f"Map of the {tier} heads{own}, against the planted topography"
+    by = None if part is None else _MAP_MAKERS.get(part, words(part))
+    return _whole_or_part(None, "maps", label, "", by)
+
+
+def _map_agreement(match: re.Match[str]) -> Meaning:
+    other, tier = match.groups()
+    label = f"Map of the {tier} heads: {_AGREEMENTS[other]}"
+    return Meaning(
+        "maps", label, "", is_detail=other in ("with_random_weights", "with_shuffled_eeg")
+    )
+
+
+def _of_heads(match: re.Match[str]) -> Meaning:
+    return Meaning("heads", *_HEADS[match[0]])
+
+
+def _silhouette(match: re.Match[str]) -> Meaning:
+    label = f"Concepts apart in the vectors of {match[1]} (silhouette)"
+    return Meaning("heads", label, _SILHOUETTE, is_detail=True)
 
 
 def _caption_fit(match: re.Match[str]) -> Meaning:
@@ -402,15 +421,6 @@ def _status(match: re.Match[str]) -> Meaning:
     return Meaning(
         "statuses", sentence(match[1]), "", is_detail=match[1] not in ("ok", "shortened")
     )
-
-
-def _maps(match: re.Match[str]) -> Meaning:
-    control = re.search("random_weights|shuffled_eeg", match[0])
-    return Meaning("maps", sentence(match[0]), "", is_detail=bool(control))
-
-
-def _heads(match: re.Match[str]) -> Meaning:
-    return Meaning("heads", sentence(match[0]), "")
 
 
 def _whole_or_part(
@@ -532,6 +542,29 @@ _SOURCES: Mapping[str, tuple[str, str]] = {
         "How much of recall at 1 is gained, trial by trial.",
     ),
 }
+_MAP_MAKERS: Mapping[str, str] = {
+    "gradient": "by the plain gradient",
+    "integrated_gradients": "by integrated gradients",
+    "random_weights": "of networks with shuffled weights",
+    "shuffled_eeg": "of shuffled EEG",
+}
+_AGREEMENTS: Mapping[str, str] = {
+    "of_subjects": "how alike subjects are",
+    "with_occlusion": "does taking the strong regions away cost most?",
+    "with_random_weights": "likeness to maps of networks with shuffled weights",
+    "with_shuffled_eeg": "likeness to maps of shuffled EEG",
+}
+_SILHOUETTE = "1: groups lie far apart; 0: they touch; below 0: they are mixed."
+_HEADS: Mapping[str, tuple[str, str]] = {
+    "silhouette_of_kinds": ("Heads apart from each other (silhouette)", _SILHOUETTE),
+    "silhouette_of_tiers": ("Tiers apart from each other (silhouette)", _SILHOUETTE),
+    "head_cka_within_tiers": ("Overlap of heads of one tier (CKA)", "1: the heads say the same."),
+    "head_cka_between_tiers": ("Overlap of heads of two tiers (CKA)", "1: the heads say the same."),
+    "dominance_of_the_strongest_head": (
+        "Trials in which the strongest head is the best",
+        "How often the head that wins most often places the picture best.",
+    ),
+}
 _ZERO = r"(zero_shot_)?"
 _WHAT = (
     "(concept|stimulus|image|caption|caption_or_near_duplicate|rank_fused_stimulus|learned_fused_stimulus"
@@ -558,11 +591,16 @@ _RULES: tuple[Rule, ...] = (
     (r"concept_calibration_error", _calibration),
     (r"concept_accuracy_of_surest_(\d+)_percent", _surest),
     (r"concept_(share|accuracy)_answered_at_half", _answered),
-    (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
+    (r"saliency_(contrast_)?topography_correlation_([a-z]+)" + _PART, _topography),
+    (rf"saliency_agreement_({'|'.join(_AGREEMENTS)})_([a-z]+)", _map_agreement),
+    (
+        r"saliency_matched_tiers",
+        lambda _: Meaning("maps", "Tiers whose map fits their own planted topography best", ""),
+    ),
+    (f"({'|'.join(_HEADS)})", _of_heads),
+    (r"silhouette_of_concepts_(\w+)", _silhouette),
     (r"(clip_score|caption_two_way|kind_agreement|captions_of_one_picture)" + _PART, _caption_fit),
     (f"({'|'.join(_LIKE_PEOPLE)})" + _PART, _like_people),
     (f"({'|'.join(_SOURCES)})", _source),
     (r"captions?_(\w+)", _status),
-    (r".*(saliency|region|topograph|scalp).*", _maps),
-    (r".*(silhouette|separation|cka|dominance).*", _heads),
 )

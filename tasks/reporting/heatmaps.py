@@ -115,7 +115,8 @@ def dissimilarity_matrices(folder: Path) -> list[Heatmap]:
 def _square(
     pairs: pd.DataFrame, column: str, names: Sequence[str], scaled: bool = True
 ) -> pd.DataFrame:
-    square = pairs.pivot_table(index="concept", columns="other", values=column).loc[names, names]
+    square = pairs.pivot_table(index="concept", columns="other", values=column)
+    square = square.reindex(index=names, columns=names)
     return square / (square.to_numpy().max() or 1.0) if scaled else square
 
 

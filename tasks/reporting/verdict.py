@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
-
 from tasks.artifacts.metrics import Score
 from tasks.reporting.design import design_warning, known_pictures
 from tasks.reporting.formats import NO_BREAK, interval, number
@@ -85,12 +83,7 @@ def tiles(study: Study) -> list[Tile]:
         return []
     score, simulated = row.score, is_simulated(study)
     bounds = interval(score.low, score.high, score.unit)
-    baseline = _baseline(study)
-    unknown = (
-        "The audit trained none."
-        if baseline is None
-        else "Trained on a sample of the training trials."
-    )
+    baseline = study.audit.get("simple_decoder")
     return [
         Tile(
             "encoder",
@@ -98,7 +91,12 @@ def tiles(study: Study) -> list[Tile]:
             row.value,
             f"95{NO_BREAK}% interval {bounds}" if bounds else row.meaning.label,
         ),
-        Tile("baseline", "Best baseline", number(baseline, score.unit), unknown),
+        Tile(
+            "baseline",
+            "Best baseline",
+            number(None if baseline is None else baseline.value, score.unit),
+            "Not run." if baseline is None else "A linear method, taught by the same trials.",
+        ),
         Tile("chance", "Chance", row.chance, "What guessing names."),
         Tile(
             "ceiling",
@@ -189,12 +187,6 @@ def _above(controls: Mapping[str, Score]) -> list[str]:
     return [
         name for name, score in controls.items() if score.p_holm is not None and beats_chance(score)
     ]
-
-
-def _baseline(study: Study) -> float | None:
-    """Return the best score of the small decoders that the audit trained; None where it trained none."""
-    path = study.plots.audit / "high_pass.csv"
-    return float(pd.read_csv(path)["value"].max()) if path.exists() else None
 
 
 def _in_hundred(share: float) -> str:

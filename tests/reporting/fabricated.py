@@ -342,6 +342,9 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
         artifacts.audit_metrics,
         {
             "encoder": _share(0.62, n, chance=0.025, verdict="The encoder names the concept."),
+            "simple_decoder": _share(
+                0.2, n, chance=0.025, verdict="A simple method names it, too."
+            ),
             "noise_eeg": _share(0.05, n, chance=0.025, verdict="Noise that looks like EEG falls."),
             "explained_by_drift": Score(
                 value=0, n=n, chance=0, lower_is_better=True, verdict="Not explained by drift."
@@ -400,7 +403,6 @@ def _curves(artifacts: Artifacts, held_out: list[Row], rng: np.random.Generator)
     header = "series,x,value,low,high"
     for name, points in (
         ("repetitions", [(1, 0.6), (2, 0.7)]),
-        ("high_pass", [("as they are", 0.1), ("less the mean", 0.2)]),
         ("decoding_over_time", [(x / 10, 0.02 + max(0, x) / 40) for x in range(-1, 6)]),
     ):
         rows = [f"decoder,{x},{value},{value - 0.01},{value + 0.01}" for x, value in points]
