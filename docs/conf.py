@@ -32,13 +32,12 @@ html_title = "Percept"
 html_static_path = ["_static"]
 html_css_files = ["percept.css"]
 html_copy_source = False
-html_sidebars = {"**": ["sidebar-nav-bs"], "index": []}
+html_sidebars = {"**": ["globaltoc.html"]}
 html_theme_options = {
     "show_toc_level": 2,
     "logo": {"text": f"Percept {version}"},
-    "navbar_center": ["navbar-nav"],
-    "header_links_before_dropdown": 6,
-    "navbar_persistent": ["search-button"],
+    "navbar_center": [],
+    "navbar_persistent": ["search-field"],
     "navbar_end": ["theme-switcher"],
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

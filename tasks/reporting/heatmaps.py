@@ -68,8 +68,8 @@ def confusion_matrix(folder: Path) -> Heatmap | None:
     return Heatmap(
         "confusion_matrix",
         "Confusion matrix",
-        "Each row is a concept that was shown, each column one that was named. A dark diagonal is right; the darker "
-        "a cell, the larger its share of the row.",
+        "Each row is a concept that was shown, each column one that was named. A full diagonal is right; the "
+        "fuller a cell, the larger its share of the row.",
         _labels(names),
         _picture(pd.DataFrame(shares)),
         csv_uri(counts.to_csv(lineterminator="\n")),
@@ -94,12 +94,12 @@ def dissimilarity_matrices(folder: Path) -> list[Heatmap]:
         Heatmap(
             f"dissimilarity_{column}",
             title,
-            f"For each two concepts, one less the correlation of their mean vectors{source}. The lighter a cell, the "
+            f"For each two concepts, one less the correlation of their mean vectors{source}. The paler a cell, the "
             "more alike the two are.",
             _labels(names),
             _picture(_square(pairs, column, names)),
             csv_uri(_square(pairs, column, names, scaled=False).to_csv(lineterminator="\n")),
-            "Both matrices have the order of a clustering, in which groups of like concepts form light squares.",
+            "Both matrices have the order of a clustering, in which groups of like concepts form pale squares.",
         )
         for column, title, source in (
             ("eeg", "RDM of the encoder", " from the EEG of held-out trials"),
@@ -116,7 +116,7 @@ def _square(
     pairs: pd.DataFrame, column: str, names: Sequence[str], scaled: bool = True
 ) -> pd.DataFrame:
     square = pairs.pivot_table(index="concept", columns="other", values=column)
-    square = square.reindex(index=names, columns=names)
+    square = square.reindex(index=pd.Index(names), columns=pd.Index(names))
     return square / (square.to_numpy().max() or 1.0) if scaled else square
 
 

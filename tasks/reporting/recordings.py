@@ -60,7 +60,7 @@ def _draw(name: str, averages: pd.DataFrame) -> RecordingFigure:
         figure.savefig(buffer, dpi=DPI, metadata={"Software": None})
     peak = power[power.index > 0]
     after = (
-        f" Its global field power is largest {1000 * float(peak.index[peak.argmax()]):.0f} ms after onset."
+        f" Its global field power is largest {1000 * float(peak.index[int(peak.argmax())]):.0f} ms after onset."
         if len(peak)
         else ""
     )
