@@ -23,6 +23,7 @@ def add(commands: Any) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     """Run a stage: tracked where a Prefect API is configured, directly where none is."""
+    from tasks.runtime.progress import announced
     from tasks.runtime.workspace import share_cache, sole_writer, use_the_code_of
 
     use_the_code_of()
@@ -30,7 +31,7 @@ def _run(options: argparse.Namespace) -> None:
     if _is_a_helper():
         _run_stage(options)
         return
-    with sole_writer(f"percept run {options.stage}"):
+    with sole_writer(f"percept run {options.stage}"), announced(_headline(options.stage)):
         from tasks.wiring.inputs import unchanged_inputs
 
         with unchanged_inputs(options.stage, options.params):
@@ -42,13 +43,10 @@ def _run_stage(options: argparse.Namespace) -> None:
         # by name: tasks never import flows
         importlib.import_module("flows.stage").run_stage(options.stage, options.params)
         return
-    from tasks.runtime.progress import announced
+    from tasks.artifacts.catalogue import Artifacts
+    from tasks.wiring.contract import call, load_stage
 
-    with announced(_headline(options.stage)):
-        from tasks.artifacts.catalogue import Artifacts
-        from tasks.wiring.contract import call, load_stage
-
-        call(load_stage(options.stage), Artifacts(), options.params)
+    call(load_stage(options.stage), Artifacts(), options.params)
 
 
 def _headline(stage: str) -> str:

@@ -5,7 +5,9 @@ import shlex
 
 import pytest
 
+from tasks import STAGES
 from tasks.__main__ import COMMANDS, EXIT_CODES, main, make_parser, parsers
+from tasks.commands.run import _headline
 from tasks.wiring.contract import read_params
 
 
@@ -104,3 +106,11 @@ def test_version_exit_codes_and_completion_are_printed(capsys):
     assert re.search(r"^percept \d", said)
     assert " ".join(EXIT_CODES.split()) in " ".join(said.split())
     assert all(name.replace("_", "-") in said for name in COMMANDS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_announced_by_its_place_and_what_it_does(stage):
+    headline = _headline(stage)
+    assert headline.startswith(f"[{STAGES.index(stage) + 1} of {len(STAGES)}] {stage}: ")
+    assert len(headline.split(": ", 1)[1].split()) > 3
+    assert not headline.endswith(".")
