@@ -189,3 +189,10 @@ def digests(outputs):
         *sorted(outputs["explain_plots"].iterdir()),
     ]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_maps_over_time_hold_every_channel_in_every_window(outputs):
+    maps = pd.read_csv(outputs["explain_plots"] / "scalp_maps_over_time.csv")
+    assert set(maps["tier"]) == set(PEAKS)
+    assert (maps.groupby(["tier", "window"]).size() == len(CHANNELS)).all()
+    assert (maps["weight"] >= 0).all()
