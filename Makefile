@@ -26,8 +26,8 @@ $(STAMP): requirements.lock pyproject.toml
 
 repro: $(STAMP) ## reproduce everything that is stale, then say where the report is
 	$(BIN)/dvc repro
+	@$(BIN)/percept summary
 	@$(BIN)/percept agreement
-	@echo "The report: reports/index.html"
 
 muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLDER holds subject1 and images
 	@test -d "$(MUSE)/subject1" || { echo "MUSE must name the folder of subject1 and images"; exit 1; }
@@ -36,7 +36,7 @@ muse: $(STAMP) ## real EEG and photographs through the whole pipeline; MUSE=FOLD
 	cp -r "$(MUSE)/subject1" "$(MUSE)/images" presets/muse_cats_dogs/captions.json data/raw/muse_cats_dogs
 	$(BIN)/percept doctor
 	$(BIN)/dvc repro
-	@echo "The report: reports/index.html"
+	@$(BIN)/percept summary
 
 test: $(STAMP) ## run the quick tests, which cover every module
 	$(PYTEST) -m "not slow and not nightly"
@@ -48,11 +48,12 @@ nightly: $(STAMP) ## run, by hand, what takes minutes and gigabytes a test: publ
 	$(PYTEST) -m nightly
 	PERCEPT_KILLS=20 $(PYTEST) tests/flows/test_kills.py
 
-check: $(STAMP) ## format, lint, types, docstrings
+check: $(STAMP) ## format, lint, types, docstrings, spelling
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/numpydoc lint $$(git ls-files 'tasks/*.py' 'flows/*.py')
+	$(BIN)/codespell $$(git ls-files '*.md' 'tasks/*.py' 'flows/*.py' 'percept/*.py' 'tests/*.py' 'presets/*.yaml' '*.j2')
 
 ui: $(STAMP) ## start the Prefect server and the deployments, print the URL
 	$(BIN)/python -m flows.serve

@@ -76,7 +76,7 @@ def measure(study: str, root: Path) -> dict[str, Any]:
     start = time.perf_counter()
     preprocess(
         *outs(artifacts, "recordings", "events", "stimuli", "raw").values(),
-        **outs(artifacts, "trials", "epochs", "quality"),
+        **outs(artifacts, "trials", "epochs", "quality", "averages"),
         params=preprocess_params,
         map=serial_map,
     )

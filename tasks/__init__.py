@@ -18,3 +18,4 @@ STAGES = (
 
 PARAMS_FILE = "params.yaml"
 """Where a workspace keeps its params."""
+PARAMS_HELP = f"file of params (default: {PARAMS_FILE})"

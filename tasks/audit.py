@@ -25,10 +25,12 @@ from tasks.controls.answers import ControlParams
 from tasks.controls.evidence import Evidence
 from tasks.controls.plots import draw_controls
 from tasks.controls.registry import CONTROLS, run_controls
+from tasks.controls.time_course import decoding_over_time
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
 from tasks.explanation.heads import Heads
 from tasks.runtime.params import Params
+from tasks.scores.figures import write_csv
 from tasks.scores.held_out import HeldOut
 from tasks.statistics.draws import choose
 
@@ -131,6 +133,9 @@ def audit(
     )
     found = run_controls(evidence, list(CONTROLS) if params.run == "all" else params.run)
     draw_controls(audit_plots, found)
+    course = decoding_over_time(evidence)
+    if course is not None:
+        write_csv(course, audit_plots / "decoding_over_time.csv")
     write_scores(audit_metrics, {name: finding.score for name, finding in found.items()})
 
 

@@ -20,11 +20,19 @@ from tasks.artifacts.metrics import write_scores
 from tasks.artifacts.tables import read_table, write_table
 from tasks.eeg.epochs import read_epochs
 from tasks.encoder.checkpoints import load_encoder
+from tasks.explanation.dissimilarity import concept_dissimilarity
 from tasks.explanation.heads import Heads
 from tasks.explanation.maps import MapParams, explained_trials, make_maps, map_scores
-from tasks.explanation.occlusion import dominance, occlude, occlusion_scores, over_time
+from tasks.explanation.occlusion import (
+    dominance,
+    maps_over_time,
+    occlude,
+    occlusion_scores,
+    over_time,
+)
 from tasks.explanation.plots import (
     draw_maps,
+    draw_maps_over_time,
     draw_second_opinions,
     draw_separation,
     map_regions,
@@ -37,6 +45,7 @@ from tasks.explanation.tier_maps import (
 )
 from tasks.language.prompts import TIER_OF
 from tasks.runtime.params import Params
+from tasks.scores.figures import write_csv
 from tasks.scores.held_out import HeldOut
 from tasks.statistics.draws import choose
 
@@ -115,6 +124,11 @@ def explain(
     winners, dominant = dominance(held_out, params.maps.n_resamples, confidence, params.maps.seed)
     courses = over_time(explained, times_s, confidence)
     draw_second_opinions(explain_plots, drops, courses, winners)
+    moving = maps_over_time(explained, times_s)
+    draw_maps_over_time(explain_plots, moving, info.channels, params.maps.montage)
+    unlike = concept_dissimilarity(held_out)
+    if unlike is not None:
+        write_csv(unlike, explain_plots / "concept_dissimilarity.csv")
     scores = map_scores(maps, info.channels, params.maps) | separation.scores | dominant
     scores |= occlusion_scores(drops, map_regions(maps, info.channels, params.maps), confidence)
     write_scores(explain_metrics, scores)

@@ -14,12 +14,14 @@ import mne
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.artifacts.contracts.averages import AVERAGES
 from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.quality import QUALITY
 from tasks.artifacts.contracts.recordings import RECORDINGS
 from tasks.artifacts.contracts.stimuli import STIMULI
 from tasks.artifacts.contracts.trials import TRIALS, trial_ids_of
 from tasks.artifacts.tables import read_table, write_table
+from tasks.eeg.averages import average_recording
 from tasks.eeg.averaging import RepetitionParams, average_subject, subjects_of
 from tasks.eeg.cleaning import CleanRecording, clean_recording
 from tasks.eeg.cleaning_params import CleaningParams
@@ -68,6 +70,7 @@ def preprocess(
     trials: Path,
     epochs: Path,
     quality: Path,
+    averages: Path,
     params: PreprocessParams,
     map: Map,
 ) -> None:
@@ -89,6 +92,8 @@ def preprocess(
         Folder of one Arrow file per recording.
     quality
         Table of what was found in each recording.
+    averages
+        Table of the mean epoch and the mean spectrum of each recording.
     params
         Cleaning, whitening, averaging and split.
     map
@@ -135,6 +140,8 @@ def preprocess(
     seen = named_by_training(splits, table["concept"].to_pylist(), table["kept"].to_pylist())
     write_table(table.append_column("split", pa.array(seen, pa.string())), trials, TRIALS)
     write_table(quality_table(findings), quality, QUALITY)
+    curves = map(average_recording, [epochs / f"{name}.parquet" for name in findings])
+    write_table(pa.concat_tables(curves), averages, AVERAGES)
 
 
 def require_disk(

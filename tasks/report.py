@@ -1,4 +1,4 @@
-"""Stage: the study as one self-contained page."""
+"""Write the study as one self-contained page."""
 
 from pathlib import Path
 
@@ -43,6 +43,7 @@ def report(
     stimuli: Path,
     trials: Path,
     quality: Path,
+    averages: Path,
     captions: Path,
     retrievals: Path,
     renders: Path,
@@ -67,7 +68,7 @@ def report(
 
     Parameters
     ----------
-    recordings, stimuli, trials, quality : Path
+    recordings, stimuli, trials, quality, averages : Path
         Tables under contract.
     captions, retrievals, renders : Path
         Tables that may be empty: the page says so.

@@ -1,4 +1,4 @@
-"""Stage `train`: learn to predict the vector of each caption kind from an epoch."""
+"""Learn to predict the vector of each caption kind from an epoch."""
 
 from __future__ import annotations
 

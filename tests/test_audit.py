@@ -162,3 +162,12 @@ def test_study_without_held_out_trials_is_refused(study, inputs, tmp_path):
     )
     with pytest.raises(PerceptError, match=f"^{re.escape(message)}$"):
         run(study, inputs | {"trials": tmp_path / "t"}, tmp_path)
+
+
+def test_the_course_over_time_is_a_share_of_trials_with_its_interval(outputs):
+    course = pd.read_csv(outputs / "plots" / "decoding_over_time.csv")
+    assert course["x"].is_monotonic_increasing
+    assert (course["low"] <= course["value"]).all()
+    assert (course["value"] <= course["high"]).all()
+    chance = read_scores(outputs / "audit.json")["encoder"].chance
+    assert course["low"].max() > chance

@@ -84,6 +84,7 @@ def test_scores_find_the_planted_topographies(outputs):
 def test_figures_and_tables_are_drawn(outputs):
     folder = outputs["explain_plots"]
     assert sorted(path.name for path in folder.iterdir()) == [
+        "concept_dissimilarity.csv",
         "dominance_of_heads.csv",
         "head_overlap.csv",
         "occlusion_by_region.csv",
@@ -96,6 +97,8 @@ def test_figures_and_tables_are_drawn(outputs):
         "saliency_over_time_by_head.png",
         "scalp_maps_by_kind.png",
         "scalp_maps_by_tier.png",
+        "scalp_maps_over_time.csv",
+        "scalp_maps_over_time.png",
         "tsne_of_concepts.csv",
         "tsne_of_heads.csv",
         "tsne_of_heads.png",
@@ -186,3 +189,10 @@ def digests(outputs):
         *sorted(outputs["explain_plots"].iterdir()),
     ]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_maps_over_time_hold_every_channel_in_every_window(outputs):
+    maps = pd.read_csv(outputs["explain_plots"] / "scalp_maps_over_time.csv")
+    assert set(maps["tier"]) == set(PEAKS)
+    assert (maps.groupby(["tier", "window"]).size() == len(CHANNELS)).all()
+    assert (maps["weight"] >= 0).all()

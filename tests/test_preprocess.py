@@ -24,7 +24,7 @@ from tasks.runtime.map import Map, serial_map
 from tests.eeg.stages import STRICT
 from tests.eeg.studies import MiniStudy, make_params, write_recording, write_study
 
-OUTS = ("trials", "epochs", "quality")
+OUTS = ("trials", "epochs", "quality", "averages")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tasks import STAGES
-from tasks.__main__ import _parser
+from tasks.__main__ import make_parser
 from tasks.artifacts.agreement import tolerance
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores, write_scores
@@ -146,7 +146,7 @@ def test_every_command_of_the_readme_would_be_understood(repository):
         if program == "make":
             assert set(words) <= set(targets)
         elif program == "percept":
-            assert _parser().parse_args(words).command
+            assert make_parser().parse_args(words).command
             assert words[0] != "preset" or words[1] in preset_names(repository / "presets")
         else:
             changed = [word.partition("=")[0] for word in words if "=" in word]

@@ -1,5 +1,6 @@
 """`report` writes one page: the same study gives the same bytes, and bad input one clear sentence."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,18 @@ from pydantic import ValidationError
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.tables import ContractError
 from tasks.report import ReportParams, report
+from tasks.reporting.accuracy import confidences
+from tasks.reporting.cards import draw_sample
+from tasks.reporting.definitions import TERMS
+from tasks.reporting.sections import SECTIONS
 from tasks.runtime.errors import PerceptError
 from tasks.wiring.contract import reads, writes
 from tests.reporting.fabricated import copy_study, fabricate, get, put
-from tests.reporting.runs import PARAMS, write_report
+from tests.reporting.runs import PARAMS, load, write_report
 
-WIDTHS_PX = (1280, 390)
+WIDTHS_PX = (1440, 1024, 390)
+MAX_NUMBERS = 60
+"""That a reader meets before the first click."""
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +36,8 @@ def artifacts(template: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_signature_is_the_contract() -> None:
-    names = "recordings stimuli trials quality captions retrievals renders render_images judgements"
-    names += " saliency training_log evaluate_metrics evaluate_plots explain_metrics explain_plots"
+    names = "recordings stimuli trials quality averages captions retrievals renders render_images"
+    names += " judgements saliency training_log evaluate_metrics evaluate_plots explain_metrics explain_plots"
     names += " audit_metrics audit_plots check_captions_metrics check_captions_plots raw"
     assert reads(report) == names.split()
     assert writes(report) == ["report_page"]
@@ -91,7 +98,7 @@ def test_search_filter_and_pages_work_in_a_browser(
 ) -> None:
     write_report(artifacts)
     page = browser.new_page()
-    page.goto(artifacts.report_page.resolve().as_uri())
+    page.goto(f"{artifacts.report_page.resolve().as_uri()}#pictures")
     cards = page.locator("#cards > .card")
     assert cards.count() == 6
     assert page.locator("#previous").is_disabled()
@@ -120,6 +127,23 @@ def test_search_filter_and_pages_work_in_a_browser(
     page.locator("#search").fill("no such thing")
     assert (cards.count(), page.locator("#count").inner_text()) == (0, "0 of 20 trials")
     assert page.locator("#pager").is_hidden()
+    assert page.locator("#none").is_visible()
+    page.locator("#search").fill("")
+    page.locator("#rank").select_option("")
+    sure = {True: 0, False: 0}
+    for wanted in ("0.5", "-0.5"):
+        page.locator("#confidence").select_option(wanted)
+        sure[float(wanted) > 0] = int(page.locator("#count").inner_text().split()[0])
+    drawn = draw_sample(load(artifacts), PARAMS["max_trials"], PARAMS["seed"]).cards
+    of_all = confidences(artifacts.evaluate_plots)
+    known = [of_all[card.trial_id] for card in drawn]
+    assert sure == {
+        True: sum(value >= 0.5 for value in known),
+        False: sum(value < 0.5 for value in known),
+    }
+    page.locator("#confidence").select_option("")
+    page.locator("#concept").select_option(concept)
+    assert attributes(cards, "data-concept") == {concept}
 
 
 @pytest.mark.browser
@@ -131,7 +155,7 @@ def test_a_script_in_a_caption_stays_text(artifacts: Artifacts, browser: Any) ->
     page = browser.new_page()
     dialogs: list[Any] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog))
-    page.goto(artifacts.report_page.resolve().as_uri())
+    page.goto(f"{artifacts.report_page.resolve().as_uri()}#pictures")
     assert attack in page.locator("#cards dd").first.inner_text()
     assert page.title().startswith("Percept: ")
     assert page.locator("img[onerror]").count() == 0
@@ -146,10 +170,53 @@ def test_the_page_passes_axe(artifacts: Artifacts, browser: Any, scheme: str) ->
     for width in WIDTHS_PX:
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.goto(artifacts.report_page.resolve().as_uri())
-        found = axe.Axe().run(page)
-        assert found.violations_count == 0, found.generate_report()
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        assert page.evaluate(overflow) == 0
+        for step in ("", "document.querySelectorAll('details').forEach(each => each.open = true)"):
+            page.evaluate(step)
+            found = axe.Axe().run(page)
+            assert found.violations_count == 0, found.generate_report()
+            assert page.evaluate(overflow) == 0
+
+
+@pytest.mark.browser
+def test_the_first_screen_holds_few_numbers_and_the_rest_is_one_click_away(
+    artifacts: Artifacts, browser: Any
+) -> None:
+    write_report(artifacts)
+    page = browser.new_page()
+    page.goto(artifacts.report_page.resolve().as_uri())
+    numbers = re.findall(r"\d[\d.,]*", page.locator("main").inner_text())
+    assert 0 < len(numbers) <= MAX_NUMBERS
+    for anchor in (section.anchor for section in SECTIONS[1:]):
+        chapter = page.locator(f"#{anchor} > details.chapter")
+        assert chapter.get_attribute("open") is None
+        page.locator(f"nav a[href='#{anchor}']").click()
+        page.wait_for_function(f"document.querySelector('#{anchor} > details').open")
+
+
+@pytest.mark.browser
+def test_a_definition_is_one_click_or_key_away(artifacts: Artifacts, browser: Any) -> None:
+    write_report(artifacts)
+    page = browser.new_page()
+    page.goto(artifacts.report_page.resolve().as_uri())
+    definition, word = page.locator("#term-chance"), page.locator(".tiles .term", has_text="Chance")
+    assert word.get_attribute("title") in definition.inner_text() + TERMS["chance"].definition
+    for open_it in (word.click, lambda: word.press("Enter")):
+        assert not definition.is_visible()
+        open_it()
+        assert definition.inner_text() == f"Chance. {TERMS['chance'].definition}"
+        page.keyboard.press("Escape")
+
+
+@pytest.mark.browser
+def test_everything_is_on_paper(artifacts: Artifacts, browser: Any) -> None:
+    write_report(artifacts)
+    page = browser.new_page()
+    page.goto(artifacts.report_page.resolve().as_uri())
+    page.emulate_media(media="print")
+    for anchor in (section.anchor for section in SECTIONS):
+        height = page.locator(f"#{anchor}").bounding_box()["height"]
+        assert height > 200, anchor
 
 
 @pytest.mark.browser
@@ -159,6 +226,8 @@ def test_the_page_is_used_by_keyboard_alone(artifacts: Artifacts, browser: Any) 
     page.goto(artifacts.report_page.resolve().as_uri())
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
+    page.locator("#pictures > details > summary").focus()
+    page.keyboard.press("Enter")
     page.locator("#next").focus()
     page.keyboard.press("Enter")
     assert page.locator("#page").inner_text() == "Page 2 of 4"

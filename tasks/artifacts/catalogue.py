@@ -6,6 +6,7 @@ from typing import Self, overload
 
 import pyarrow as pa
 
+from tasks.artifacts.contracts.averages import AVERAGES
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.events import EVENTS
 from tasks.artifacts.contracts.image_gallery import IMAGE_GALLERY
@@ -68,6 +69,7 @@ class Artifacts:
     trials = Artifact("data/interim/trials.parquet", TRIALS)
     quality = Artifact("data/interim/quality.parquet", QUALITY)
     epochs = Artifact("data/interim/epochs")
+    averages = Artifact("data/interim/averages.parquet", AVERAGES)
     captions = Artifact("data/processed/captions.parquet", CAPTIONS)
     caption_metrics = Artifact("reports/metrics/caption.json")
     text_vectors = Artifact("data/processed/text_vectors.parquet", TEXT_VECTORS)

@@ -9,6 +9,8 @@ INPUTS = ("params.yaml", "dvc.yaml", "requirements.lock", "tasks", "data/models"
 """Beside raw data, what scores follow from; the committed ones follow from the committed inputs."""
 MOST_NAMES = 5
 
+EXAMPLE = "percept agreement"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""

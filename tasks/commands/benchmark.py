@@ -9,12 +9,14 @@ from tasks.benchmark import CONTROLS, STUDIES
 if TYPE_CHECKING:
     from tasks.benchmark.runs import Run
 
+EXAMPLE = "percept benchmark things_eeg2"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""
     text = "the field's tables: published rows, ours, chance, another test picture, controls"
     benchmark = commands.add_parser("benchmark", help=text)
-    benchmark.add_argument("study", choices=STUDIES)
+    benchmark.add_argument("study", choices=STUDIES, help="whose published table")
     benchmark.add_argument(
         "--run",
         action="append",

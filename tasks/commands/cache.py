@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+EXAMPLE = "percept cache prune"
 GB = 1e9
 
 

@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import PARAMS_FILE
+from tasks import PARAMS_FILE, PARAMS_HELP
 
 if TYPE_CHECKING:
     from tasks.caption import CaptionParams
     from tasks.language.captioners.base import Stimulus
     from tasks.language.captioners.batch import OpenAIBatchCaptioner
+
+EXAMPLE = "percept captions dry-run"
 
 
 def add(commands: Any) -> None:
@@ -25,7 +27,7 @@ def add(commands: Any) -> None:
 
     def step(name: str, about: str, command: Any) -> argparse.ArgumentParser:
         parser: argparse.ArgumentParser = steps.add_parser(name, help=about, description=about)
-        parser.add_argument("--params", type=Path, default=PARAMS_FILE)
+        parser.add_argument("--params", type=Path, default=PARAMS_FILE, help=PARAMS_HELP)
         parser.set_defaults(command=command)
         return parser
 
@@ -40,11 +42,11 @@ def add(commands: Any) -> None:
     collect = step("collect", "keep the answers of batches that are over, or of a file", _collect)
     collect.add_argument("file", nargs="?", type=Path, help="JSONL that `vllm run-batch` wrote")
     export = step("export", "write every cached answer into one file, to share it", _export)
-    export.add_argument("file", type=Path, metavar="FILE.jsonl.gz")
+    export.add_argument("file", type=Path, metavar="FILE.jsonl.gz", help="to write")
     load = step("import", "add the answers of such a file to the cache", _import)
-    load.add_argument("file", type=Path, metavar="FILE.jsonl.gz")
+    load.add_argument("file", type=Path, metavar="FILE.jsonl.gz", help="to read")
     review = step("review", "write a random sample of captions to judge, as HTML or CSV", _review)
-    review.add_argument("file", type=Path, metavar="FILE.html|FILE.csv")
+    review.add_argument("file", type=Path, metavar="FILE.html|FILE.csv", help="to write")
     review.add_argument("--n", type=int, default=100, help="captions (default: 100)")
     review.add_argument("--seed", type=int, default=0, help="of the draw (default: 0)")
     compare = step(
@@ -57,7 +59,7 @@ def add(commands: Any) -> None:
     compare.add_argument("--meteor", action="store_true", help="with METEOR, which needs Java")
     compare.add_argument("--json", action="store_true", help="print JSON in place of a table")
     grade = step("grade", "read a filled-in sheet back, check it and sum it up", _grade)
-    grade.add_argument("file", type=Path, metavar="FILE.csv")
+    grade.add_argument("file", type=Path, metavar="FILE.csv", help="filled in")
 
 
 def _dry_run(options: argparse.Namespace) -> None:

@@ -32,13 +32,18 @@ class RegressionError(PerceptError):
     """A guarded score is worse than it may be."""
 
 
+EXAMPLE = "percept ci-report --base origin/main"
+
+
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     command = commands.add_parser("ci-report", help="say in Markdown what a branch changes")
     command.add_argument("--base", default="origin/main", metavar="REF", help="compare with this")
     command.add_argument("--out", type=Path, help="write it here, too")
     command.add_argument("--plots", type=Path, help="write `dvc plots diff` into this folder")
-    command.add_argument("--thresholds", type=Path, default=THRESHOLDS)
+    command.add_argument(
+        "--thresholds", type=Path, default=THRESHOLDS, help="guarded scores, as YAML"
+    )
     command.set_defaults(command=_run)
 
 

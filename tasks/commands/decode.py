@@ -4,16 +4,19 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+EXAMPLE = "percept decode sub-07_eeg.vhdr --encoder my-encoder --events sub-07_events.tsv"
+
 
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     parser = commands.add_parser(
         "decode",
         help="decode a new recording with an encoder that was exported",
-        epilog="example: percept decode sub-07_eeg.vhdr --encoder my-encoder --events sub-07_events.tsv",
     )
     parser.add_argument("recording", type=Path, metavar="RECORDING", help="any file that MNE reads")
-    parser.add_argument("--encoder", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--encoder", type=Path, required=True, metavar="FOLDER", help="as `percept export` wrote it"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--events", type=Path, help="table with a column onset, in s (default: the annotations)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import PARAMS_FILE
+from tasks import PARAMS_FILE, PARAMS_HELP
 
 if TYPE_CHECKING:
     from tasks.artifacts.catalogue import Artifacts
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
 FREE_DISK_GB = 5.0
 LISTED = 10  # names in a message
 
+EXAMPLE = "percept doctor"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""
     doctor = commands.add_parser("doctor", help="say what is missing on this machine")
-    doctor.add_argument("--params", type=Path, default=PARAMS_FILE)
+    doctor.add_argument("--params", type=Path, default=PARAMS_FILE, help=PARAMS_HELP)
     doctor.set_defaults(command=_doctor)
 
 

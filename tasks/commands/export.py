@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tasks import PARAMS_FILE
+from tasks import PARAMS_FILE, PARAMS_HELP
+
+EXAMPLE = "percept export my-encoder"
 
 
 def add(commands: Any) -> None:
@@ -12,10 +14,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "export",
         help="write the trained encoder with its preprocessing, captions and model card into a folder",
-        epilog="example: percept export my-encoder",
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="new or empty")
-    parser.add_argument("--params", type=Path, default=PARAMS_FILE)
+    parser.add_argument("--params", type=Path, default=PARAMS_FILE, help=PARAMS_HELP)
     parser.set_defaults(command=_export)
 
 

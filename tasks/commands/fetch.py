@@ -6,6 +6,8 @@ from typing import Any
 
 from tasks.fetching.studies import STUDIES
 
+EXAMPLE = "percept fetch things_eeg2 --subjects 1 2"
+
 
 def add(commands: Any) -> None:
     """Add the command ``fetch``.

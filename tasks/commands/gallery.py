@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any, cast
 
-from tasks import PARAMS_FILE
+from tasks import PARAMS_FILE, PARAMS_HELP
+
+EXAMPLE = "percept gallery add my-captions.txt"
 
 
 def add(commands: Any) -> None:
@@ -16,7 +18,7 @@ def add(commands: Any) -> None:
     new = group.add_parser(
         "add", help="make a gallery of a text file (a caption per line) or Parquet"
     )
-    new.add_argument("file", type=Path, metavar="FILE")
+    new.add_argument("file", type=Path, metavar="FILE", help="captions")
     new.add_argument("--name", help="of the gallery (default: that of the file)")
     new.add_argument("--column", help="of a Parquet file that holds the captions")
     new.set_defaults(command=_add)
@@ -25,11 +27,11 @@ def add(commands: Any) -> None:
     listing.set_defaults(command=_list)
 
     remove = group.add_parser("remove", help="remove a gallery; its file stays")
-    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("name", metavar="NAME", help="of the gallery")
     remove.set_defaults(command=_remove)
 
     search = group.add_parser("search", help="find the captions nearest to each decoded trial")
-    search.add_argument("name", metavar="NAME")
+    search.add_argument("name", metavar="NAME", help="of the gallery")
     search.add_argument("-k", type=int, default=5, help="captions per trial and head (default: 5)")
     search.add_argument(
         "--out", type=Path, help="CSV to write (default: reports/galleries/NAME.csv)"
@@ -40,7 +42,7 @@ def add(commands: Any) -> None:
         metavar="N",
         help="let faiss search galleries of N captions or more, held in memory (default: never)",
     )
-    search.add_argument("--params", type=Path, default=PARAMS_FILE)
+    search.add_argument("--params", type=Path, default=PARAMS_FILE, help=PARAMS_HELP)
     search.set_defaults(command=_search)
 
 

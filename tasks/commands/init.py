@@ -5,6 +5,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+EXAMPLE = "percept init my-study --preset bids"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""

@@ -10,6 +10,8 @@ from tasks import PARAMS_FILE, STAGES
 if TYPE_CHECKING:
     from tasks.wiring.reference import Param
 
+EXAMPLE = "percept params 'train.*'"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""

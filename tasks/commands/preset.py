@@ -8,6 +8,8 @@ from typing import Any
 
 from tasks import PARAMS_FILE
 
+EXAMPLE = "percept preset bids"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""

@@ -43,6 +43,8 @@ ROWS: tuple[tuple[str, str, str], ...] = (
 NUMBER = re.compile(r"-?\d+\.\d{3}")
 HALF_A_DIGIT = 0.0005
 
+EXAMPLE = "percept showcase"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""

@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tasks import PARAMS_FILE
+from tasks import PARAMS_FILE, PARAMS_HELP
+
+EXAMPLE = "percept sweep encoders"
 
 
 def add(commands: Any) -> None:
@@ -19,7 +21,7 @@ def add(commands: Any) -> None:
     text = "train and score every cell of sweeps/NAME.yaml; goes on where it ended"
     sweep = commands.add_parser("sweep", help=text)
     sweep.add_argument("name", metavar="NAME", help="for instance encoders, ablations, protocols")
-    sweep.add_argument("--params", type=Path, default=PARAMS_FILE)
+    sweep.add_argument("--params", type=Path, default=PARAMS_FILE, help=PARAMS_HELP)
     sweep.add_argument(
         "--table", action="store_true", help="write the table of what is done, train nothing"
     )

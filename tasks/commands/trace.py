@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 KEYS = ("trial_id", "recording_id", "stimulus_id")
 
+EXAMPLE = "percept trace sub-01_ses-01_trial-0042"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""
     command = commands.add_parser("trace", help="print every row of one trial, raw file to picture")
-    command.add_argument("trial_id", metavar="TRIAL_ID")
+    command.add_argument("trial_id", metavar="TRIAL_ID", help="such as sub-01_ses-01_trial-0042")
     command.set_defaults(command=_trace)
 
 

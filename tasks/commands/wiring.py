@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+EXAMPLE = "percept wiring"
+
 
 def add(commands: Any) -> None:
     """Add the command to the subparsers of `percept`."""

@@ -21,18 +21,26 @@ HEAD_M = (0.0, 0.0, 0.0, 0.115)
 
 
 def draw_scalp_maps(
-    path: Path, maps: Maps, channels: Sequence[str], montage: str, n_columns: int | None = None
+    path: Path,
+    maps: Maps,
+    channels: Sequence[str],
+    montage: str,
+    n_columns: int | None = None,
+    by_row: bool = False,
 ) -> None:
     """Draw scalp maps, one row per outer name and one column per inner name.
 
     Parameters
     ----------
     maps : Mapping[str, Mapping[str, Float[np.ndarray, "n_channels"]]]
-        Row title to column title to a map; each map is drawn from 0 to its own maximum.
+        Row title to column title to a map.
     montage : str
         A standard montage of MNE.
     n_columns : int or None
         Break a single row after so many maps.
+    by_row : bool
+        Draw each map from 0 to the maximum of its row, so that the maps of a row can be compared, rather than to
+        its own maximum.
     """
     info = _info(channels, montage)
     cells = [(row, column) for row, columns in maps.items() for column in columns]
@@ -44,7 +52,8 @@ def draw_scalp_maps(
         for axis in axes[len(cells) :]:
             axis.set_axis_off()
         for index, (axis, (row, column)) in enumerate(zip(axes[: len(cells)], cells, strict=True)):
-            _draw_scalp(axis, maps[row][column], info)
+            scale = maps[row].values() if by_row else [maps[row][column]]
+            _draw_scalp(axis, maps[row][column], info, max(float(np.max(own)) for own in scale))
             if n_columns or index < width:
                 axis.set_title(column)
             if not n_columns and index % width == 0:
@@ -57,10 +66,11 @@ def draw_scalp_maps(
         save(figure, path)
 
 
-def _draw_scalp(axis: Axes, weights: Float[np.ndarray, " n_channels"], info: mne.Info) -> None:
-    largest = float(np.max(weights)) or 1.0
+def _draw_scalp(
+    axis: Axes, weights: Float[np.ndarray, " n_channels"], info: mne.Info, largest: float
+) -> None:
     mne.viz.plot_topomap(
-        weights / largest,
+        weights / (largest or 1.0),
         info,
         axes=axis,
         show=False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,9 @@ from tasks.statistics.resampling import (
     correlation_interval,
     student,
 )
+
+MAP_WINDOW_S = 0.1
+"""Length of the windows of scalp maps over time."""
 
 
 def occlude(explained: Explained, heads: Heads, regions: Sequence[str]) -> pd.DataFrame:
@@ -149,6 +152,42 @@ def over_time(
         for kind, courses in of_heads.items()
     ]
     return pd.concat(by_tier, ignore_index=True), pd.concat(by_head, ignore_index=True)
+
+
+def maps_over_time(
+    explained: Explained, times_s: Float[np.ndarray, " n_times"]
+) -> dict[str, dict[str, Float[np.ndarray, " n_channels"]]]:
+    """Return where the evidence for the own caption is, window by window, by tier.
+
+    Parameters
+    ----------
+    times_s : Float[np.ndarray, "n_times"]
+        Of the samples, relative to picture onset; what comes before it is left out.
+
+    Returns
+    -------
+    dict[str, dict[str, Float[np.ndarray, "n_channels"]]]
+        Tier to window, such as "100 to 200 ms", to the amplitude at each channel: the root of the evidence, mean over
+        subjects and heads.
+    """
+    after = times_s >= 0
+    edges = np.unique(np.append(np.arange(0, times_s[-1], MAP_WINDOW_S), times_s[-1] + 1e-9))
+    windows = {
+        f"{1000 * start:.0f} to {1000 * end:.0f}": after & (times_s >= start) & (times_s < end)
+        for start, end in pairwise(edges)
+    }
+    found: dict[str, dict[str, list[np.ndarray]]] = {}
+    for trials in explained.by_subject().values():
+        for kind in explained.predicted:
+            own = evidence(trials.eeg, trials.predicted[kind], trials.directions[kind])
+            scale = np.abs(own).sum() or 1.0
+            of_tier = found.setdefault(TIER_OF[kind].value, {name: [] for name in windows})
+            for name, window in windows.items():
+                of_tier[name].append(np.sqrt(np.clip(own[:, window].sum(axis=1) / scale, 0, None)))
+    return {
+        tier: {f"{name} ms": np.mean(maps, axis=0) for name, maps in of_tier.items()}
+        for tier, of_tier in found.items()
+    }
 
 
 def _course(

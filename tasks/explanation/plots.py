@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tasks.explanation.figures import (
     draw_scalp_maps,
 )
 from tasks.explanation.maps import MapParams, Maps
-from tasks.explanation.scalp import regions_of
+from tasks.explanation.scalp import Map, regions_of
 from tasks.explanation.separation import Separation
 from tasks.explanation.tier_maps import mean_maps, mean_maps_of_kinds, region_table
 from tasks.explanation.tier_scores import matching_score
@@ -56,6 +56,30 @@ def draw_maps(folder: Path, maps: Maps, channels: Sequence[str], params: MapPara
         write_csv(
             matching_score(maps.found, maps.planted)[0], folder / "saliency_by_topography.csv"
         )
+
+
+def draw_maps_over_time(
+    folder: Path,
+    maps: Mapping[str, Mapping[str, Map]],
+    channels: Sequence[str],
+    montage: str,
+) -> None:
+    """Draw where and when the evidence of each tier is, and write the maps.
+
+    Parameters
+    ----------
+    maps : Mapping[str, Mapping[str, Float[np.ndarray, "n_channels"]]]
+        From `tasks.explanation.occlusion.maps_over_time`.
+    """
+    draw_scalp_maps(folder / "scalp_maps_over_time.png", maps, channels, montage, by_row=True)
+    rows = [
+        (tier, window, channel, weight)
+        for tier, windows in maps.items()
+        for window, weights in windows.items()
+        for channel, weight in zip(channels, weights, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["tier", "window", "channel", "weight"])
+    write_csv(table, folder / "scalp_maps_over_time.csv")
 
 
 def map_regions(maps: Maps, channels: Sequence[str], params: MapParams) -> pd.DataFrame:

@@ -111,10 +111,11 @@ class ControlWords:
 
 
 OVERALL = "The verdict"
-_INPUT = "Does the score need the EEG?"
-_DRIFT = "Does it need what was seen, or only when?"
-_LEAK = "Was what is tested in training?"
-_SCORING = "Is the scoring sound, and what is the score made of?"
+INPUT = "Does the score need the EEG?"
+DRIFT = "Does it need what was seen, or only when?"
+LEAK = "Was what is tested in training?"
+SCORING = "Is the scoring sound?"
+"""Questions of the audit, each with a group of controls."""
 _SIMPLE = "Is the encoder better than a simple method?"
 _OTHER = "Further controls"
 
@@ -125,52 +126,50 @@ CONTROLS: Mapping[str, ControlWords] = {
     "explained_by_drift": ControlWords("Could the score be drift?", OVERALL),
     "explained_by_leakage": ControlWords("Could the score be leakage?", OVERALL),
     CONTROLLED: ControlWords("The score under audit", OVERALL),
-    "shuffled_eeg": ControlWords("With the EEG of another trial", _INPUT, on_same_scale=True),
-    "noise_eeg": ControlWords("With noise instead of EEG", _INPUT, on_same_scale=True),
-    "subject_only": ControlWords("With the subject's mean epoch", _INPUT, on_same_scale=True),
-    "label_permutation": ControlWords("With the pictures permuted", _INPUT, on_same_scale=True),
-    "class_prior": ControlWords("With the commonest concept", _INPUT, on_same_scale=True),
-    "subject_prior": ControlWords(
-        "With nothing but who the subject is", _INPUT, on_same_scale=True
-    ),
-    "random_codebook": ControlWords("With a random code per concept", _INPUT),
+    "shuffled_eeg": ControlWords("With the EEG of another trial", INPUT, on_same_scale=True),
+    "noise_eeg": ControlWords("With noise instead of EEG", INPUT, on_same_scale=True),
+    "subject_only": ControlWords("With the subject's mean epoch", INPUT, on_same_scale=True),
+    "label_permutation": ControlWords("With the pictures permuted", INPUT, on_same_scale=True),
+    "class_prior": ControlWords("With the commonest concept", INPUT, on_same_scale=True),
+    "subject_prior": ControlWords("With nothing but who the subject is", INPUT, on_same_scale=True),
+    "random_codebook": ControlWords("With a random code per concept", INPUT),
     "prestimulus": ControlWords(
-        "With EEG from before the picture alone", _DRIFT, on_same_scale=True
+        "With EEG from before the picture alone", DRIFT, on_same_scale=True
     ),
     "time_of_recording": ControlWords(
-        "With nothing but the time of the trial", _DRIFT, on_same_scale=True
+        "With nothing but the time of the trial", DRIFT, on_same_scale=True
     ),
     "block_structure": ControlWords(
-        "With nothing but the block of the trial", _DRIFT, on_same_scale=True
+        "With nothing but the block of the trial", DRIFT, on_same_scale=True
     ),
     "label_permutation_within_blocks": ControlWords(
-        "With the answers for other pictures of the block", _DRIFT, on_same_scale=True
+        "With the answers for other pictures of the block", DRIFT, on_same_scale=True
     ),
-    "block_from_features": ControlWords("Is the block in what the heads say?", _DRIFT),
-    "time_from_features": ControlWords("Is the time in what the heads say?", _DRIFT),
-    "pseudo_labels": ControlWords("Can labels without meaning be decoded?", _DRIFT),
-    "high_pass": ControlWords("Without the slow part of the EEG", _DRIFT),
-    "time_to_training": ControlWords("Near in time to a training trial", _DRIFT),
-    "errors_follow_time": ControlWords("Mistakes in order of presentation", _DRIFT),
+    "block_from_features": ControlWords("Is the block in what the heads say?", DRIFT),
+    "time_from_features": ControlWords("Is the time in what the heads say?", DRIFT),
+    "pseudo_labels": ControlWords("Can labels without meaning be decoded?", DRIFT),
+    "high_pass": ControlWords("Without the slow part of the EEG", DRIFT),
+    "time_to_training": ControlWords("Near in time to a training trial", DRIFT),
+    "errors_follow_time": ControlWords("Mistakes in order of presentation", DRIFT),
     "frontal_channels": ControlWords(
-        "With channels near the eyes alone", _INPUT, on_same_scale=True
+        "With channels near the eyes alone", INPUT, on_same_scale=True
     ),
-    "above_55_hz": ControlWords("With power above 55 Hz alone", _INPUT, on_same_scale=True),
-    "neighbours": ControlWords("Naming the picture before", _DRIFT, on_same_scale=True),
-    "stimulus_overlap": ControlWords("Pictures in training and test", _LEAK),
-    "caption_overlap": ControlWords("Captions in training and test", _LEAK),
-    "gallery_overlap": ControlWords("Test captions among the decoded", _LEAK),
-    "picture_similarity": ControlWords("Pictures like training pictures", _LEAK),
-    "shared_context": ControlWords("Subjects, sessions and blocks in both", _LEAK),
-    "gallery_permutation": ControlWords("Candidates in another order", _SCORING),
-    "batch_dependence": ControlWords("Trials beside other trials", _SCORING),
-    "bottleneck": ControlWords("Few dimensions let through", _SCORING),
-    "repetitions": ControlWords("Presentations averaged", _SCORING),
-    "effective_rank": ControlWords("Dimensions that predictions span", _SCORING),
-    "distinct_answers": ControlWords("Different captions retrieved", _SCORING),
-    "cluster_overlap": ControlWords("Pictures in the clusters of training", _LEAK),
-    "any_head_correct": ControlWords("If any head may be right", _SCORING, on_same_scale=True),
-    "assignment_over_batch": ControlWords("If pictures are assigned over the batch", _SCORING),
+    "above_55_hz": ControlWords("With power above 55 Hz alone", INPUT, on_same_scale=True),
+    "neighbours": ControlWords("Naming the picture before", DRIFT, on_same_scale=True),
+    "stimulus_overlap": ControlWords("Pictures in training and test", LEAK),
+    "caption_overlap": ControlWords("Captions in training and test", LEAK),
+    "gallery_overlap": ControlWords("Test captions among the decoded", LEAK),
+    "picture_similarity": ControlWords("Pictures like training pictures", LEAK),
+    "shared_context": ControlWords("Subjects, sessions and blocks in both", LEAK),
+    "gallery_permutation": ControlWords("Candidates in another order", SCORING),
+    "batch_dependence": ControlWords("Trials beside other trials", SCORING),
+    "bottleneck": ControlWords("Few dimensions let through", SCORING),
+    "repetitions": ControlWords("Presentations averaged", SCORING),
+    "effective_rank": ControlWords("Dimensions that predictions span", SCORING),
+    "distinct_answers": ControlWords("Different captions retrieved", SCORING),
+    "cluster_overlap": ControlWords("Pictures in the clusters of training", LEAK),
+    "any_head_correct": ControlWords("If any head may be right", SCORING, on_same_scale=True),
+    "assignment_over_batch": ControlWords("If pictures are assigned over the batch", SCORING),
 }
 """Controls of the audit in the order of the report, in words."""
 
@@ -387,9 +386,28 @@ def _answered(match: re.Match[str]) -> Meaning:
 
 
 def _topography(match: re.Match[str]) -> Meaning:
-    tier, part = match.groups()
-    label = f"Map of the {tier} heads against the planted topography"
-    return _whole_or_part(None, "maps", label, "", part)
+    contrast, tier, part = match.groups()
+    own = ", less those of the other tiers" if contrast else ""
+    label = f"Map of the {tier} heads{own}, against the planted topography"
+    by = None if part is None else _MAP_MAKERS.get(part, words(part))
+    return _whole_or_part(None, "maps", label, "", by)
+
+
+def _map_agreement(match: re.Match[str]) -> Meaning:
+    other, tier = match.groups()
+    label = f"Map of the {tier} heads: {_AGREEMENTS[other]}"
+    return Meaning(
+        "maps", label, "", is_detail=other in ("with_random_weights", "with_shuffled_eeg")
+    )
+
+
+def _of_heads(match: re.Match[str]) -> Meaning:
+    return Meaning("heads", *_HEADS[match[0]])
+
+
+def _silhouette(match: re.Match[str]) -> Meaning:
+    label = f"Concepts apart in the vectors of {match[1]} (silhouette)"
+    return Meaning("heads", label, _SILHOUETTE, is_detail=True)
 
 
 def _caption_fit(match: re.Match[str]) -> Meaning:
@@ -413,15 +431,6 @@ def _status(match: re.Match[str]) -> Meaning:
     return Meaning(
         "statuses", sentence(match[1]), "", is_detail=match[1] not in ("ok", "shortened")
     )
-
-
-def _maps(match: re.Match[str]) -> Meaning:
-    control = re.search("random_weights|shuffled_eeg", match[0])
-    return Meaning("maps", sentence(match[0]), "", is_detail=bool(control))
-
-
-def _heads(match: re.Match[str]) -> Meaning:
-    return Meaning("heads", sentence(match[0]), "")
 
 
 def _whole_or_part(
@@ -543,6 +552,29 @@ _SOURCES: Mapping[str, tuple[str, str]] = {
         "How much of recall at 1 is gained, trial by trial.",
     ),
 }
+_MAP_MAKERS: Mapping[str, str] = {
+    "gradient": "by the plain gradient",
+    "integrated_gradients": "by integrated gradients",
+    "random_weights": "of networks with shuffled weights",
+    "shuffled_eeg": "of shuffled EEG",
+}
+_AGREEMENTS: Mapping[str, str] = {
+    "of_subjects": "how alike subjects are",
+    "with_occlusion": "does taking the strong regions away cost most?",
+    "with_random_weights": "likeness to maps of networks with shuffled weights",
+    "with_shuffled_eeg": "likeness to maps of shuffled EEG",
+}
+_SILHOUETTE = "1: groups lie far apart; 0: they touch; below 0: they are mixed."
+_HEADS: Mapping[str, tuple[str, str]] = {
+    "silhouette_of_kinds": ("Heads apart from each other (silhouette)", _SILHOUETTE),
+    "silhouette_of_tiers": ("Tiers apart from each other (silhouette)", _SILHOUETTE),
+    "head_cka_within_tiers": ("Overlap of heads of one tier (CKA)", "1: the heads say the same."),
+    "head_cka_between_tiers": ("Overlap of heads of two tiers (CKA)", "1: the heads say the same."),
+    "dominance_of_the_strongest_head": (
+        "Trials in which the strongest head is the best",
+        "How often the head that wins most often places the picture best.",
+    ),
+}
 _ZERO = r"(zero_shot_)?"
 _WHAT = (
     "(concept|stimulus|image|caption|caption_or_near_duplicate|rank_fused_stimulus|learned_fused_stimulus"
@@ -569,11 +601,16 @@ _RULES: tuple[Rule, ...] = (
     (r"concept_calibration_error", _calibration),
     (r"concept_accuracy_of_surest_(\d+)_percent", _surest),
     (r"concept_(share|accuracy)_answered_at_half", _answered),
-    (r"saliency_topography_correlation_([a-z]+)" + _PART, _topography),
+    (r"saliency_(contrast_)?topography_correlation_([a-z]+)" + _PART, _topography),
+    (rf"saliency_agreement_({'|'.join(_AGREEMENTS)})_([a-z]+)", _map_agreement),
+    (
+        r"saliency_matched_tiers",
+        lambda _: Meaning("maps", "Tiers whose map fits their own planted topography best", ""),
+    ),
+    (f"({'|'.join(_HEADS)})", _of_heads),
+    (r"silhouette_of_concepts_(\w+)", _silhouette),
     (r"(clip_score|caption_two_way|kind_agreement|captions_of_one_picture)" + _PART, _caption_fit),
     (f"({'|'.join(_LIKE_PEOPLE)})" + _PART, _like_people),
     (f"({'|'.join(_SOURCES)})", _source),
     (r"captions?_(\w+)", _status),
-    (r".*(saliency|region|topograph|scalp).*", _maps),
-    (r".*(silhouette|separation|cka|dominance).*", _heads),
 )

@@ -3,6 +3,7 @@
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tasks.reporting.cards import draw_sample
+from tasks.reporting.definitions import explained
 from tasks.reporting.formats import plural, sentence
 from tasks.reporting.images import embed, size, thumbnails
 from tasks.reporting.sections import SECTIONS, Selection, Shown
@@ -48,6 +49,7 @@ def _environment(thumbnail_px: int) -> Environment:
     environment.filters |= {
         "thumbnail": thumbnails(thumbnail_px),
         "embed": embed,
+        "explained": explained,
         "size": size,
         "plural": plural,
         "sentence": sentence,

@@ -12,7 +12,7 @@ from tasks.reporting.charts import Chart, line_chart
 from tasks.reporting.formats import sentence
 from tasks.reporting.tables import Table, table
 
-WIDE = 1.6
+WIDE = 1.7
 """Figures at least so much wider than high take a row of their own."""
 
 N_CONFUSIONS = 12
@@ -51,6 +51,10 @@ TITLES: Mapping[str, tuple[str, str]] = {
         "Where the EEG speaks to the heads of each tier; above, where a study knows it, the truth.",
     ),
     "scalp_maps_by_kind": ("Scalp maps by kind", "One map per projection head."),
+    "scalp_maps_over_time": (
+        "Scalp maps over time",
+        "Where and when the EEG speaks to the heads of each tier. The colours of a row share one scale.",
+    ),
     "saliency_by_region": (
         "Saliency by region",
         "Share of each region in the map of each tier, per channel.",

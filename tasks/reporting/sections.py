@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tasks.language.prompts import Tier
+from tasks.reporting.accuracy import accuracy_charts, confidences, subject_rows
 from tasks.reporting.cards import Sample
 from tasks.reporting.charts import training_charts
 from tasks.reporting.definitions import TERMS, caption_source, provenance
 from tasks.reporting.design import design_caution, design_warning
 from tasks.reporting.failures import failure_families
 from tasks.reporting.glossary import OVERALL
+from tasks.reporting.heatmaps import confusion_matrix, dissimilarity_matrices
 from tasks.reporting.images import thumbnails
 from tasks.reporting.plots import (
     confusion_table,
@@ -20,11 +22,13 @@ from tasks.reporting.plots import (
     spaces_table,
     suspect_table,
 )
+from tasks.reporting.recordings import recording_figures
 from tasks.reporting.score_rows import control_families, csv_uri, grouped, scores_csv
 from tasks.reporting.study import Study
-from tasks.reporting.summary import facts, headlines, limits, result, title
+from tasks.reporting.summary import facts, limits, result, title
 from tasks.reporting.tables import caption_examples, channel_table, quality_table, subject_table
 from tasks.reporting.trial_data import trial_data
+from tasks.reporting.verdict import lights, tiles, verdict
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,10 @@ def _result(shown: Shown) -> Content:
     return {
         "title": title(shown.study),
         "strip": drawn[: shown.selection.top_row_pictures],
-        "headlines": headlines(shown.study),
-        "headline_caution": design_caution(shown.study),
+        "verdict": verdict(shown.study),
+        "tiles": tiles(shown.study),
+        "lights": lights(shown.study),
+        "caution": design_caution(shown.study),
         "result": result(shown.study),
         "limits": limits(shown.study),
         "facts": facts(shown.study),
@@ -92,16 +98,28 @@ def _trust(shown: Shown) -> Content:
     }
 
 
+def _figures(shown: Shown) -> Content:
+    study = shown.study
+    confusion = confusion_matrix(study.plots.evaluate)
+    return {
+        "by_subject": subject_rows(study),
+        "accuracy_charts": accuracy_charts(study),
+        "recall_chart": recall_chart(study.plots.evaluate),
+        "heatmaps": [
+            *([] if confusion is None else [confusion]),
+            *dissimilarity_matrices(study.plots.explain),
+        ],
+        "confusions": confusion_table(study.plots.evaluate),
+    }
+
+
 def _scores(shown: Shown) -> Content:
     study = shown.study
     return {
         "scores": grouped(study.evaluate),
         "design_warning": design_warning(study),
-        "caution": design_caution(study),
         "scores_uri": csv_uri(scores_csv(study.evaluate, design_caution(study))),
         "evaluate_figures": figures(study.plots.evaluate),
-        "recall_chart": recall_chart(study.plots.evaluate),
-        "confusions": confusion_table(study.plots.evaluate),
         "spaces": spaces_table(study.plots.evaluate),
     }
 
@@ -109,10 +127,15 @@ def _scores(shown: Shown) -> Content:
 def _pictures(shown: Shown) -> Content:
     return {
         "sample": shown.sample,
-        "trial_data": trial_data(shown.sample, thumbnails(shown.selection.thumbnail_px)),
+        "trial_data": trial_data(
+            shown.sample,
+            thumbnails(shown.selection.thumbnail_px),
+            confidences(shown.study.plots.evaluate),
+        ),
         "seed": shown.selection.seed,
         "page_size": shown.selection.page_size,
         "tiers": list(Tier),
+        "concepts": sorted({card.concept for card in shown.sample.cards}),
         "subjects": sorted({card.subject for card in shown.sample.cards}),
     }
 
@@ -154,6 +177,8 @@ def _quality(shown: Shown) -> Content:
     log = shown.study.training_log
     return {
         "quality": quality_table(shown.study),
+        "recording_figures": recording_figures(shown.study.averages),
+        "n_recordings": len(shown.study.recordings),
         "subject_table": subject_table(shown.study),
         "charts": training_charts(log),
         "training_uri": csv_uri(log.to_csv(index=False, lineterminator="\n")),
@@ -167,8 +192,9 @@ def _reading(shown: Shown) -> Content:
 SECTIONS: tuple[Section, ...] = (
     Section("result", "Result", _result),
     Section("trust", "Can this be trusted?", _trust),
-    Section("scores", "Scores", _scores),
+    Section("figures", "Figures", _figures),
     Section("pictures", "Pictures", _pictures),
+    Section("scores", "Scores", _scores),
     Section("failures", "How it fails", _failures),
     Section("captions", "Captions", _captions),
     Section("checks", "Caption checks", _checks),

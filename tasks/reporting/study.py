@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from tasks.artifacts.contracts.averages import AVERAGES
 from tasks.artifacts.contracts.captions import CAPTIONS
 from tasks.artifacts.contracts.judgements import JUDGEMENTS
 from tasks.artifacts.contracts.quality import QUALITY
@@ -41,6 +42,7 @@ class Study:
     stimuli: pd.DataFrame
     trials: pd.DataFrame
     quality: pd.DataFrame
+    averages: pd.DataFrame
     captions: pd.DataFrame
     retrievals: pd.DataFrame
     renders: pd.DataFrame
@@ -72,6 +74,7 @@ def read_study(paths: Mapping[str, Path]) -> Study:
         stimuli=_frame(paths["stimuli"], STIMULI),
         trials=_frame(paths["trials"], TRIALS),
         quality=_frame(paths["quality"], QUALITY),
+        averages=_frame(paths["averages"], AVERAGES),
         captions=_frame(paths["captions"], CAPTIONS),
         retrievals=_frame(paths["retrievals"], RETRIEVALS),
         renders=_frame(paths["renders"], RENDERS),

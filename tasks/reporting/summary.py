@@ -19,14 +19,6 @@ PICTURES = rf"(?:{KNOWN})?judged_concept_accuracy_decoded"
 
 
 @dataclass(frozen=True)
-class Headline:
-    """A score that opens the report."""
-
-    question: str
-    row: ScoreRow
-
-
-@dataclass(frozen=True)
 class Fact:
     """One fact of the study."""
 
@@ -43,7 +35,9 @@ def title(study: Study) -> str:
     study : Study
         One run of the pipeline.
     """
-    return f"What {plural(study.trials['subject'].nunique(), 'subject')} saw, read from EEG"
+    what = "simulated " if is_simulated(study) else ""
+    subjects = plural(study.trials["subject"].nunique(), f"{what}subject")
+    return f"What {subjects} saw, read from {what}EEG"
 
 
 def facts(study: Study) -> list[Fact]:
@@ -96,21 +90,18 @@ def is_simulated(study: Study) -> bool:
     return bool((study.recordings["dataset"] == "simulated").all())
 
 
-def headlines(study: Study) -> list[Headline]:
-    """Return the scores that open the report, where they exist.
+def find(study: Study, pattern: str) -> ScoreRow | None:
+    """Return the first score of `evaluate` whose whole name fits a regular expression; None without one.
 
     Parameters
     ----------
     study : Study
         One run of the pipeline.
     """
-    questions = (
-        ("Does the EEG find the caption?", RETRIEVAL),
-        ("Do the pictures show the object?", PICTURES),
-        ("And concepts it has never met?", UNTRAINED),
-    )
-    found = [(question, _find(study, pattern)) for question, pattern in questions]
-    return [Headline(question, row) for question, row in found if row is not None]
+    for name, score in study.evaluate.items():
+        if re.fullmatch(pattern, name):
+            return score_row(name, score)
+    return None
 
 
 def result(study: Study) -> list[str]:
@@ -182,15 +173,8 @@ def _range(values: list[float]) -> str:
     return f"{low:g}" if low == high else f"{low:g} to {high:g}"
 
 
-def _find(study: Study, pattern: str) -> ScoreRow | None:
-    for name, score in study.evaluate.items():
-        if re.fullmatch(pattern, name):
-            return score_row(name, score)
-    return None
-
-
 def _identification(study: Study) -> str:
-    row = _find(study, RETRIEVAL)
+    row = find(study, RETRIEVAL)
     if row is None:
         return ""
     share = share_of_ceiling(row.score)
@@ -204,7 +188,7 @@ def _identification(study: Study) -> str:
 
 
 def _pictures(study: Study) -> str:
-    row = _find(study, PICTURES)
+    row = find(study, PICTURES)
     if row is None:
         return ""
     decoded, name = row.score, row.name.removesuffix("decoded")
@@ -224,7 +208,7 @@ def _pictures(study: Study) -> str:
 
 
 def _zero_shot(study: Study) -> str:
-    row = _find(study, UNTRAINED)
+    row = find(study, UNTRAINED)
     if row is None:
         return ""
     return (

@@ -1,7 +1,7 @@
 """Trials as data: the page holds thousands, and its script builds the cards of one page at a time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -33,19 +33,26 @@ class TrialData:
     thumbnails: tuple[Markup, ...]
 
 
-def trial_data(sample: Sample, thumbnail: Callable[[Path], str]) -> TrialData:
+def trial_data(
+    sample: Sample, thumbnail: Callable[[Path], str], confidences: Mapping[str, float]
+) -> TrialData:
     """Return trials as JSON in which texts and pictures that recur stand once.
 
     Parameters
     ----------
     thumbnail : callable
         Path of a picture to its data URI.
+    confidences : Mapping[str, float]
+        Trial to how sure the encoder is; trials without one have none.
     """
     texts, pictures = _Numbers[str](), _Numbers[Path]()
     kinds = [
         kind for kind in KIND_NAMES if any(p.kind == kind for c in sample.cards for p in c.captions)
     ]
-    trials = [_trial(card, texts, pictures) for card in sample.cards]
+    trials = [
+        _trial(card, texts, pictures) | {"confidence": confidences.get(card.trial_id)}
+        for card in sample.cards
+    ]
     index = {
         "kinds": [[kind, TIER_OF[kind].value] for kind in kinds],
         "trials": trials,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,46 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 EVERY_S = 0.5
+SAID_EVERY_S = 8.0
+"""Between two lines of `announced`."""
+_bar_is_shown = threading.Event()
+
+
+@contextmanager
+def announced(
+    what: str, console: Console | None = None, every_s: float = SAID_EVERY_S
+) -> Iterator[None]:
+    """Say what begins, every few seconds for how long it has run, and at its end how long it took.
+
+    While `counting` shows a bar, nothing else is said.
+
+    Parameters
+    ----------
+    what : str
+        For instance which stage of how many.
+    console : rich.console.Console or None
+        Where it is said; None is the standard error.
+    """
+    console = console or Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    start, ended = time.monotonic(), threading.Event()
+
+    def say(how: str) -> None:
+        console.print(f"{what} {how}")
+
+    def watch() -> None:
+        while not ended.wait(every_s):
+            if not _bar_is_shown.is_set():
+                say(f"({time.monotonic() - start:.0f} s so far)")
+
+    say("...")
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watching.join()
+    say(f"(done in {time.monotonic() - start:.0f} s)")
 
 
 @contextmanager
@@ -44,9 +85,11 @@ def counting(
 
         watching = threading.Thread(target=watch, daemon=True)
         watching.start()
+        _bar_is_shown.set()
         try:
             yield
         finally:
+            _bar_is_shown.clear()
             ended.set()
             watching.join()
             bar.update(task, completed=n_done())

@@ -5,7 +5,9 @@ import shlex
 
 import pytest
 
-from tasks.__main__ import main
+from tasks import STAGES
+from tasks.__main__ import COMMANDS, EXIT_CODES, main, make_parser, parsers
+from tasks.commands.run import _headline
 from tasks.wiring.contract import read_params
 
 
@@ -59,3 +61,56 @@ def test_trace_without_trials_says_what_to_do(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["trace", "sub-01_ses-01_trial-0000"]) == 1
     assert "Run `dvc repro data/interim/trials.parquet` to make it anew" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["docter"], "doctor"),
+        (["run", "preproces"], "preprocess"),
+        (["doctor", "--parms", "x"], "--params"),
+    ],
+)
+def test_a_word_that_is_not_known_is_answered_with_the_nearest_one(words, meant, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert f"Did you mean {meant}?" in capsys.readouterr().err
+
+
+def test_every_command_has_an_example_that_can_be_parsed_and_every_argument_a_help():
+    parser = make_parser()
+    every = [
+        each for each in parsers(parser) if each.epilog and each.epilog.startswith("example: ")
+    ]
+    assert len(every) == len(COMMANDS)
+    for each in every:
+        words = shlex.split(each.epilog.removeprefix("example: "))
+        assert parser.parse_args(words[1:]).command
+        assert each.prog == " ".join(words[:2])
+    without = [
+        (each.prog, action.dest)
+        for each in parsers(parser)
+        for action in each._actions
+        if not action.help and action.metavar not in ("COMMAND", "STEP", "ACTION")
+    ]
+    assert without == []
+
+
+def test_version_exit_codes_and_completion_are_printed(capsys):
+    for words in (["--version"], ["--help"], ["--print-completion", "bash"]):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^percept \d", said)
+    assert " ".join(EXIT_CODES.split()) in " ".join(said.split())
+    assert all(name.replace("_", "-") in said for name in COMMANDS)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_is_announced_by_its_place_and_what_it_does(stage):
+    headline = _headline(stage)
+    assert headline.startswith(f"[{STAGES.index(stage) + 1} of {len(STAGES)}] {stage}: ")
+    assert len(headline.split(": ", 1)[1].split()) > 3
+    assert not headline.endswith(".")

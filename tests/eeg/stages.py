@@ -31,7 +31,7 @@ def run_ingest(
 def run_preprocess(artifacts: Artifacts, section: dict[str, Any]) -> None:
     """Preprocess what was ingested."""
     reads = (artifacts.recordings, artifacts.events, artifacts.stimuli, artifacts.raw)
-    outs = ("trials", "epochs", "quality")
+    outs = ("trials", "epochs", "quality", "averages")
     preprocess(
         *reads,
         **{name: getattr(artifacts, name) for name in outs},

@@ -340,7 +340,7 @@ def test_the_study_becomes_epochs(raw: Path, n_dropped: int) -> None:
     }
     preprocess(
         *(getattr(artifacts, name) for name in ("recordings", "events", "stimuli", "raw")),
-        **{name: getattr(artifacts, name) for name in ("trials", "epochs", "quality")},
+        **{name: getattr(artifacts, name) for name in ("trials", "epochs", "quality", "averages")},
         params=PreprocessParams.model_validate(section | changes),
         map=serial_map,
     )

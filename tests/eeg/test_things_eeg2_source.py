@@ -188,7 +188,7 @@ def test_every_layout_becomes_epochs(study: Study, layout: str) -> None:
     WRITERS[layout](study)
     run(study, layout)
     artifacts = Artifacts(study.root)
-    outs = {name: getattr(artifacts, name) for name in ("trials", "epochs", "quality")}
+    outs = {name: getattr(artifacts, name) for name in ("trials", "epochs", "quality", "averages")}
     preprocess(
         *(getattr(artifacts, name) for name in ("recordings", "events", "stimuli", "raw")),
         **outs,

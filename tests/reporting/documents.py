@@ -4,7 +4,20 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
-VOID = {"meta", "img", "input", "br", "rect", "line", "circle", "polyline", "link", "hr"}
+VOID = {
+    "meta",
+    "img",
+    "input",
+    "br",
+    "rect",
+    "line",
+    "circle",
+    "polyline",
+    "polygon",
+    "image",
+    "link",
+    "hr",
+}
 
 Attributes = dict[str, str | None]
 

@@ -43,6 +43,7 @@ def fabricate(root: Path, n_stimuli: int = 24, seed: int = 0) -> Artifacts:
         "stimuli": stimuli,
         "trials": trials,
         "quality": list(_quality(trials, rng)),
+        "averages": list(_averages(rng)),
         "captions": captions,
         "retrievals": list(_retrievals(held_out, scenes, rng)),
         "renders": [{k: v for k, v in r.items() if k not in ("judged", "actual")} for r in renders],
@@ -55,6 +56,7 @@ def fabricate(root: Path, n_stimuli: int = 24, seed: int = 0) -> Artifacts:
     _metrics(artifacts, len(held_out))
     _plots(artifacts, rng)
     _failures(artifacts, held_out)
+    _curves(artifacts, held_out, rng)
     return artifacts
 
 
@@ -153,6 +155,15 @@ def _quality(trials: list[Row], rng: np.random.Generator) -> Iterator[Row]:
             "drift_uv": float(rng.uniform(5, 15)),
             "peak_to_peak_uv": float(rng.uniform(40, 90)),
         }
+
+
+def _averages(rng: np.random.Generator) -> Iterator[Row]:
+    for subject in SUBJECTS:
+        for channel in CHANNELS:
+            for curve, places in (("erp", (-0.1, 0.0, 0.1, 0.2)), ("spectrum", (1.0, 2.0, 3.0))):
+                for at in places:
+                    row = {"recording_id": f"{subject}_ses-01", "channel": channel, "curve": curve}
+                    yield {**row, "at": at, "value": float(rng.normal() + 5 * (at == 0.2))}
 
 
 def _captions(scenes: dict[str, Scene]) -> Iterator[Row]:
@@ -265,6 +276,10 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
             "concept_recall_at_1_of_40": _share(
                 0.623, n, chance=0.025, ceiling=0.851, p_value=0.0005, **shuffled
             ),
+            **{
+                f"concept_recall_at_1_of_40_{subject}": _share(0.5 + i / 10, n // 3, chance=0.025)
+                for i, subject in enumerate(SUBJECTS)
+            },
             "concept_recall_at_5_of_40": _share(0.842, n, chance=0.125, ceiling=0.96),
             "concept_recall_at_1_of_40_ObjectSnap": _share(0.58, n, chance=0.025, ceiling=0.851),
             "judged_colour_accuracy_decoded": _share(0.44, n, chance=0.125),
@@ -327,6 +342,9 @@ def _metrics(artifacts: Artifacts, n: int) -> None:
         artifacts.audit_metrics,
         {
             "encoder": _share(0.62, n, chance=0.025, verdict="The encoder names the concept."),
+            "simple_decoder": _share(
+                0.2, n, chance=0.025, verdict="A simple method names it, too."
+            ),
             "noise_eeg": _share(0.05, n, chance=0.025, verdict="Noise that looks like EEG falls."),
             "explained_by_drift": Score(
                 value=0, n=n, chance=0, lower_is_better=True, verdict="Not explained by drift."
@@ -376,6 +394,26 @@ def _failures(artifacts: Artifacts, held_out: list[Row]) -> None:
         for trial in held_out[:2]
     ]
     _csv(artifacts.evaluate_plots / "failures.csv", "signature,trial_id,note", rows)
+
+
+def _curves(artifacts: Artifacts, held_out: list[Row], rng: np.random.Generator) -> None:
+    """Write what the figures of accuracy are drawn from."""
+    sure = [f"{t['trial_id']},{rng.uniform():.3f},True" for t in held_out]
+    _csv(artifacts.evaluate_plots / "confidence.csv", "trial_id,confidence,correct", sure)
+    header = "series,x,value,low,high"
+    for name, points in (
+        ("repetitions", [(1, 0.6), (2, 0.7)]),
+        ("decoding_over_time", [(x / 10, 0.02 + max(0, x) / 40) for x in range(-1, 6)]),
+    ):
+        rows = [f"decoder,{x},{value},{value - 0.01},{value + 0.01}" for x, value in points]
+        _csv(artifacts.audit_plots / f"{name}.csv", header, rows)
+    names = ("cat", "dog", "ship")
+    pairs = [
+        f"{a},{b},{abs(i - j) / 2},{abs(i - j) / 3}"
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+    ]
+    _csv(artifacts.explain_plots / "concept_dissimilarity.csv", "concept,other,eeg,captions", pairs)
 
 
 def _csv(path: Path, header: str, lines: list[str]) -> None:

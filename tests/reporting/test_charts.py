@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 
-from tasks.reporting.charts import BOTTOM, LEFT, RIGHT, TOP, training_charts
+from tasks.reporting.charts import BOTTOM, LEFT, RIGHT, TOP, line_chart, training_charts
 
 
 def test_one_chart_of_losses_and_one_of_shares() -> None:
@@ -36,3 +37,18 @@ def test_gaps_are_left_out_and_flat_curves_drawn() -> None:
 def test_too_few_epochs_make_no_chart() -> None:
     assert training_charts(pd.DataFrame({"epoch": [0], "loss": [2.0]})) == ()
     assert training_charts(pd.DataFrame({"step": [0, 1], "loss": [2.0, 1.0]})) == ()
+
+
+def test_whole_numbers_have_no_ticks_between_them_and_chance_lies_inside() -> None:
+    twice = (np.array([1.0, 2.0]), np.array([0.5, 0.7]))
+    chart = line_chart(
+        "Repetitions",
+        [("mean", *twice)],
+        "presentations",
+        [(*twice, twice[1] + 0.1)],
+        {"chance": 0.02},
+    )
+    assert [tick.label for tick in chart.x_ticks] == ["1", "2"]
+    assert TOP < chart.levels[0].place < BOTTOM
+    assert len(chart.bands[0].split()) == 4
+    assert "the dashed line is chance" in chart.description

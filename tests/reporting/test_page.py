@@ -12,6 +12,7 @@ import pytest
 
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import write_scores
+from tasks.reporting.accuracy import subject_rows
 from tasks.reporting.cards import draw_sample
 from tasks.reporting.sections import SECTIONS, Selection, Shown
 from tests.reporting.documents import Document
@@ -179,10 +180,13 @@ def test_missing_scores_and_figures_are_said_in_a_sentence(artifacts: Artifacts)
             plot.unlink()
     artifacts.training_log.write_text("epoch,train_loss\n0,1.5\n")
     missing = [
-        e.text for e in read_report(artifacts, page_size=20).all("p", **{"class": "missing"})
+        e.text
+        for e in read_report(artifacts, page_size=20).all("p", **{"class": "missing"})
+        if "hidden" not in e.attributes
     ]
     assert missing == [
         "The audit left no controls for this study, so the scores below stand unchecked.",
+        "Accuracy was not measured for this study.",
         "No scores were computed for this study.",
         "No example of a failure signature was found.",
         "The captions of this study were not checked.",
@@ -205,9 +209,9 @@ def test_every_score_of_a_block_design_bears_its_mark(
     page = read_report(artifacts)
     rows = list(csv.DictReader(io.StringIO(page.download("scores.csv"))))
     assert {row["caution"] for row in rows} == {"block design"}
-    n_headlines = len(page.all("p", **{"class": "big"}))
-    assert n_headlines > 0
-    assert marks_of(page).count("block design") == len(rows) + n_headlines
+    n_by_subject = len(subject_rows(load(artifacts)))
+    assert n_by_subject == 4  # three subjects, and all of them
+    assert marks_of(page).count("block design") == len(rows) + n_by_subject + len(["first tile"])
 
 
 def marks_of(page: Document) -> list[str]:

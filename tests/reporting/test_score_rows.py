@@ -1,9 +1,14 @@
 """Scores read well, lie where they belong on their axes, and are compared honestly."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tasks.artifacts.metrics import Score
 from tasks.reporting.bars import bar
+from tasks.reporting.formats import sentence
+from tasks.reporting.glossary import meaning
 from tasks.reporting.score_rows import (
     control_families,
     grouped,
@@ -142,3 +147,9 @@ def test_controls_stand_beside_the_score_that_they_control() -> None:
     assert [row.real for row in rows] == ["", "", real, ""]
     assert [row.bar.real for row in rows] == [None, None, 75, None]
     assert "real score" in rows[2].comparison
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "explain", "check_captions", "audit"])
+def test_every_committed_score_is_named_in_words(stage: str, repository: Path) -> None:
+    names = json.loads((repository / f"reports/metrics/{stage}.json").read_text())
+    assert [name for name in names if meaning(name).label == sentence(name)] == []

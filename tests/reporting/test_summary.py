@@ -8,7 +8,7 @@ from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import Score, write_scores
 from tasks.reporting.design import design_caution, design_warning
 from tasks.reporting.glossary import meaning
-from tasks.reporting.summary import facts, headlines, limits, result
+from tasks.reporting.summary import facts, limits, result
 from tests.reporting.fabricated import get, put
 from tests.reporting.runs import load
 
@@ -76,7 +76,6 @@ def test_no_scores_no_claim(artifacts: Artifacts) -> None:
     assert say(artifacts, {}) == (
         "No score was computed for this study, so nothing can be said about decoding."
     )
-    assert headlines(load(artifacts)) == []
 
 
 def test_facts_count_what_the_tables_hold(artifacts: Artifacts) -> None:

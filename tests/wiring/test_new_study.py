@@ -65,5 +65,7 @@ def test_an_unknown_preset_leaves_no_folder(tmp_path, capsys):
 def test_an_installation_without_presets_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(new_study, "PACKAGE", tmp_path / "tasks")
     monkeypatch.setattr(new_study, "files", lambda name: None)
-    with pytest.raises(new_study.NewStudyError, match="must be installed with share/percept/presets"):
+    with pytest.raises(
+        new_study.NewStudyError, match="must be installed with share/percept/presets"
+    ):
         start_study(Path(tmp_path / "mine"), "bids")

@@ -1,6 +1,16 @@
 "use strict";
 (() => {
   const find = (id) => document.getElementById(id);
+  /* A link to a chapter, or to anything in it, opens it. */
+  const reveal = () => {
+    const target = location.hash && find(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (const chapter of [target.querySelector("details.chapter"), target.closest("details")]) if (chapter) chapter.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
   const list = find("cards");
   if (!list) return;
   const read = (id) => JSON.parse(find(id).textContent);
@@ -57,7 +67,8 @@
       make("header", {},
         make("h3", {}, trial.concept),
         make("p", { class: "note" }, make("code", {}, trial.id), ...(trial.split === "zero_shot"
-          ? [" ", make("span", { class: "tag" }, "concept never in training")] : []))),
+          ? [" ", make("span", { class: "tag" }, "concept never in training")] : []),
+          ...(trial.confidence === null ? [] : [` confidence ${Math.round(100 * trial.confidence)}\u00a0%`]))),
       make("ul", { class: "pictures" },
         picture(trial.shown, `Shown: ${trial.concept}`, "Shown"),
         ...trial.pictures.map(([title, number, prompt, said]) => picture(
@@ -83,11 +94,16 @@
     return Number(wanted) === 0 ? ranks.every((rank) => rank === 0)
       : ranks.some((rank) => rank > 0 && rank <= Number(wanted));
   };
+  const sure = (confidence, wanted) => wanted === "" || (confidence !== null
+    && (Number(wanted) > 0 ? confidence >= Number(wanted) : confidence < -Number(wanted)));
   const matching = () => {
-    const [within, subject, outcome, rank] = ["within", "subject", "outcome", "rank"].map((id) => find(id).value);
+    const [within, subject, outcome, rank, concept, confidence] = ["within", "subject", "outcome", "rank", "concept", "confidence"]
+      .map((id) => find(id).value);
     const wanted = find("search").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
     return trials.filter((trial) => [trial.subject, ""].includes(subject)
       && [trial.outcome, ""].includes(outcome)
+      && [trial.concept, ""].includes(concept)
+      && sure(trial.confidence, confidence)
       && ranked(trial, within, rank)
       && (wanted.length === 0 || wanted.every((word) => textOf(trial, within).includes(word))));
   };
@@ -98,6 +114,7 @@
     list.replaceChildren(...found.slice(page * pageSize, (page + 1) * pageSize).map(card));
     find("count").textContent = `${found.length.toLocaleString("en")} of ${trials.length.toLocaleString("en")} trials`
       + (pages > 1 ? `, page ${page + 1} of ${pages}` : "");
+    find("none").hidden = found.length > 0;
     find("pager").hidden = pages < 2;
     find("page").textContent = `Page ${page + 1} of ${pages}`;
     find("previous").disabled = page === 0;
