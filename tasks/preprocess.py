@@ -140,7 +140,7 @@ def preprocess(
     seen = named_by_training(splits, table["concept"].to_pylist(), table["kept"].to_pylist())
     write_table(table.append_column("split", pa.array(seen, pa.string())), trials, TRIALS)
     write_table(quality_table(findings), quality, QUALITY)
-    curves = map(average_recording, [epochs / f"{name}.parquet" for name in findings])
+    curves = map(average_recording, [path_of(epochs, name) for name in findings])
     write_table(pa.concat_tables(curves), averages, AVERAGES)
 
 

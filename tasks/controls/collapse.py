@@ -7,11 +7,14 @@ in the clusters of training do not show it (Shirakawa et al. 2024, "Spurious rec
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 
 from tasks.artifacts.metrics import COUNTED, Score
 from tasks.controls.evidence import Evidence, Finding
 from tasks.scores.params import OBJECT_TIER
 from tasks.scores.ranking import Vectors
+
+VECTORS_AT_ONCE = 1024
 
 
 def effective_rank(evidence: Evidence) -> Finding:
@@ -96,10 +99,8 @@ def cluster_overlap(evidence: Evidence) -> Finding | None:
     known, asked = (
         np.stack([evidence.image_vectors[name] for name in names]) for names in (trained, shown)
     )
-    among = known @ known.T
-    np.fill_diagonal(among, -np.inf)
-    usual = float(np.median(among.max(axis=1)))
-    share = float(((asked @ known.T).max(axis=1) >= usual).mean())
+    usual = float(np.median(_nearest(known, known, themselves=True)))
+    share = float((_nearest(asked, known, themselves=False) >= usual).mean())
     return Finding(
         Score(
             value=share,
@@ -114,6 +115,18 @@ def cluster_overlap(evidence: Evidence) -> Finding | None:
             ),
         )
     )
+
+
+def _nearest(asked: Vectors, known: Vectors, *, themselves: bool) -> Float[np.ndarray, " n_asked"]:
+    """Return the cosine of each vector to its nearest, itself left out where both are the same, block by block."""
+    found = np.empty(len(asked))
+    for start in range(0, len(asked), VECTORS_AT_ONCE):
+        cosines = asked[start : start + VECTORS_AT_ONCE] @ known.T
+        if themselves:
+            rows = np.arange(len(cosines))
+            cosines[rows, start + rows] = -np.inf
+        found[start : start + len(cosines)] = cosines.max(axis=1)
+    return found
 
 
 def _columns(evidence: Evidence) -> np.ndarray:

@@ -7,10 +7,10 @@ import pyarrow as pa
 from scipy.signal import periodogram
 
 from tasks.artifacts.contracts.averages import AVERAGES, ERP, SPECTRUM
-from tasks.eeg.epochs import read_file
+from tasks.eeg.epochs import open_file
 
 N_AT_ONCE = 256
-"""Epochs whose spectra are held at once."""
+"""Epochs that are held at once."""
 
 
 def average_recording(path: Path) -> pa.Table:
@@ -29,18 +29,20 @@ def average_recording(path: Path) -> pa.Table:
     pyarrow.Table
         Under contract AVERAGES.
     """
-    trial_ids, eeg, info = read_file(path)
+    trial_ids, eeg, info = open_file(path)
     if not trial_ids:
         return AVERAGES.empty_table()
     times_s = info.tmin_s + np.arange(eeg.shape[-1]) / info.sfreq_hz
+    total = np.zeros(eeg.shape[1:])
     power = np.zeros((len(info.channels), eeg.shape[-1] // 2 + 1))
     for start in range(0, len(eeg), N_AT_ONCE):
         part = eeg[start : start + N_AT_ONCE].astype(np.float64)
         frequencies_hz, found = periodogram(part, info.sfreq_hz, "hann", detrend="constant")
         power += found.sum(axis=0)
+        total += part.sum(axis=0)
     level = 10 * np.log10(np.maximum(power[:, 1:] / len(eeg), np.finfo(np.float32).tiny))
     curves = (
-        (ERP, times_s, eeg.mean(axis=0, dtype=np.float64)),
+        (ERP, times_s, total / len(eeg)),
         (SPECTRUM, frequencies_hz[1:], level),
     )
     return pa.concat_tables(
