@@ -13,7 +13,7 @@ from tasks.artifacts.agreement import tolerance
 from tasks.artifacts.catalogue import Artifacts
 from tasks.artifacts.metrics import read_scores, write_scores
 from tasks.commands.showcase import END, START, disagreements, score_table
-from tasks.wiring.presets import leaves, preset_names
+from tasks.wiring.presets import leaves, merged, preset_names
 
 
 def shown_table(repository):
@@ -152,3 +152,20 @@ def test_every_command_of_the_readme_would_be_understood(repository):
             changed = [word.partition("=")[0] for word in words if "=" in word]
             assert set(changed) <= set(params)
             assert words[:2] in (["exp", "run"], ["exp", "show"]) or words == ["repro"]
+
+
+def test_every_score_of_the_table_falls_to_guessing_with_the_eeg_of_another_trial(repository):
+    assert "With the EEG of another trial each of these scores falls to guessing." in (
+        repository / "README.md"
+    ).read_text().replace("\n", " ")
+    scores = read_scores(Artifacts(repository).evaluate_metrics)
+    names = re.findall(r"`(\w+)` \|", shown_table(repository))
+    assert len(names) == 5
+    for name in names:
+        assert scores[name].control < scores[name].chance + 0.02 < scores[name].low, name
+
+
+def test_what_captions_cost_at_most_is_what_the_preset_says(repository):
+    (said,) = re.findall(r"for (\d+) dollars at most", (repository / "README.md").read_text())
+    params = yaml.safe_load(merged("bids", repository / "presets"))
+    assert params["caption"]["openai"]["max_cost_usd"] == float(said)

@@ -36,7 +36,11 @@ ROWS: tuple[tuple[str, str, str], ...] = (
         "Draws a picture in which an independent classifier sees the object",
         "",
     ),
-    ("two_way_clip_decoded", "Draws a picture that is nearer to the one shown than to another", ""),
+    (
+        "two_way_clip_decoded",
+        "Draws a picture that CLIP finds nearer to the one shown than to another",
+        "",
+    ),
 )
 """Patterns of score names, of which the first match counts, what they are in words, and a simple method's score."""
 
