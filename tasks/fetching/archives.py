@@ -24,6 +24,11 @@ BROKEN = (
 )
 """What `zipfile` and its decompressors raise about archives that are damaged, encrypted or of an unknown kind."""
 
+LAST_RECORD, FARTHEST_RECORD = b"PK\5\6", 22 + 2**16
+"""How the last record of a ZIP archive begins, and at most how far before its end (APPNOTE 6.3.10, 4.3.16)."""
+MANY = 2**16 - 1
+"""What the last record says of as many members or more."""
+
 
 def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[str, int]:
     """Unpack a ZIP archive; files that are there in full size already are left.
@@ -45,6 +50,7 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int], None]) -> dict[
     """
     try:
         with zipfile.ZipFile(archive) as content:
+            _refuse_shortened(archive, len(content.infolist()))
             _refuse_outside(archive, content.namelist())
             members = [member for member in content.infolist() if not member.is_dir()]
             todo = [m for m in members if not _is_there(folder / m.filename, m.file_size)]
@@ -99,6 +105,16 @@ def _broken(archive: Path, error: BaseException) -> FetchError:
         f"{archive} must be a whole ZIP archive; it cannot be unpacked ({error}). "
         "Delete it and run the same command again."
     )
+
+
+def _refuse_shortened(archive: Path, n_listed: int) -> None:
+    """Refuse an archive whose list of members is shorter than its last record says, which `zipfile` does not mind."""
+    with archive.open("rb") as file:
+        file.seek(max(0, archive.stat().st_size - FARTHEST_RECORD))
+        end = file.read()
+    (n_said,) = struct.unpack_from("<H", end, end.rindex(LAST_RECORD) + 10)
+    if n_said not in (n_listed, MANY):
+        raise zipfile.BadZipFile(f"it lists {n_listed} of {n_said} members")
 
 
 def _refuse_outside(archive: Path, names: list[str]) -> None:
