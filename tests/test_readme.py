@@ -169,3 +169,14 @@ def test_what_captions_cost_at_most_is_what_the_preset_says(repository):
     (said,) = re.findall(r"for (\d+) dollars at most", (repository / "README.md").read_text())
     params = yaml.safe_load(merged("bids", repository / "presets"))
     assert params["caption"]["openai"]["max_cost_usd"] == float(said)
+
+
+def test_which_objects_a_row_asks_about_is_as_said(repository):
+    assert (
+        "The objects of rows 1 and 4 were, those of row 3 were not; rows 2 and 5 ask about both."
+        in (repository / "README.md").read_text().replace("\n", " ")
+    )
+    scores = read_scores(Artifacts(repository).evaluate_metrics)
+    asked = [scores[name].n for name in re.findall(r"`(\w+)` \|", shown_table(repository))]
+    assert asked[1] == asked[0] + asked[2]
+    assert asked[4] > asked[3]
