@@ -26,6 +26,7 @@ COMMANDS = (
     "decode",
     "sweep",
     "benchmark",
+    "compare",
     "agreement",
     "showcase",
     "ci_report",
