@@ -114,7 +114,8 @@ def disagreements(shown: str, artifacts: Artifacts) -> list[str]:
     head = score_table(artifacts).splitlines()[: -len(rows)]
     if len(lines) != len(head) + len(rows):
         return [f"{len(lines)} lines instead of {len(head) + len(rows)}"]
-    wrong = [line for line, wanted in zip(lines, head, strict=False) if line != wanted]
+    tops = zip(lines[: len(head)], head, strict=True)
+    wrong = [line for line, wanted in tops if line != wanted]
     pairs = zip(lines[len(head) :], rows, strict=True)
     return wrong + [line for line, (wanted, numbers) in pairs if not _agree(line, wanted, numbers)]
 

@@ -1,6 +1,5 @@
 """The publisher's layout of EEG-ImageNet, and what is said where it is broken."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +115,7 @@ def test_other_units_than_said_are_refused(raw: Path) -> None:
     assert text.startswith(
         "sub-00_ses-01 must be in uV, with channels that deviate by 0.1 to 2000 uV;"
     )
-    assert re.search(
-        r"a typical one deviates by (9\.9|1\.0)\d*e-0[56] uV\. Change ingest\.source\.unit\.$", text
-    )
+    assert text.endswith("a typical one deviates by 9.98e-06 uV. Change ingest.source.unit.")
 
 
 def test_trials_of_another_shape_are_refused(raw: Path) -> None:
